@@ -27,33 +27,36 @@ class RangeTest:
     "The curve of a range test, and the rate it suggests."
     lrs: list[float]     # learning rate at each step
     losses: list[float]  # training loss at each step, smoothed exponentially
-    suggestion: float    # the rate at which the loss falls fastest
+    suggestion: float    # the rate at which the loss is lowest
 
 # %% ../nbs/03_lr_finder.ipynb #d05
-def suggest_lr(lrs,                  # learning rate at each step, growing
-               losses,               # smoothed loss at each step
-               skip_start: int = 10, # steps left out at the start, where the smoothing has not settled
-               skip_end: int = 5,    # steps left out at the end, where the loss explodes
+def suggest_lr(lrs,                   # learning rate at each step, growing
+               losses,                # smoothed training loss at each step
+               skip_start: int = 10,  # steps left out while the smoothing settles
                ) -> float:
-    "The rate at which the loss falls fastest from step to step: the steepest point of the curve."
-    lrs, losses = np.asarray(lrs)[skip_start:], np.asarray(losses)[skip_start:]
-    lrs, losses = lrs[:len(lrs) - skip_end], losses[:len(losses) - skip_end]
-    if len(lrs) < 2:
-        raise ValueError(f"the range test is too short: {skip_start} steps are skipped at the start and {skip_end} "
-                         f"at the end, which leaves {len(lrs)}; run it with a larger num_iter or a lower start_lr")
-    slope = np.gradient(losses)
-    steepest = int(np.nanargmin(slope)) if np.isfinite(slope).any() else 0
-    if not slope[steepest] < 0:
-        raise ValueError("the loss never falls over the range test, so no rate can be suggested: "
-                         "lower start_lr, raise num_iter, or look at the curve with plot_range_test")
-    return float(lrs[steepest])
+    "The rate at which the loss is lowest, just before it rises (Smith, 2017, sec. 3.3)."
+    lrs, losses = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
+    if len(lrs) != len(losses):
+        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), got {len(losses)}")
+    if len(lrs) < 2 * skip_start:
+        raise ValueError(f"the range test is too short: {len(lrs)} steps, "
+                         f"needs at least {2 * skip_start}; raise num_iter")
+    losses = np.where(np.isfinite(losses), losses, np.inf)
+    lowest = skip_start + int(np.argmin(losses[skip_start:]))
+    if not losses[lowest] < 0.99 * losses[skip_start]:
+        raise ValueError(f"the loss never falls by 1 % between rates {lrs[0]:.2g} and "
+                         f"{lrs[-1]:.2g}: lower start_lr, or raise num_iter")
+    if lowest == len(lrs) - 1:
+        raise ValueError(f"the loss is still falling at the highest rate, {lrs[-1]:.2g}: "
+                         "the range is too short; raise end_lr")
+    return float(lrs[lowest])
 
 # %% ../nbs/03_lr_finder.ipynb #d06
 def range_test(model: nn.Module,          # on the device it will train on; comes back as it was
                train_loader: DataLoader,  # at least one batch; repeats where it is shorter than `num_iter`
                optimizer=None,            # None: SGD with momentum 0.9; comes back as it was
                criterion=None,            # None: cross-entropy
-               start_lr: float = 1e-5,    # the first rate
+               start_lr: float = 1e-4,    # the first rate
                end_lr: float = 10,        # the last rate, reached exponentially
                num_iter: int = 100,       # steps, a batch each
                precision: str = "auto",   # see `select_precision`
@@ -105,7 +108,7 @@ def plot_range_test(result: RangeTest,          # from `range_test`
     ax.plot(result.lrs, result.losses, color="tab:blue")
     at = int(np.argmin(np.abs(np.subtract(result.lrs, result.suggestion))))
     ax.plot(result.suggestion, result.losses[at], "o", color="tab:orange",
-            label=f"steepest: {result.suggestion:.3g}")
+            label=f"lowest loss at {result.suggestion:.3g}")
     lowest = min(result.losses)
     ax.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss",
            ylim=(lowest - 0.1, 1.5 * result.losses[0]))

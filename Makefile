@@ -1,0 +1,51 @@
+# make run    train a network and explain its mistakes
+# make test   every notebook and every check
+# Both make a virtual environment first, in VENV.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN     = $(VENV)/bin
+# An editable install belongs to one checkout: its path is part of the stamp.
+HERE    = $(subst /,_,$(subst $() ,_,$(CURDIR)))
+
+SHORT = --epochs 3 --limit 8000 --max-lr 0.05
+
+.PHONY: run test docs readme clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/installed-$(HERE)
+	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+	  echo "A GPU: training on all images for 20 epochs."; \
+	  $(BIN)/cifar_gradcam train --out runs/full && $(BIN)/cifar_gradcam explain runs/full; \
+	else \
+	  echo "No GPU: a short run, 3 epochs on 8,000 images. The full one takes hours on a CPU:"; \
+	  echo "  $(BIN)/cifar_gradcam train --out runs/full && $(BIN)/cifar_gradcam explain runs/full"; \
+	  $(BIN)/cifar_gradcam train $(SHORT) --out runs/short && $(BIN)/cifar_gradcam explain runs/short; \
+	fi
+
+test: $(VENV)/dev-installed-$(HERE)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python checks/run.py
+
+# make notebook-04_onecycle_training: execute one notebook in place, ready to commit (bars would stay in its outputs)
+notebook-%: $(VENV)/dev-installed-$(HERE)
+	@cd nbs && TQDM_DISABLE=1 PATH="$(abspath $(BIN)):$$PATH" jupyter nbconvert --to notebook --execute --inplace $*.ipynb
+	$(BIN)/nbdev_clean --fname nbs/$*.ipynb
+
+docs: $(VENV)/dev-installed-$(HERE)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_docs
+
+readme: $(VENV)/dev-installed-$(HERE)
+	$(BIN)/python checks/readme.py
+
+$(VENV)/installed-%: settings.ini setup.py | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@rm -f $(VENV)/*installed-*; touch $@
+
+$(VENV)/dev-installed-%: settings.ini setup.py | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@rm -f $(VENV)/*installed-*; touch $(VENV)/installed-$* $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf .venv _docs _proc build dist *.egg-info

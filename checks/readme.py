@@ -1,0 +1,41 @@
+"""Write README.md from the front page: `python checks/readme.py`. The check in run.py compares the two."""
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+def settings():
+    config = ConfigParser(delimiters=["="])
+    config.read(HERE / "settings.ini", encoding="utf-8")
+    return config["DEFAULT"]
+
+
+def readme() -> str:
+    "The front page as plain Markdown: hidden cells left out, links to chapters made links to the site."
+    site = settings()["doc_host"] + settings()["doc_baseurl"]
+    parts = []
+    for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
+        marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)
+        if cell.cell_type == "markdown":
+            parts.append(re.sub(r"\]\((\w+)\.ipynb(#[\w-]+)?\)", rf"]({site}/\1.html\2)", cell.source))
+        elif not {"hide", "default_exp", "export"} & set(marks):
+            parts += code_cell(cell)
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def code_cell(cell):
+    "The source, unless it is not to be echoed, and what it printed as Markdown or text."
+    if not re.search(r"^#\|\s*echo:\s*false", cell.source, re.M):
+        yield "```python\n" + re.sub(r"^#\|.*\n", "", cell.source, flags=re.M) + "\n```"
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "text/markdown" in data: yield data["text/markdown"]
+        elif "text" in output: yield "```\n" + output["text"].rstrip() + "\n```"
+
+
+if __name__ == "__main__":
+    (HERE / "README.md").write_text(readme(), encoding="utf-8")

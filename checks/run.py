@@ -1,0 +1,174 @@
+"""Run every notebook and every check: `make test`. Ends with the line "N passed, N failed"."""
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import nbformat
+
+from readme import HERE, readme, settings
+
+NOTEBOOKS = sorted((HERE / "nbs").glob("*.ipynb"))
+
+
+def command(*words, cwd=HERE):
+    "Run a command; what it printed is the error where it fails."
+    done = subprocess.run([str(w) for w in words], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode: raise AssertionError(f"{' '.join(map(str, words))} failed:\n{done.stdout[-6000:]}")
+    return done.stdout
+
+
+def use_available_data():
+    "Say which images the tests use; without CIFAR-10, and only here, the synthetic ones take its place."
+    from cifar_gradcam.data import DataError, cifar10, data_source
+    if data_source() == "real":
+        try: cifar10()
+        except (DataError, OSError) as fault:
+            print(f"{fault}\nCIFAR-10 cannot be had here: THE TESTS USE SYNTHETIC DATA.\n")
+            os.environ["CIFAR_GRADCAM_DATA"] = "synthetic"
+            os.environ.pop("CIFAR10_ROOT", None)
+    print(f"Data: {data_source()}")
+
+
+def copy_of_sources(folder):
+    "What export and clean read and write, in a folder where they may."
+    for name in ("nbs", "cifar_gradcam"):
+        shutil.copytree(HERE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    for name in ("settings.ini", "setup.py", "README.md", "pyproject.toml", "_quarto.yml"):
+        shutil.copy(HERE / name, folder)
+    return folder
+
+
+def changed_files(folder, pattern):
+    "Files that differ from, or are not in, this checkout."
+    made = {path.relative_to(folder) for path in folder.glob(pattern) if "__pycache__" not in path.parts}
+    return sorted(str(path) for path in made
+                  if not (HERE / path).exists() or not filecmp.cmp(folder / path, HERE / path, shallow=False))
+
+
+def check_export():
+    "nbdev_export would change nothing."
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_of_sources(Path(folder))
+        for path in (copy / "cifar_gradcam").glob("*.py"):
+            if path.name != "__init__.py": path.unlink()  # so that a file no notebook exports shows too
+        command("nbdev_export", cwd=copy)
+        gone = [p.name for p in (HERE / "cifar_gradcam").glob("*.py") if not (copy / "cifar_gradcam" / p.name).exists()]
+        changed = changed_files(copy, "cifar_gradcam/*.py") + gone
+    assert not changed, f"run nbdev_export and commit: {changed}"
+
+
+def check_clean():
+    "nbdev_clean would change no notebook."
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_of_sources(Path(folder))
+        command("nbdev_clean", cwd=copy)
+        changed = changed_files(copy, "nbs/*.ipynb")
+    assert not changed, f"run nbdev_clean and commit: {changed}"
+
+
+def check_badges():
+    "Each Colab badge opens its own notebook at the address in settings.ini."
+    cfg = settings()
+    wrong = []
+    for path in NOTEBOOKS:
+        text = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+        wanted = f"https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{path.name}"
+        links = re.findall(r"https://colab\.research\.google\.com/github/[^\s)]+", text)
+        if links != [wanted] and path.name != "index.ipynb" or any(
+                cfg["user"] + "/" + cfg["repo"] not in link for link in links):
+            wrong.append(f"{path.name} has {links}, wanted {wanted}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check_addresses():
+    "The site's configuration and the notebooks name the repository of settings.ini."
+    cfg = settings()
+    own = f"{cfg['user']}/{cfg['repo']}"
+    for path in [HERE / "_quarto.yml", HERE / "README.md", *NOTEBOOKS]:
+        for found in re.findall(r"github\.com/([\w-]+/cifar_gradcam)", path.read_text(encoding="utf-8")):
+            assert found == own, f"{path.name} names {found}, settings.ini {own}"
+
+
+def check_readme():
+    "README.md says what the front page says."
+    assert (HERE / "README.md").read_text(encoding="utf-8") == readme(), "run make readme and commit README.md"
+
+
+def check_ruff():
+    "ruff finds nothing in the package."
+    command("ruff", "check", "cifar_gradcam", "checks")
+
+
+def check_installed_needs():
+    "What is installed fits together."
+    command(sys.executable, "-m", "pip", "--disable-pip-version-check", "check")
+
+
+def check_eleven_steps():
+    "The tutorial's steps run as a script."
+    command(sys.executable, HERE / "checks" / "eleven_steps.py")
+
+
+class Links(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("href", "src") and value]
+
+
+def check_site():
+    "The site builds, and no link between its pages is broken."
+    if shutil.which("quarto") is None: return "skipped: quarto is not on PATH"
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_of_sources(Path(folder))
+        command("nbdev_docs", cwd=copy)
+        site, broken = copy / "_docs", []
+        for page in site.rglob("*.html"):
+            for link in Links(page.read_text(encoding="utf-8")).found:
+                url = urlparse(link)
+                if url.scheme or url.netloc or not url.path: continue
+                if not (page.parent / unquote(url.path)).exists(): broken.append(f"{page.name}: {link}")
+        pages = {path.stem for path in site.glob("*.html")}
+        missing = [path.name for path in NOTEBOOKS if path.stem not in pages]
+    assert not broken and not missing, f"broken links: {broken}; pages not built: {missing}"
+
+
+def check_notebook(path):
+    def run(): command("nbdev_test", "--path", path, "--n_workers", "0")
+    run.__name__ = path.name
+    return run
+
+
+def main():
+    use_available_data()
+    checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
+              check_installed_needs, check_eleven_steps, check_site] + [check_notebook(path) for path in NOTEBOOKS]
+    passed, failed, skipped = 0, 0, 0
+    for check in checks:
+        start = time.perf_counter()
+        try:
+            note = check()
+            passed, skipped = passed + (note is None), skipped + (note is not None)
+            print(f"{'ok' if note is None else '--'}    {check.__name__} {note or ''} ({time.perf_counter() - start:.0f} s)")
+        except Exception as fault:
+            failed += 1
+            print(f"FAIL  {check.__name__}\n{fault}")
+        sys.stdout.flush()
+    if skipped: print(f"{skipped} skipped")
+    print(f"{passed} passed, {failed} failed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
