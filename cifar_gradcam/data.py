@@ -4,21 +4,24 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'CIFAR10_MEAN', 'CIFAR10_STD', 'SOURCES', 'data_root', 'cache_folder', 'DataError', 'damaged_files',
-           'cifar10', 'check_images', 'channel_statistics', 'denormalize', 'dataset_labels', 'show_random_samples',
-           'show_class_samples', 'show_image_rgb', 'write_synthetic_cifar10', 'synthetic_images', 'synthetic_cifar10',
-           'data_source', 'load_cifar10']
+           'cifar10', 'synthetic_images', 'write_synthetic_cifar10', 'SyntheticCIFAR10', 'synthetic_cifar10',
+           'data_source', 'load_cifar10', 'check_images', 'channel_counts', 'channel_statistics', 'denormalize',
+           'dataset_labels', 'show_random_samples', 'show_class_samples', 'show_image_rgb']
 
 # %% ../nbs/00_data.ipynb #a03
 import os, pickle
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 import torchvision
 from matplotlib import pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision.datasets.utils import calculate_md5
+from torchvision.datasets.utils import calculate_md5, download_and_extract_archive
 
 # %% ../nbs/00_data.ipynb #a04
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer",
@@ -28,76 +31,208 @@ CIFAR10_STD = (0.247, 0.243, 0.261)      # the same
 
 # %% ../nbs/00_data.ipynb #a05
 def data_root(root: str | Path | None = None,  # a folder chosen by the caller
-              ) -> Path:                       # the folder that holds (or will hold) cifar-10-batches-py
-    "Where CIFAR-10 lives: `root`, else the environment variable `CIFAR10_ROOT`, else a per-user cache folder."
+              ) -> Path:  # the folder that holds (or will hold) cifar-10-batches-py
+    "Where CIFAR-10 lives: `root`, else what `CIFAR10_ROOT` names, else `cache_folder()`."
     if root is not None: return Path(root).expanduser()
     if named := os.environ.get("CIFAR10_ROOT"):
         folder = Path(named).expanduser()
         if not folder.is_dir():
-            raise FileNotFoundError(f"CIFAR10_ROOT is {named!r}, which is not a folder; "
-                                    "name the folder that holds cifar-10-batches-py")
+            raise FileNotFoundError(
+                f"CIFAR10_ROOT is {named!r}, which is not a folder; "
+                "name the folder that holds cifar-10-batches-py")
         if not os.access(folder, os.R_OK | os.X_OK):
             raise PermissionError(f"CIFAR10_ROOT is {named!r}, which is not readable")
         return folder
     return cache_folder()
 
+# %% ../nbs/00_data.ipynb #a39
 def cache_folder() -> Path:  # it may not exist yet
     "The per-user folder for what this package downloads or generates."
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cifar_gradcam"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache).expanduser() / "cifar_gradcam"
 
 # %% ../nbs/00_data.ipynb #a06
 class DataError(RuntimeError):
     "CIFAR-10 is missing or damaged and could not be fetched; the message says what to do."
 
-def damaged_files(dataset_class: type,  # `torchvision.datasets.CIFAR10` or a subclass
-                  root: Path,           # the folder that holds `dataset_class.base_folder`
-                  ) -> list[str]:       # a line for each file that is missing or has the wrong md5
+def damaged_files(dataset,     # `torchvision.datasets.CIFAR10`, a subclass or an object of one
+                  root: Path,  # the folder that holds `dataset.base_folder`
+                  ) -> list[str]:  # a line for each file that is missing or has a wrong md5
     "Compare the md5 of every batch file with the one it should have."
-    wanted = dataset_class.train_list + dataset_class.test_list
-    wanted = wanted + [[dataset_class.meta["filename"], dataset_class.meta["md5"]]]
-    lines = []
-    for name, md5 in wanted:
-        path = Path(root) / dataset_class.base_folder / name
-        found = calculate_md5(path) if path.is_file() else None
-        if found is None: lines.append(f"{path} is missing (md5 should be {md5})")
-        elif found != md5: lines.append(f"{path} has md5 {found}, should be {md5}")
-    return lines
+    wanted = dataset.train_list + dataset.test_list
+    wanted = wanted + [[dataset.meta["filename"], dataset.meta["md5"]]]
+    folder = Path(root) / dataset.base_folder
+    return [fault for name, md5 in wanted if (fault := _fault(folder / name, md5))]
+
+def _fault(path, md5):
+    if not path.is_file(): return f"{path} is missing (md5 should be {md5})"
+    try: found = calculate_md5(path)
+    except OSError as error: return f"{path} cannot be read: {error.strerror}"
+    return None if found == md5 else f"{path} has md5 {found}, should be {md5}"
 
 # %% ../nbs/00_data.ipynb #a07
 def cifar10(root: str | Path | None = None,  # see `data_root`
-            train: bool = True,              # the 50,000 training images, or the 10,000 test images
-            download: bool = True,           # fetch the archive (170 MB) where files are missing or damaged
-            ) -> torchvision.datasets.CIFAR10:  # `.data`: uint8 array (N, 32, 32, 3); `.targets`: N labels
-    "CIFAR-10 through torchvision, verified by md5; raises `DataError` where it cannot be had."
-    folder = data_root(root)
-    wrong = damaged_files(torchvision.datasets.CIFAR10, folder)
+            train: bool = True,     # 50,000 images to train on, or 10,000 to test
+            download: bool = True,  # fetch the archive (170 MB) if a file is not right
+            ) -> torchvision.datasets.CIFAR10:  # `.data` (N, 32, 32, 3), `.targets`
+    "CIFAR-10 through torchvision, verified by md5; `DataError` where it cannot be had."
+    official, folder = torchvision.datasets.CIFAR10, data_root(root)
+    wrong = damaged_files(official, folder)
     if wrong and download:
-        try: return torchvision.datasets.CIFAR10(folder, train=train, download=True)
-        except (OSError, RuntimeError) as fault:
-            wrong.append(f"downloading it failed: {fault}")
-    if wrong: raise DataError(_how_to_get_it(folder, wrong))
-    return torchvision.datasets.CIFAR10(folder, train=train, download=False)
+        failed = _fetch(official, folder)
+        wrong = damaged_files(official, folder) + failed
+    if wrong: raise DataError(_how_to_get_it(official, folder, wrong))
+    return official(folder, train=train)
 
-def _how_to_get_it(folder, wrong):
-    cifar, listed = torchvision.datasets.CIFAR10, "\n  ".join(wrong)
+# %% ../nbs/00_data.ipynb #a47
+def _fetch(official, folder):  # the faults: none if the archive was fetched and unpacked
+    try:
+        download_and_extract_archive(official.url, folder, filename=official.filename,
+                                     md5=official.tgz_md5)
+    except (OSError, RuntimeError, HTTPException) as error:
+        archive = folder / official.filename
+        fault = _fault(archive, official.tgz_md5) if archive.is_file() else None
+        return [line for line in (fault, f"fetching {official.url} failed: {error}") if line]
+    return []
+
+def _how_to_get_it(official, folder, wrong):
+    listed = "\n  ".join(wrong)
     return (f"CIFAR-10 is not complete in {folder}:\n  {listed}\n"
-            f"Put {cifar.filename} (md5 {cifar.tgz_md5}) from {cifar.url} there and unpack it, "
-            "or point CIFAR10_ROOT at a folder that has cifar-10-batches-py, "
-            'or use the synthetic data: download_data(source="synthetic"), --data synthetic.')
+            f"Put {official.filename} (md5 {official.tgz_md5}) from {official.url} "
+            "there, it is unpacked on the next call; "
+            "or point CIFAR10_ROOT at a folder that has cifar-10-batches-py; "
+            'or use the synthetic data: download_data(source="synthetic"), '
+            "--data synthetic or CIFAR_GRADCAM_DATA=synthetic.")
+
+# %% ../nbs/00_data.ipynb #a20
+def synthetic_images(n: int,                    # how many images
+                     rng: np.random.Generator,  # where the randomness comes from
+                     ) -> tuple[np.ndarray, np.ndarray]:  # (n, 32, 32, 3), labels (n,)
+    "Images of ten classes, each with its own stripe direction and colour, under noise."
+    labels = rng.permutation(np.arange(n) % 10)
+    y, x = np.mgrid[:32, :32] / 32
+    angle = (labels % 5 * np.pi / 8)[:, None, None]  # 0 to 90 degrees
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
+    across = x * np.cos(angle) + y * np.sin(angle)
+    stripes = np.sin(2 * np.pi * 4 * across + phase).astype(np.float32)
+    tint = np.where((labels < 5)[:, None], (1.0, 0.6, 0.2), (0.2, 0.6, 1.0))
+    noise = rng.standard_normal((n, 32, 32, 3), dtype=np.float32)
+    tint = tint.astype(np.float32)[:, None, None]
+    pixels = 128 + 60 * stripes[..., None] * tint + 25 * noise
+    return pixels.clip(0, 255).astype(np.uint8), labels
+
+# %% ../nbs/00_data.ipynb #a19
+def write_synthetic_cifar10(root: str | Path,     # gets a folder cifar-10-batches-py
+                            n_train: int = 1000,  # training images, in five batch files
+                            n_test: int = 200,    # test images, in one
+                            seed: int = 0,        # the same seed writes the same bytes
+                            ) -> Path:            # the folder with the batch files
+    "Write ten separable classes of stripes and noise in CIFAR-10's own file format."
+    if n_train < 5:
+        raise ValueError(f"n_train must be at least 5, one a file, got {n_train}")
+    if n_test < 1: raise ValueError(f"n_test must be at least 1, got {n_test}")
+    folder = Path(root).expanduser() / torchvision.datasets.CIFAR10.base_folder
+    if folder.exists():
+        raise FileExistsError(f"root must not hold {folder.name} yet: "
+                              f"{folder} would be lost")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as aside:
+        complete = Path(aside) / folder.name
+        _write_batches(complete, n_train, n_test, np.random.default_rng(seed))
+        complete.rename(folder)
+    return folder
+
+# %% ../nbs/00_data.ipynb #a67
+def _write_batches(folder, n_train, n_test, rng):
+    folder.mkdir()
+    sizes = [len(part) for part in np.array_split(np.arange(n_train), 5)] + [n_test]
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    for name, size in zip(names, sizes):
+        images, labels = synthetic_images(size, rng)
+        rows = images.transpose(0, 3, 1, 2).reshape(size, 3072)
+        _write_pickle(folder / name, {
+            "batch_label": name, "labels": labels.tolist(), "data": rows,
+            "filenames": [f"{name}_{i}.png" for i in range(size)]})
+    _write_pickle(folder / "batches.meta", {
+        "label_names": list(CLASSES), "num_vis": 3072, "num_cases_per_batch": sizes[0]})
+    names.append("batches.meta")
+    sums = [f"{calculate_md5(folder / name)}  {name}\n" for name in names]
+    (folder / "MD5SUMS").write_text("".join(sums))
+
+def _write_pickle(path, content): path.write_bytes(pickle.dumps(content, protocol=2))
+
+# %% ../nbs/00_data.ipynb #a69
+class SyntheticCIFAR10(torchvision.datasets.CIFAR10):
+    "Generated images, read by torchvision's own code and checked by their MD5SUMS."
+    def __init__(self,
+                 root: str | Path,    # the folder given to `write_synthetic_cifar10`
+                 train: bool = True,  # the training or the test images
+                 transform=None,      # called with each image that is asked for
+                 ):
+        folder = Path(root) / self.base_folder
+        sums = folder / "MD5SUMS"
+        words = sums.read_text().split() if sums.is_file() else []
+        md5 = dict(zip(words[1::2], words[::2]))
+        self.train_list = [[name, md5.get(name)] for name, _ in self.train_list]
+        self.test_list = [[name, md5.get(name)] for name, _ in self.test_list]
+        self.meta = dict(self.meta, md5=md5.get("batches.meta"))
+        if wrong := damaged_files(self, root):
+            raise DataError("\n  ".join(["the synthetic data is damaged:", *wrong])
+                            + f"\nDelete {folder}, and it is made again.")
+        super().__init__(root, train=train, transform=transform)
+
+# %% ../nbs/00_data.ipynb #a21
+def synthetic_cifar10(root: str | Path | None = None,  # None: `cache_folder()`
+                      train: bool = True,   # the training or the test images
+                      n_train: int = 1000,  # training images
+                      n_test: int = 200,    # test images
+                      seed: int = 0,        # the same seed gives the same images
+                      ) -> SyntheticCIFAR10:
+    "The synthetic data, written where it is not there yet, one folder for each size and seed."
+    home = cache_folder() if root is None else Path(root).expanduser()
+    folder = home / f"synthetic-{n_train}-{n_test}-seed{seed}"
+    batches = folder / SyntheticCIFAR10.base_folder
+    if not batches.is_dir():
+        try: write_synthetic_cifar10(folder, n_train, n_test, seed)
+        except OSError:  # another process may have been faster; it wrote the same bytes
+            if not batches.is_dir(): raise
+    return SyntheticCIFAR10(folder, train=train)
+
+# %% ../nbs/00_data.ipynb #a22
+SOURCES = ("real", "synthetic")
+
+def data_source(name: str | None = None,  # None: the variable, or "real"
+                ) -> str:                 # "real" or "synthetic"
+    "Which data to use: `name`, else what `CIFAR_GRADCAM_DATA` says, else the real."
+    chosen = name or os.environ.get("CIFAR_GRADCAM_DATA") or "real"
+    if chosen not in SOURCES:
+        where = "source" if name else "CIFAR_GRADCAM_DATA"
+        raise ValueError(f"{where} must be one of {SOURCES}, got {chosen!r}")
+    return chosen
+
+# %% ../nbs/00_data.ipynb #a77
+def load_cifar10(train: bool = True,         # the training or the test images
+                 root=None,                  # see `data_root` and `synthetic_cifar10`
+                 source: str | None = None,  # see `data_source`
+                 n_synthetic: int = 1000,    # training images to generate, if they are
+                 ) -> torchvision.datasets.CIFAR10:
+    "The real or the synthetic images, by name."
+    if data_source(source) == "real": return cifar10(root, train)
+    return synthetic_cifar10(root, train, n_train=n_synthetic)
 
 # %% ../nbs/00_data.ipynb #a10
 def check_images(images: np.ndarray,  # uint8, shape (N, 32, 32, 3)
                  labels,              # N whole numbers from 0 to 9
                  ) -> None:
-    "Raise a ValueError or TypeError that names what is wrong with a set of images and labels."
-    images = np.asarray(images)
+    "Raise a ValueError or TypeError that names what is wrong with images and labels."
+    images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or images.shape[1:] != (32, 32, 3):
         raise ValueError(f"images must have shape (N, 32, 32, 3), got {images.shape}")
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8 (0 to 255), got {images.dtype}")
-    labels = np.asarray(labels)
-    if len(labels) != len(images):
-        raise ValueError(f"labels must be as many as images ({len(images)}), got {len(labels)}")
+    if labels.ndim != 1 or len(labels) != len(images):
+        raise ValueError(f"labels must be as many as images, shape ({len(images)},), "
+                         f"got shape {labels.shape}")
     if len(labels) and not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels must be whole numbers, got {labels.dtype}")
     outside = labels[(labels < 0) | (labels >= len(CLASSES))]
@@ -105,37 +240,61 @@ def check_images(images: np.ndarray,  # uint8, shape (N, 32, 32, 3)
         raise ValueError(f"labels must be from 0 to {len(CLASSES) - 1}, got {int(outside[0])}")
 
 # %% ../nbs/00_data.ipynb #a11
-def channel_statistics(images: np.ndarray,  # uint8, shape (N, H, W, 3)
-                       ) -> tuple[np.ndarray, np.ndarray]:  # mean and standard deviation by channel, in [0, 1]
-    "Mean and standard deviation of each colour channel over all pixels of all images."
-    # Counting the 256 possible values is exact, and needs no floating-point copy of the images.
-    values = np.arange(256) / 255
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
+def channel_counts(images: np.ndarray,  # uint8, shape (N, H, W, 3)
+                   ) -> np.ndarray:     # int64 (3, 256), a count for each value
+    "How often each of the 256 values occurs in each colour channel."
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError("images must be uint8 of shape (N, H, W, 3), "
+                         f"got {images.dtype} of shape {images.shape}")
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for start in range(0, len(images), 1000):  # bincount needs 8 bytes for each value
+        for c in range(3):
+            values = images[start:start + 1000, ..., c].ravel()
+            counts[c] += np.bincount(values, minlength=256)
+    return counts
+
+# %% ../nbs/00_data.ipynb #a88
+def channel_statistics(images: np.ndarray,  # uint8, shape (N, H, W, 3), N at least 1
+                       ) -> tuple[np.ndarray, np.ndarray]:  # mean, std; each (3,)
+    "Mean and standard deviation by channel over all pixels of all images, in [0, 1]."
+    if len(images) == 0:
+        raise ValueError("images is empty: there is nothing to measure")
+    counts, values = channel_counts(images), np.arange(256) / 255
     share = counts / counts.sum(1, keepdims=True)
     mean = share @ values
     return mean, np.sqrt(share @ values**2 - mean**2)
 
 # %% ../nbs/00_data.ipynb #a12
-def denormalize(images: Tensor,        # normalised images, shape (N, 3, H, W) or (3, H, W)
-                mean=CIFAR10_MEAN,     # what was subtracted, by channel
-                std=CIFAR10_STD,       # what was divided by, by channel
-                ) -> np.ndarray:       # what imshow draws: (N, H, W, 3) or (H, W, 3), floats in [0, 1]
+def denormalize(images: Tensor,     # normalised images, shape (N, 3, H, W) or (3, H, W)
+                mean=CIFAR10_MEAN,  # what was subtracted, by channel
+                std=CIFAR10_STD,    # what was divided by, by channel
+                ) -> np.ndarray:    # for imshow: (…, H, W, 3), floats in [0, 1]
     "Undo the normalisation of images, so that they are drawn in their true colours."
+    if images.ndim not in (3, 4) or images.shape[-3] != 3:
+        raise ValueError("images must have shape (N, 3, H, W) or (3, H, W), "
+                         f"got {tuple(images.shape)}")
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (mean, std))
-    return (images.detach().cpu().float() * std + mean).clamp(0, 1).movedim(-3, -1).numpy()
+    pixels = images.detach().cpu().float() * std + mean
+    return pixels.clamp(0, 1).movedim(-3, -1).numpy()
 
 # %% ../nbs/00_data.ipynb #a14
-def dataset_labels(dataset: Dataset,     # with an attribute `targets`, a `Subset`, or anything that yields (image, label)
-                   ) -> np.ndarray:      # int64, shape (N,)
+def dataset_labels(dataset: Dataset,  # a `Subset`, has `targets`, or gives (image, label)
+                   ) -> np.ndarray:   # int64, shape (N,)
     "All labels of a dataset, without loading an image where that can be avoided."
-    if isinstance(dataset, Subset): return dataset_labels(dataset.dataset)[list(dataset.indices)]
+    if isinstance(dataset, Subset):
+        return dataset_labels(dataset.dataset)[list(dataset.indices)]
     if hasattr(dataset, "targets"): return np.asarray(dataset.targets, dtype=np.int64)
-    return np.array([int(label) for _, label in dataset], dtype=np.int64)
+    return np.array([int(dataset[i][1]) for i in range(len(dataset))], dtype=np.int64)
 
 def _dataset_of(loader):
-    dataset = getattr(loader, "dataset", loader)
+    # A bare `Subset` is a dataset too, and has an attribute `dataset` of its own.
+    dataset = loader if isinstance(loader, Dataset) else loader.dataset
     if len(dataset) == 0: raise ValueError("loader is empty: there is no image to show")
     return dataset
+
+def _at_least_one(**counts):
+    for name, count in counts.items():
+        if count < 1: raise ValueError(f"{name} must be at least 1, got {count}")
 
 def _draw(ax, image, title=None):
     if image is not None: ax.imshow(image, interpolation="nearest")
@@ -143,19 +302,21 @@ def _draw(ax, image, title=None):
     ax.set_xticks([]); ax.set_yticks([]); ax.set_frame_on(False)
 
 # %% ../nbs/00_data.ipynb #a15
-def show_random_samples(loader: DataLoader,       # yields normalised images (B, 3, 32, 32) and labels (B,)
-                        classes=CLASSES,          # class names in label order
-                        n: int = 20,              # how many images
-                        n_cols: int = 10,         # how many in a row
+def show_random_samples(loader: DataLoader,   # normalised images (B, 3, 32, 32) and labels (B,)
+                        classes=CLASSES,      # class names in label order
+                        n: int = 20,          # how many images
+                        n_cols: int = 10,     # how many in a row
                         seed: int | None = None,  # None draws others each time
                         ) -> plt.Figure:
-    "A grid of images drawn at random from the whole dataset of `loader`, as the loader would give them."
+    "A grid of random images from the whole dataset of `loader`, as the loader gives them."
     dataset = _dataset_of(loader)
-    if n < 1: raise ValueError(f"n must be at least 1, got {n}")
+    _at_least_one(n=n, n_cols=n_cols)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:n]
+    n_cols = min(n_cols, len(chosen))
     n_rows = -(-len(chosen) // n_cols)
-    fig, axes = plt.subplots(n_rows, n_cols, figsize=(n_cols * 0.9, n_rows * 1.1), squeeze=False)
-    for ax in axes.flat: ax.axis("off")
+    fig, axes = plt.subplots(n_rows, n_cols, squeeze=False,
+                             figsize=(n_cols * 0.9, n_rows * 1.15))
+    for ax in axes.flat: _draw(ax, None)
     for ax, i in zip(axes.flat, chosen):
         image, label = dataset[int(i)]
         _draw(ax, denormalize(image), classes[int(label)])
@@ -163,15 +324,20 @@ def show_random_samples(loader: DataLoader,       # yields normalised images (B,
     return fig
 
 # %% ../nbs/00_data.ipynb #a16
-def show_class_samples(loader: DataLoader,       # yields normalised images (B, 3, 32, 32) and labels (B,)
+def show_class_samples(loader: DataLoader,       # normalised images (B, 3, 32, 32), labels (B,)
                        classes=CLASSES,          # class names in label order
                        n: int = 10,              # images of each class
                        seed: int | None = None,  # None draws others each time
                        ) -> plt.Figure:
-    "A row of random images for every class; a class the dataset does not have gets a row that says so."
+    "A row of random images for every class; a class that is absent gets a row that says so."
     dataset = _dataset_of(loader)
+    _at_least_one(n=n)
     labels, rng = dataset_labels(dataset), np.random.default_rng(seed)
-    fig, axes = plt.subplots(len(classes), n, figsize=(n * 0.75 + 1, len(classes) * 0.75), squeeze=False)
+    if labels.max() >= len(classes):
+        raise ValueError(f"classes must name every label: {len(classes)} names, "
+                         f"but there is a label {labels.max()}")
+    size = (n * 0.75 + 1, len(classes) * 0.75)
+    fig, axes = plt.subplots(len(classes), n, figsize=size, squeeze=False)
     for label, row in enumerate(axes):
         chosen = rng.permutation(np.flatnonzero(labels == label))[:n]
         for ax in row: _draw(ax, None)
@@ -182,112 +348,40 @@ def show_class_samples(loader: DataLoader,       # yields normalised images (B, 
     return fig
 
 # %% ../nbs/00_data.ipynb #a17
-def show_image_rgb(loader: DataLoader,   # yields normalised images (B, 3, 32, 32) and labels (B,)
-                   classes=CLASSES,      # class names in label order
-                   index: int = 0,       # which image of the dataset
-                   size: int = 12,       # the side of the square of pixels whose values are written out
+def show_image_rgb(loader: DataLoader,  # normalised images (B, 3, 32, 32) and labels (B,)
+                   classes=CLASSES,     # class names in label order
+                   index: int = 0,      # which image of the dataset
+                   size: int = 8,       # side of the square whose values are written out
                    ) -> plt.Figure:
-    "One image, its three channels, and the 0-255 values of its central `size` × `size` pixels in each."
+    "An image, its three channels, and the 0-255 values of its central `size` × `size` pixels."
     dataset = _dataset_of(loader)
     if not 0 <= index < len(dataset):
         raise IndexError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
+    if not 1 <= size <= 32: raise ValueError(f"size must be from 1 to 32 pixels, got {size}")
     image, label = dataset[index]
     pixels = np.rint(denormalize(image) * 255).astype(np.uint8)
-    start = (32 - size) // 2
-    fig, axes = plt.subplots(2, 2, figsize=(9, 9))
-    _draw(axes[0, 0], pixels, classes[int(label)])
-    for ax, channel, name in zip(axes.flat[1:], range(3), ("Reds", "Greens", "Blues")):
-        window = pixels[start:start + size, start:start + size, channel]
-        ax.imshow(window, cmap=f"{name}_r", vmin=0, vmax=255, interpolation="nearest")
-        for (y, x), value in np.ndenumerate(window):
-            ax.text(x, y, value, ha="center", va="center", fontsize=6,
-                    color="black" if value > 150 else "white")
-        _draw(ax, None, f"{name[:-1].lower()}, central {size} × {size} pixels")
-    axes[0, 0].add_patch(plt.Rectangle((start - 0.5,) * 2, size, size, fill=False, ec="white"))
+    fig = plt.figure(figsize=(9, 6))
+    grid, start = fig.add_gridspec(2, 12, height_ratios=(3, 4)), (32 - size) // 2
+    whole = [fig.add_subplot(grid[0, 3 * k:3 * k + 3]) for k in range(4)]
+    parts = [fig.add_subplot(grid[1, 4 * k:4 * k + 4]) for k in range(3)]
+    _draw(whole[0], pixels, classes[int(label)])
+    for c, name in enumerate(("red", "green", "blue")):
+        window = pixels[start:start + size, start:start + size, c]
+        _draw_channel(whole[c + 1], pixels[..., c], name, f"{name} channel")
+        _draw_channel(parts[c], window, name, f"{name}, central {size} × {size} pixels")
+        _write_values(parts[c], window, dark_text=name == "green")
+    for ax in whole:
+        ax.add_patch(plt.Rectangle((start - 0.5,) * 2, size, size, fill=False, ec="white"))
     fig.tight_layout(pad=0.5)
     return fig
 
-# %% ../nbs/00_data.ipynb #a19
-def write_synthetic_cifar10(root: str | Path,     # the folder in which cifar-10-batches-py is made
-                            n_train: int = 1000,  # training images, in five batch files
-                            n_test: int = 200,    # test images, in one
-                            seed: int = 0,        # the same seed writes the same bytes
-                            ) -> Path:            # the folder with the batch files
-    "Write ten separable classes of coloured stripes and noise in CIFAR-10's own file format."
-    if n_train < 5: raise ValueError(f"n_train must be at least 5, one a file, got {n_train}")
-    if n_test < 1: raise ValueError(f"n_test must be at least 1, got {n_test}")
-    folder = Path(root) / torchvision.datasets.CIFAR10.base_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    sizes = [len(part) for part in np.array_split(np.arange(n_train), 5)] + [n_test]
-    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-    for name, size in zip(names, sizes):
-        images, labels = synthetic_images(size, rng)
-        rows = images.transpose(0, 3, 1, 2).reshape(size, 3072)
-        _write_pickle(folder / name, {"batch_label": name, "labels": labels.tolist(),
-            "data": rows, "filenames": [f"{name}_{i}.png" for i in range(size)]})
-    _write_pickle(folder / "batches.meta", {"label_names": list(CLASSES), "num_vis": 3072,
-                                            "num_cases_per_batch": sizes[0]})
-    return folder
+# %% ../nbs/00_data.ipynb #b14
+def _draw_channel(ax, values, name, title):
+    cmap = LinearSegmentedColormap.from_list(name, ["black", {"green": "lime"}.get(name, name)])
+    _draw(ax, None, title)
+    ax.imshow(values, cmap=cmap, vmin=0, vmax=255, interpolation="nearest")
 
-def _write_pickle(path, content):
-    partial = path.with_name(f"{path.name}.{os.getpid()}")  # two processes may write at once
-    partial.write_bytes(pickle.dumps(content, protocol=2))
-    partial.replace(path)
-
-# %% ../nbs/00_data.ipynb #a20
-def synthetic_images(n: int,                    # how many images
-                     rng: np.random.Generator,  # where the randomness comes from
-                     ) -> tuple[np.ndarray, np.ndarray]:  # uint8 (n, 32, 32, 3) and int64 labels (n,)
-    "Images of ten classes, each with its own stripe direction and colour, under noise."
-    labels = rng.permutation(np.arange(n) % 10)
-    y, x = np.mgrid[:32, :32] / 32
-    # Angles from 0 to 90 degrees: the mirror image of one class is never another class.
-    angle = (labels % 5 * np.pi / 8)[:, None, None]
-    phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
-    stripes = np.sin(2 * np.pi * 4 * (x * np.cos(angle) + y * np.sin(angle)) + phase)
-    tint = np.where((labels < 5)[:, None], (1.0, 0.6, 0.2), (0.2, 0.6, 1.0))[:, None, None]
-    pixels = 128 + 60 * stripes[..., None] * tint + rng.normal(0, 25, (n, 32, 32, 3))
-    return pixels.clip(0, 255).astype(np.uint8), labels
-
-# %% ../nbs/00_data.ipynb #a21
-def synthetic_cifar10(root: str | Path | None = None,  # None: the per-user cache folder
-                      train: bool = True,              # the training or the test images
-                      n_train: int = 1000,             # training images
-                      n_test: int = 200,               # test images
-                      seed: int = 0,                   # the same seed gives the same images
-                      ) -> torchvision.datasets.CIFAR10:
-    "The synthetic data, written where it is not there yet and read by torchvision's own CIFAR-10 code."
-    folder = Path(root or cache_folder()) / f"synthetic-{n_train}-{n_test}-{seed}"
-    batches = folder / torchvision.datasets.CIFAR10.base_folder
-    # batches.meta is written last: where it is, the set is whole.
-    if not (batches / "batches.meta").is_file(): write_synthetic_cifar10(folder, n_train, n_test, seed)
-
-    class SyntheticCIFAR10(torchvision.datasets.CIFAR10):
-        "The official class, told the md5 of the files written here."
-        train_list = [[f"data_batch_{i}", calculate_md5(batches / f"data_batch_{i}")] for i in range(1, 6)]
-        test_list = [["test_batch", calculate_md5(batches / "test_batch")]]
-        meta = dict(torchvision.datasets.CIFAR10.meta, md5=calculate_md5(batches / "batches.meta"))
-
-    return SyntheticCIFAR10(folder, train=train, download=False)
-
-# %% ../nbs/00_data.ipynb #a22
-SOURCES = ("real", "synthetic")
-
-def data_source(name: str | None = None,  # "real" or "synthetic"; None: the variable `CIFAR_GRADCAM_DATA`, else "real"
-                ) -> str:
-    "Which data to use. Synthetic data is never a silent fallback: somebody has to name it."
-    chosen = name or os.environ.get("CIFAR_GRADCAM_DATA") or "real"
-    if chosen not in SOURCES:
-        where = "source" if name else "CIFAR_GRADCAM_DATA"
-        raise ValueError(f"{where} must be one of {SOURCES}, got {chosen!r}")
-    return chosen
-
-def load_cifar10(train: bool = True,         # the training or the test images
-                 root=None,                  # folder of the data, see `data_root` and `synthetic_cifar10`
-                 source: str | None = None,  # see `data_source`
-                 n_synthetic: int = 1000,    # how many training images are generated, where they are
-                 ) -> torchvision.datasets.CIFAR10:
-    "The real or the synthetic images, by name."
-    if data_source(source) == "real": return cifar10(root, train)
-    return synthetic_cifar10(root, train, n_train=n_synthetic)
+def _write_values(ax, values, dark_text):  # dark_text: bright green needs black digits
+    for (y, x), value in np.ndenumerate(values):
+        color = "black" if dark_text and value > 145 else "white"
+        ax.text(x, y, value, ha="center", va="center", color=color, fontsize=72 / len(values))

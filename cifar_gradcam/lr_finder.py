@@ -6,20 +6,23 @@
 __all__ = ['RangeTest', 'suggest_lr', 'range_test', 'plot_range_test', 'max_lr']
 
 # %% ../nbs/03_lr_finder.ipynb #d03
-import contextlib, copy, io
+import contextlib, copy, io, warnings
 from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
 import torch
-import torch_lr_finder.lr_finder
 from matplotlib import pyplot as plt
 from torch import nn
 from torch.utils.data import DataLoader
-from torch_lr_finder import LRFinder
 from tqdm.auto import tqdm
 
 from .resnet import select_precision
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its kind of tqdm warns in every notebook
+    import torch_lr_finder.lr_finder
+    from torch_lr_finder import LRFinder, TrainDataLoaderIter
 
 # %% ../nbs/03_lr_finder.ipynb #d04
 @dataclass(frozen=True)
@@ -27,96 +30,116 @@ class RangeTest:
     "The curve of a range test, and the rate it suggests."
     lrs: list[float]     # learning rate at each step
     losses: list[float]  # training loss at each step, smoothed exponentially
-    suggestion: float    # the rate at which the loss is lowest
+    suggestion: float    # the rate at which the smoothed loss is lowest
 
 # %% ../nbs/03_lr_finder.ipynb #d05
 def suggest_lr(lrs,                   # learning rate at each step, growing
                losses,                # smoothed training loss at each step
                skip_start: int = 10,  # steps left out while the smoothing settles
-               ) -> float:
-    "The rate at which the loss is lowest, just before it rises (Smith, 2017, sec. 3.3)."
+               ) -> float:            # an upper bound for the rate of training
+    "The rate at which the smoothed loss is lowest, before it rises (after Smith, 2017, sec. 3.3)."
     lrs, losses = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
-    if len(lrs) != len(losses):
-        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), got {len(losses)}")
-    if len(lrs) < 2 * skip_start:
-        raise ValueError(f"the range test is too short: {len(lrs)} steps, "
-                         f"needs at least {2 * skip_start}; raise num_iter")
+    _check_length(lrs, losses, skip_start)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     lowest = skip_start + int(np.argmin(losses[skip_start:]))
     if not losses[lowest] < 0.99 * losses[skip_start]:
-        raise ValueError(f"the loss never falls by 1 % between rates {lrs[0]:.2g} and "
-                         f"{lrs[-1]:.2g}: lower start_lr, or raise num_iter")
+        raise ValueError(f"the curve has no clear slope: between rates {lrs[skip_start]:.2g} and "
+                         f"{lrs[-1]:.2g} the loss never falls by 1 %; lower start_lr, raise end_lr "
+                         "or raise num_iter")
     if lowest == len(lrs) - 1:
-        raise ValueError(f"the loss is still falling at the highest rate, {lrs[-1]:.2g}: "
-                         "the range is too short; raise end_lr")
+        raise ValueError(f"the range is too short: the loss is still falling at the highest rate, "
+                         f"{lrs[-1]:.2g}; raise end_lr")
     return float(lrs[lowest])
 
+# %% ../nbs/03_lr_finder.ipynb #d33
+def _check_length(lrs, losses, skip_start):
+    if len(lrs) != len(losses):
+        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), got {len(losses)}")
+    if len(lrs) < 2 * skip_start:
+        raise ValueError(f"the range test is too short: it has {len(lrs)} steps, needs at least "
+                         f"{2 * skip_start}; raise num_iter, or lower start_lr if the loss "
+                         "exploded so early that the test was stopped")
+
+# %% ../nbs/03_lr_finder.ipynb #d07
+@contextlib.contextmanager
+def _quiet_progress(label):
+    # The library prints lines and leaves its bar on the page; ours vanishes when it is done.
+    bar = lambda steps: tqdm(steps, desc=label, leave=False)
+    with (mock.patch.object(torch_lr_finder.lr_finder, "tqdm", bar),
+          contextlib.redirect_stdout(io.StringIO())): yield
+
 # %% ../nbs/03_lr_finder.ipynb #d06
-def range_test(model: nn.Module,          # on the device it will train on; comes back as it was
-               train_loader: DataLoader,  # at least one batch; repeats where it is shorter than `num_iter`
-               optimizer=None,            # None: SGD with momentum 0.9; comes back as it was
+def range_test(model: nn.Module,          # on the device it will train on; is not changed
+               train_loader: DataLoader,  # batches of images and labels; starts anew when it ends
+               optimizer=None,            # None: SGD with momentum 0.9; is not changed
                criterion=None,            # None: cross-entropy
                start_lr: float = 1e-4,    # the first rate
                end_lr: float = 10,        # the last rate, reached exponentially
                num_iter: int = 100,       # steps, a batch each
                precision: str = "auto",   # see `select_precision`
                ) -> RangeTest:
-    "A learning-rate range test (Smith, 2017, sec. 3.3) with torch-lr-finder, on the device the model is on."
-    if not 0 < start_lr < end_lr:
-        raise ValueError(f"start_lr must be above 0 and below end_lr ({end_lr}), got {start_lr}")
-    if len(train_loader) == 0: raise ValueError("train_loader is empty: the range test needs at least one batch")
+    "A learning-rate range test (Smith, 2017, sec. 3.3) with torch-lr-finder, on any device."
+    _check_range(start_lr, end_lr, num_iter, train_loader)
     device = next(model.parameters()).device
     if optimizer is None: optimizer = torch.optim.SGD(model.parameters(), lr=start_lr, momentum=0.9)
-    criterion = criterion or nn.CrossEntropyLoss()
-    dtype = select_precision(device, precision)
-    with _as_it_was(model, optimizer), _quiet_progress("range test"):
-        finder = LRFinder(model, optimizer, lambda logits, labels: criterion(logits.float(), labels),
-                          amp_backend="torch", grad_scaler=torch.amp.GradScaler(device.type, enabled=False),
-                          amp_config=dict(device_type=device.type, dtype=torch.bfloat16,
-                                          enabled=dtype == torch.bfloat16))
-        finder.range_test(train_loader, start_lr=start_lr, end_lr=end_lr, num_iter=num_iter)
+    model, optimizer = _copies(model, optimizer)
+    criterion, low = criterion or nn.CrossEntropyLoss(), select_precision(device, precision)
+    finder = LRFinder(
+        model, optimizer, lambda logits, labels: criterion(logits.float(), labels),
+        amp_backend="torch", grad_scaler=torch.amp.GradScaler(device.type, enabled=False),
+        amp_config=dict(device_type=device.type, dtype=torch.bfloat16,
+                        enabled=low == torch.bfloat16))
+    with (torch.random.fork_rng([device] if device.type == "cuda" else []),
+          _quiet_progress("range test")):
+        finder.range_test(TrainDataLoaderIter(train_loader), start_lr=start_lr, end_lr=end_lr,
+                          num_iter=num_iter, smooth_f=0.05)
     lrs, losses = finder.history["lr"], finder.history["loss"]
     return RangeTest(lrs, losses, suggest_lr(lrs, losses))
 
-# %% ../nbs/03_lr_finder.ipynb #d07
-@contextlib.contextmanager
-def _as_it_was(model, optimizer):
-    # LRFinder.reset() would do for the tensors, but neither for the modes nor after an error.
-    modes = {module: module.training for module in model.modules()}
-    states = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
-    random_state = torch.get_rng_state()
-    try: yield
-    finally:
-        model.load_state_dict(states[0]); optimizer.load_state_dict(states[1])
-        optimizer.zero_grad(set_to_none=True)
-        for module, training in modes.items(): module.training = training
-        torch.set_rng_state(random_state)
+# %% ../nbs/03_lr_finder.ipynb #d40
+def _copies(model, optimizer):
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch optimizer or None, got {optimizer!r}")
+    ours = {id(p) for p in model.parameters()}
+    if not any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("optimizer must hold parameters of model, got one that holds none of them")
+    model, optimizer = copy.deepcopy((model, optimizer))
+    for group in optimizer.param_groups:
+        group.pop("initial_lr", None)  # a scheduler's mark, which the library refuses
+    return model, optimizer
 
-@contextlib.contextmanager
-def _quiet_progress(label):
-    # The library prints a line and leaves its bar on the page; ours vanishes when it is done.
-    bar = lambda steps: tqdm(steps, desc=label, leave=False)
-    with mock.patch.object(torch_lr_finder.lr_finder, "tqdm", bar), contextlib.redirect_stdout(io.StringIO()):
-        yield
+def _check_range(start_lr, end_lr, num_iter, train_loader):
+    if not 0 < start_lr < end_lr:
+        raise ValueError(f"start_lr must be above 0 and below end_lr ({end_lr}), got {start_lr}")
+    if num_iter < 20:
+        raise ValueError(f"num_iter must be at least 20, or the curve is too short, got {num_iter}")
+    if hasattr(train_loader, "__next__") or not hasattr(train_loader, "__len__"):
+        raise TypeError("train_loader must be a DataLoader or a list of batches, "
+                        f"got {type(train_loader).__name__}")
+    if len(train_loader) == 0:
+        raise ValueError("train_loader is empty: the range test needs at least one batch")
 
 # %% ../nbs/03_lr_finder.ipynb #d08
 def plot_range_test(result: RangeTest,          # from `range_test`
                     ax: plt.Axes | None = None, # None makes a figure
                     ) -> plt.Figure:
     "Loss against learning rate on a logarithmic axis, with the suggestion marked."
-    if ax is None: ax = plt.subplots(figsize=(6, 3.2))[1]
-    ax.plot(result.lrs, result.losses, color="tab:blue")
+    if ax is None: ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")[1]
     at = int(np.argmin(np.abs(np.subtract(result.lrs, result.suggestion))))
+    ax.plot(result.lrs, result.losses, color="tab:blue")
+    ax.axvline(result.suggestion, color="tab:orange", ls=":")
     ax.plot(result.suggestion, result.losses[at], "o", color="tab:orange",
-            label=f"lowest loss at {result.suggestion:.3g}")
-    lowest = min(result.losses)
+            label=f"lowest at a rate of {result.suggestion:.3g}")
+    # An explosion would press the part that matters into a line.
+    shown = np.clip(np.nan_to_num(result.losses, nan=np.inf), None, 1.5 * result.losses[0])
+    margin = 0.06 * (shown.max() - shown.min())
     ax.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss",
-           ylim=(lowest - 0.1, 1.5 * result.losses[0]))
-    ax.legend()
+           ylim=(shown.min() - margin, shown.max() + margin))
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)  # never on the curve
     return ax.figure
 
 # %% ../nbs/03_lr_finder.ipynb #d09
-def max_lr(model: nn.Module,           # on the device it will train on; comes back as it was
+def max_lr(model: nn.Module,           # on the device it will train on; is not changed
            train_loader: DataLoader,   # as for training
            plot: bool = True,          # draw the curve
            **options,                  # of `range_test`

@@ -23,22 +23,24 @@ class BasicBlock(nn.Module):
                  stride: int = 1,  # of the first convolution; 2 halves height and width
                  ):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.shortcut = nn.Sequential()  # the identity, where shapes agree
         if stride != 1 or in_planes != planes:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
+                nn.Conv2d(in_planes, planes, 1, stride, bias=False),
+                nn.BatchNorm2d(planes))
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, in_planes, H, W) -> (N, planes, H/stride, W/stride)
+    def forward(self, x: Tensor,  # features, shape (N, in_planes, H, W)
+                ) -> Tensor:      # features, shape (N, planes, H / stride, W / stride)
         residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(residual + self.shortcut(x))
 
 # %% ../nbs/02_residual_networks.ipynb #c05
 class ResNet(nn.Module):
-    "A residual network for 32 × 32 images: one 3 × 3 convolution, four stages of blocks, one linear layer."
+    "A residual network for 32 × 32 images, in four stages of blocks."
     def __init__(self,
                  block: type,            # the class of the blocks: `BasicBlock`
                  num_blocks,             # how many blocks in each of the four stages
@@ -56,39 +58,53 @@ class ResNet(nn.Module):
 
     def _stage(self, block, planes, n, stride):
         blocks = []
-        for block_stride in [stride] + [1] * (n - 1):  # only the first block of a stage downsamples
+        for block_stride in [stride] + [1] * (n - 1):  # only the first may shrink
             blocks.append(block(self.in_planes, planes, block_stride))
             self.in_planes = planes * block.expansion
         return nn.Sequential(*blocks)
 
-    def forward(self, x: Tensor) -> Tensor:  # images (N, 3, 32, 32) -> logits (N, num_classes)
+    def forward(self, x: Tensor,  # normalised images, shape (N, 3, 32, 32)
+                ) -> Tensor:      # logits, shape (N, num_classes)
+        _check_input(x)
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.linear(F.avg_pool2d(x, 4).flatten(1))
 
+# %% ../nbs/02_residual_networks.ipynb #d48
+def _check_input(x):
+    if x.ndim != 4 or x.shape[1:] != (3, 32, 32):
+        raise ValueError(f"images must have shape (N, 3, 32, 32), got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise TypeError(f"images must be normalised floats, got {x.dtype}")
+
 # %% ../nbs/02_residual_networks.ipynb #c06
-def ResNet18(num_classes: int = 10) -> ResNet:  # 11,173,962 parameters with ten classes
-    "Two blocks a stage: 1 + 4 · 2 · 2 + 1 = 18 layers with weights, not counting the shortcuts."
+def ResNet18(num_classes: int = 10,  # length of the output
+             ) -> ResNet:            # 11,173,962 parameters with ten classes
+    "Two blocks a stage: 1 + 2 · 8 + 1 = 18 layers with weights, without the shortcuts."
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
 
-def ResNet34(num_classes: int = 10) -> ResNet:  # 21,282,122 parameters with ten classes
-    "3, 4, 6 and 3 blocks: 1 + 2 · 16 + 1 = 34 layers with weights, not counting the shortcuts."
+def ResNet34(num_classes: int = 10,  # length of the output
+             ) -> ResNet:            # 21,282,122 parameters with ten classes
+    "3, 4, 6, 3 blocks: 1 + 2 · 16 + 1 = 34 layers with weights, without the shortcuts."
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes)
 
 # %% ../nbs/02_residual_networks.ipynb #c07
-def select_device(name: str | torch.device | None = None,  # "cpu", "cuda", "cuda:1", "mps"; None picks the best
+def select_device(name: str | torch.device | None = None,  # "cpu", "cuda:1", "mps"; None: best
                   ) -> torch.device:
-    "CUDA where there is one, else Apple's MPS, else the CPU; an error where the named device is not there."
+    "CUDA if there is any, else Apple's MPS, else the CPU; an error if a named one is missing."
+    mps = torch.backends.mps.is_available()
     if name is None:
         if torch.cuda.is_available(): return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("mps" if mps else "cpu")
     try: device = torch.device(name)
-    except RuntimeError: device = None
+    except (RuntimeError, TypeError): device = None
     if device is None or device.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:N' or 'mps', got {name!r}")
-    there = dict(cpu=True, cuda=(device.index or 0) < torch.cuda.device_count(),
-                 mps=torch.backends.mps.is_available())
-    if not there[device.type]: raise ValueError(f"device {name!r} is not available on this machine")
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there = dict(cpu=True, cuda=(device.index or 0) < len(gpus), mps=mps)
+    if not there[device.type]:
+        raise ValueError(f"device {str(name)!r} is not available on this machine, "
+                         f"which has {', '.join(['cpu'] + gpus + ['mps'] * mps)}")
     return device
 
 def select_cuda() -> torch.device:
@@ -102,7 +118,8 @@ def select_precision(device: torch.device | str,  # where the model runs
                      name: str = "auto",          # "auto", "float32" or "bfloat16"
                      ) -> torch.dtype:
     "bfloat16 where the hardware computes in it, float32 where it would be emulated and so slower."
-    if name not in PRECISIONS: raise ValueError(f"precision must be one of {PRECISIONS}, got {name!r}")
+    if name not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {name!r}")
     if name != "auto": return getattr(torch, name)
     kind = torch.device(device).type
     if kind == "cuda": native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -110,14 +127,19 @@ def select_precision(device: torch.device | str,  # where the model runs
     return torch.bfloat16 if native else torch.float32
 
 def _cpu_has_bfloat16():
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not public: absent in some releases
+    # not public: absent in some releases
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
+# %% ../nbs/02_residual_networks.ipynb #d64
 def autocast(device: torch.device | str,  # where the model runs
              precision: torch.dtype,      # from `select_precision`
              ) -> torch.autocast:
     "The context in which a model computes in `precision`; with float32 it changes nothing."
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == torch.bfloat16)
+    if precision not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"precision must be torch.float32 or torch.bfloat16, got {precision!r}")
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 # %% ../nbs/02_residual_networks.ipynb #c09
 MODELS = dict(ResNet18=ResNet18, ResNet34=ResNet34)
@@ -126,8 +148,12 @@ def select_model(device: torch.device | str,  # where the model goes
                  name: str = "ResNet18",      # a key of `MODELS`
                  show: bool = True,           # print the layer table
                  ) -> ResNet:
-    "A new model on `device`; prints torchsummary's table of layers, shapes and parameters."
-    if name not in MODELS: raise ValueError(f"name must be one of {tuple(MODELS)}, got {name!r}")
-    model = MODELS[name]()
-    if show: torchsummary.summary(model, (3, 32, 32), device="cpu")  # it knows no MPS: before the move
-    return model.to(select_device(device))
+    "A new model on `device`; prints torchsummary's table of its layers."
+    if name not in MODELS:
+        raise ValueError(f"name must be one of {tuple(MODELS)}, got {name!r}")
+    device, model = select_device(device), MODELS[name]()
+    if show:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            # before the move: torchsummary knows no MPS
+            torchsummary.summary(model.eval(), (3, 32, 32), device="cpu")
+    return model.train().to(device)

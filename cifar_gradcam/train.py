@@ -19,10 +19,9 @@ from matplotlib import pyplot as plt
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 import cifar_gradcam
-from .augment import download_data, seed_epoch
+from .augment import download_data, progress, seed_epoch
 from .lr_finder import range_test
 from .resnet import ResNet, ResNet18, autocast, select_device, select_model, select_precision
 
@@ -79,11 +78,11 @@ def evaluate(model: nn.Module,          # on any device; comes back in the mode 
              ) -> tuple[float, float]:  # mean loss an image, accuracy in %
     "Loss and accuracy of a model over a whole loader, in evaluation mode."
     criterion = criterion or nn.CrossEntropyLoss()
-    device, was_training = next(model.parameters()).device, model.training
+    device, was_training = _device_of(model), model.training
     dtype = select_precision(device, precision)
     loss, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     model.eval()
-    for images, labels in tqdm(loader, desc="testing", leave=False):
+    for images, labels in progress(loader, "testing"):
         images, labels = images.to(device), labels.to(device)
         with autocast(device, dtype): logits = model(images)
         loss += criterion(logits.float(), labels) * len(labels)
@@ -92,6 +91,8 @@ def evaluate(model: nn.Module,          # on any device; comes back in the mode 
     model.train(was_training)
     if not seen: raise ValueError("loader is empty: there is nothing to evaluate")
     return loss.item() / seen, 100 * correct.item() / seen
+
+def _device_of(model): return next(model.parameters()).device
 
 # %% ../nbs/04_onecycle_training.ipynb #e08
 class LossIsNaN(FloatingPointError):
@@ -106,18 +107,18 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
                 label: str = "epoch",      # names the epoch in the bar and in errors
                 ) -> tuple[float, float]:  # mean loss an image, accuracy in %
     "One pass over the training images, measured as they are seen, while the weights change."
-    device, losses, sizes = next(model.parameters()).device, [], []
+    device, losses, sizes = _device_of(model), [], []
     correct = torch.zeros((), device=device)
     model.train()
-    bar = tqdm(loader, desc=label, leave=False)
-    for step, (images, labels) in enumerate(bar, 1):
+    shown = {}  # behind the progress bar
+    for step, (images, labels) in enumerate(progress(loader, label, shown), 1):
         images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
         logits, loss = train_step(model, images, labels, optimizer, criterion, dtype)
         advance(scheduler)
         losses.append(loss); sizes.append(len(labels))
         correct += (logits.argmax(1) == labels).sum()
         if step % 20 == 0 or step == len(loader):
-            bar.set_postfix(loss=f"{_finite(losses, label)[-20:].mean().item():.3f}")
+            shown["loss"] = f"{_finite(losses, label)[-20:].mean().item():.3f}"
     if not sizes: raise ValueError("loader is empty: there is nothing to train on")
     weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
     mean_loss = torch.stack(losses).cpu().double() @ weights
@@ -317,7 +318,7 @@ def _prepare(model, loader, max_lr, epochs, optimizer, criterion, lr_scheduler, 
     if lr_scheduler: schedule = one_cycle(opt, max_lr, epochs, len(loader), max_lr_epoch)
     setup = {"epochs": epochs, "batches": len(loader), "optimizer": type(opt).__name__,
              "max_lr": max_lr, "max_lr_epoch": max_lr_epoch, "lr_scheduler": lr_scheduler,
-             "lr": lr, "precision": str(select_precision(next(model.parameters()).device, precision))}
+             "lr": lr, "precision": str(select_precision(_device_of(model), precision))}
     return opt, schedule, setup
 
 # %% ../nbs/04_onecycle_training.ipynb #e14
