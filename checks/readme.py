@@ -15,13 +15,16 @@ def settings():
 
 
 def readme() -> str:
-    "The front page as plain Markdown: hidden cells left out, links to chapters made links to the site."
+    "The front page as plain Markdown: hidden cells left out, links to chapters made links to the site.
+
+    nbdev leaves a chapter's number out of its page's name: 00_data.ipynb becomes data.html.
+    "
     site = settings()["doc_host"] + settings()["doc_baseurl"]
     parts = []
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
         marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((\w+)\.ipynb(#[\w-]+)?\)", rf"]({site}/\1.html\2)", cell.source))
+            parts.append(re.sub(r"\]\((?:\d+_)?(\w+)\.ipynb(#[\w-]+)?\)", rf"]({site}/\1.html\2)", cell.source))
         elif not {"hide", "default_exp", "export"} & set(marks):
             parts += code_cell(cell)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
