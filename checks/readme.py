@@ -15,10 +15,10 @@ def settings():
 
 
 def readme() -> str:
-    "The front page as plain Markdown: hidden cells left out, links to chapters made links to the site.
+    """The front page as plain Markdown: hidden cells left out, links to chapters made links to the site.
 
     nbdev leaves a chapter's number out of its page's name: 00_data.ipynb becomes data.html.
-    "
+    """
     site = settings()["doc_host"] + settings()["doc_baseurl"]
     parts = []
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
