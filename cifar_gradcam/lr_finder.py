@@ -15,8 +15,8 @@ import torch
 from matplotlib import pyplot as plt
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
+from .augment import progress
 from .resnet import select_precision
 
 with warnings.catch_warnings():
@@ -64,7 +64,7 @@ def _check_length(lrs, losses, skip_start):
 @contextlib.contextmanager
 def _quiet_progress(label):
     # The library prints lines and leaves its bar on the page; ours vanishes when it is done.
-    bar = lambda steps: tqdm(steps, desc=label, leave=False)
+    bar = lambda steps: progress(steps, label)
     with (mock.patch.object(torch_lr_finder.lr_finder, "tqdm", bar),
           contextlib.redirect_stdout(io.StringIO())): yield
 
