@@ -7,7 +7,7 @@ __all__ = ['gradcam_maps', 'stretch', 'explain', 'target_layer', 'check_explaina
            'find_mistakes', 'check_grid', 'draw_mistakes', 'plot_misclassified']
 
 # %% ../nbs/05_gradcam.ipynb #f03
-import warnings
+import contextlib, warnings
 from dataclasses import dataclass
 
 import numpy as np

@@ -254,8 +254,9 @@ class _Run:
         for k, part in self.parts.items(): part.load_state_dict(copy.deepcopy(state[k]))
         self.seed, self.history.rows = state["seed"], list(state["history"])
 
-    def finish_epoch(self, *values):
-        row = dict(zip(COLUMNS, values))
+    def finish_epoch(self, *measured):
+        rate = self.parts["optimizer"].param_groups[0]["lr"]
+        row = dict(zip(COLUMNS, (len(self.history) + 1, rate, *measured)))
         self.history.rows.append(row)
         self.good = self.state()
         if self.folder is not None:
@@ -291,8 +292,7 @@ def train_test_loop(model: nn.Module,             # trained in place
                     run_dir=None,   # folder of checkpoint.pt, history.csv; continues there
                     ) -> History:   # of the finished epochs, also after Ctrl-C
     "Train, test after each epoch, print a row; an interruption leaves whole epochs."
-    device = _check_loop(device, EPOCHS, lr_scheduler, train_loader, test_loader)
-    model.to(device, memory_format=torch.channels_last)
+    device = _ready(model, device, EPOCHS, lr_scheduler, train_loader, test_loader)
     dtype, criterion = select_precision(device, precision), criterion or nn.CrossEntropyLoss()
     opt, schedule, setup = _prepare(model, train_loader, max_LR, EPOCHS, optimizer, criterion,
                                     lr_scheduler, max_lr_epoch, lr, precision)
@@ -304,20 +304,21 @@ def train_test_loop(model: nn.Module,             # trained in place
             trained = train_epoch(model, train_loader, opt, criterion, schedule, dtype,
                                   label=f"epoch {epoch + 1}/{EPOCHS}")
             tested = evaluate(model, test_loader, criterion, precision)
-            rate = opt.param_groups[0]["lr"]
-            run.finish_epoch(epoch + 1, rate, *trained, *tested, time.perf_counter() - start)
+            run.finish_epoch(*trained, *tested, time.perf_counter() - start)
     return run.history
 
 # %% ../nbs/04_onecycle_training.ipynb #e65
 SCHEDULERS = ("OneCycle", None)
 
-def _check_loop(device, epochs, lr_scheduler, train_loader, test_loader):
+def _ready(model, device, epochs, lr_scheduler, train_loader, test_loader):
     if epochs < 1: raise ValueError(f"EPOCHS must be at least 1, got {epochs}")
     if lr_scheduler not in SCHEDULERS:
         raise ValueError(f"lr_scheduler must be one of {SCHEDULERS}, got {lr_scheduler!r}")
     for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
         if len(loader) == 0: raise ValueError(f"{name} is empty")
-    return select_device(device)
+    device = select_device(device)
+    model.to(device, memory_format=torch.channels_last)
+    return device
 
 def _drawn(seed): return int(torch.randint(2**31, ())) if seed is None else seed
 
