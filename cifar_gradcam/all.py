@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #h02
-#| eval: false
 from . import augment, cli, data, gradcam, lr_finder, resnet, train
 from .augment import *
 from .cli import *
@@ -16,5 +15,5 @@ from .lr_finder import *
 from .resnet import *
 from .train import *
 
-__all__ += [name for module in (data, augment, resnet, lr_finder, train, gradcam, cli)
-            for name in module.__all__]
+__all__ = [name for module in (data, augment, resnet, lr_finder, train, gradcam, cli)
+           for name in module.__all__]

@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader
 import cifar_gradcam
 from .augment import download_data, progress, seed_epoch
 from .lr_finder import range_test
-from .resnet import ResNet, ResNet18, autocast, select_device, select_model, select_precision
+from .resnet import (
+    ResNet, ResNet18, autocast, select_device, select_model, select_precision)
 
 # %% ../nbs/04_onecycle_training.ipynb #e05
 def one_cycle(optimizer: torch.optim.Optimizer,  # its rates are overwritten at once
@@ -201,7 +202,7 @@ def table_row(row: dict,  # keys: `COLUMNS`
 
 # %% ../nbs/04_onecycle_training.ipynb #e10
 def write_whole(path: str | Path, content: bytes) -> None:
-    "Write a file under another name and rename it: a reader sees the old file or the new one, never a part."
+    "Write aside and rename: a reader finds the old file or the new one, never a part."
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
