@@ -49,7 +49,8 @@ def one_cycle(optimizer: torch.optim.Optimizer,  # its rates are overwritten at 
         div_factor=100, final_div_factor=100)
 
 # %% ../nbs/04_onecycle_training.ipynb #e07
-def advance(scheduler) -> None:  # a torch scheduler, or None
+def advance(scheduler,  # a torch scheduler, or None
+            ) -> None:
     "Step a schedule; a one-cycle that has reached its last rate stays there."
     if scheduler is None: return
     last = getattr(scheduler, "total_steps", math.inf) - 1
