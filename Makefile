@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 # An editable install belongs to one checkout: its path is part of the stamp.
 HERE    = $(subst /,_,$(subst $() ,_,$(CURDIR)))
 
-SHORT = --epochs 3 --limit 8000 --max-lr 0.05
+SHORT = --epochs 3 --limit 6000 --max-lr 0.05
 
 .PHONY: run test docs readme clean
 .DEFAULT_GOAL := run
@@ -17,7 +17,7 @@ run: $(VENV)/installed-$(HERE)
 	  echo "A GPU: training on all images for 20 epochs."; \
 	  $(BIN)/cifar_gradcam train --out runs/full && $(BIN)/cifar_gradcam explain runs/full; \
 	else \
-	  echo "No GPU: a short run, 3 epochs on 8,000 images. The full one takes hours on a CPU:"; \
+	  echo "No GPU: a short run, 3 epochs on 6,000 images. The full one takes hours on a CPU:"; \
 	  echo "  $(BIN)/cifar_gradcam train --out runs/full && $(BIN)/cifar_gradcam explain runs/full"; \
 	  $(BIN)/cifar_gradcam train $(SHORT) --out runs/short && $(BIN)/cifar_gradcam explain runs/short; \
 	fi
