@@ -6,14 +6,15 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #h02
-from . import augment, cli, data, gradcam, lr_finder, resnet, train
+from . import augment, cli, data, gradcam, lr_finder, optim, resnet, train
 from .augment import *
 from .cli import *
 from .data import *
 from .gradcam import *
 from .lr_finder import *
+from .optim import *
 from .resnet import *
 from .train import *
 
-__all__ = [name for module in (data, augment, resnet, lr_finder, train, gradcam, cli)
+__all__ = [name for module in (data, augment, resnet, lr_finder, optim, train, gradcam, cli)
            for name in module.__all__]

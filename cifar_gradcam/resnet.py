@@ -45,16 +45,18 @@ class ResNet(nn.Module):
                  block: type,            # the class of the blocks: `BasicBlock`
                  num_blocks,             # how many blocks in each of the four stages
                  num_classes: int = 10,  # length of the output
+                 width: int = 64,        # channels of the first stage, at least 1
                  ):
         super().__init__()
-        self.in_planes = 64
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = self._stage(block, 64, num_blocks[0], stride=1)
-        self.layer2 = self._stage(block, 128, num_blocks[1], stride=2)
-        self.layer3 = self._stage(block, 256, num_blocks[2], stride=2)
-        self.layer4 = self._stage(block, 512, num_blocks[3], stride=2)
-        self.linear = nn.Linear(512 * block.expansion, num_classes)
+        if width < 1: raise ValueError(f"width must be at least 1 channel, got {width}")
+        self.in_planes = width
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = self._stage(block, width, num_blocks[0], stride=1)
+        self.layer2 = self._stage(block, 2 * width, num_blocks[1], stride=2)
+        self.layer3 = self._stage(block, 4 * width, num_blocks[2], stride=2)
+        self.layer4 = self._stage(block, 8 * width, num_blocks[3], stride=2)
+        self.linear = nn.Linear(8 * width * block.expansion, num_classes)
 
     def _stage(self, block, planes, n, stride):
         blocks = []
@@ -79,14 +81,16 @@ def _check_input(x):
 
 # %% ../nbs/02_residual_networks.ipynb #c06
 def ResNet18(num_classes: int = 10,  # length of the output
+             width: int = 64,        # channels of the first stage; 64 is the standard
              ) -> ResNet:            # 11,173,962 parameters with ten classes
     "Two blocks a stage: 1 + 2 · 8 + 1 = 18 layers with weights, without the shortcuts."
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, width)
 
 def ResNet34(num_classes: int = 10,  # length of the output
+             width: int = 64,        # channels of the first stage; 64 is the standard
              ) -> ResNet:            # 21,282,122 parameters with ten classes
     "3, 4, 6, 3 blocks: 1 + 2 · 16 + 1 = 34 layers with weights, without the shortcuts."
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes)
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, width)
 
 # %% ../nbs/02_residual_networks.ipynb #c07
 def select_device(name: str | torch.device | None = None,  # "cpu", "cuda:1", "mps"; None: best
