@@ -432,9 +432,9 @@ recipes = {
     "tutorial": Recipe(),
     "original": Recipe(max_lr=0.464, flip="none", pipeline="batched"),
     "reference": Recipe(
-        batch_size=250, optimizer="Muon", max_lr=0.1, max_lr_epoch=4, matrix_lr=0.05,
+        batch_size=250, optimizer="Muon", max_lr=0.1, max_lr_epoch=4, matrix_lr=0.04,
         momentum=0.85, weight_decay=5e-4, label_smoothing=0.1, initialization="he",
-        zero_last=True, average=0.99, pipeline="batched", flip="alternating", hole=8),
+        zero_last=True, average=0.98, pipeline="batched", flip="alternating", hole=8),
 }
 
 # %% ../nbs/04_onecycle_training.ipynb #f07

@@ -1,0 +1,287 @@
+"""The explorer of mistakes in a real browser: `python checks/explorer.py [FOLDER]`; a folder gets screenshots.
+
+Where no Chromium or Chrome is installed it says so and ends well.
+"""
+import base64
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from browser import Browser, find_browser
+from cifar_gradcam.data import CLASSES, synthetic_images
+from cifar_gradcam.evaluate import Predictions
+from cifar_gradcam.explorer import build_explorer
+from cifar_gradcam.gradcam import overlay
+
+READY = "document.documentElement.dataset.ready === ''"
+TILES = "[...document.querySelectorAll('#tiles .tile')]"
+COUNT = "document.querySelector('#count').textContent"
+VIEW = "document.querySelector('#view')"
+# What a canvas shows, read from a copy made for that: reading the canvas itself logs a warning.
+PIXELS = ("(c => {{ const o = document.createElement('canvas').getContext('2d', {{willReadFrequently: true}}); "
+          "o.drawImage(c, 0, 0); return [...o.getImageData(0, 0, 32, 32).data]; }})({})")
+
+
+def mistakes(n=41, classes=CLASSES):
+    "Generated images, smooth maps, and answers of which every one is wrong."
+    rng = np.random.default_rng(0)
+    pictures, labels = synthetic_images(n, rng)
+    logits = rng.normal(size=(n, 10)).astype(np.float32)
+    said = (labels + rng.choice([1, 2, 9], n)) % 10
+    said[:5], labels[:5] = 5, 3  # five cats taken for dogs
+    logits[np.arange(n), said] = logits.max(1) + rng.uniform(0.1, 6, n)
+    y, x = np.mgrid[:32, :32] / 31
+    heats = [np.clip(abs(np.sin(3 * x + k) * np.cos(2 * y)) * rng.uniform(0.6, 1, (n, 1, 1)), 0, 1) for k in (0, 2)]
+    record = Predictions(np.arange(n) * 7 + 2, labels, logits, tuple(classes), "generated")
+    return pictures, heats, record
+
+
+def page_of(folder, name, explorer): return explorer.save(Path(folder) / f"{name}.html")
+
+
+def same(found, wanted, what):
+    if found != wanted: raise AssertionError(f"{what}: {found!r}, wanted {wanted!r}")
+
+
+def shown(browser):
+    "The places, in the data set, of the images on show."
+    return browser.run(TILES + ".map(t => +t.getAttribute('aria-label').match(/^Image (\\d+)/)[1])")
+
+
+def choose(browser, select, value):
+    browser.run(f"(s => {{ s.value = {value!r}; s.dispatchEvent(new Event('change')); }})(document.querySelector('#{select}'))")
+
+
+def check_filters(browser, record):
+    n, surest = len(record), record.indices[np.argsort(-record.confidence, kind="stable")].tolist()
+    same(shown(browser), surest, "the most confident come first")
+    same(browser.run(COUNT), f"All {n} mistakes", "count")
+    choose(browser, "predicted", 5)
+    wanted = [i for i in surest if record.predicted[record.indices == i] == 5]
+    same(shown(browser), wanted, "filter of the predicted class")
+    same(browser.run(COUNT), f"{len(wanted)} of {n} mistakes: taken for dog", "count")
+    choose(browser, "true", 3)
+    both = [i for i in wanted if record.labels[record.indices == i] == 3]
+    same((shown(browser), len(both) >= 5), (both, True), "filters of both classes")
+    same(browser.run(COUNT), f"{len(both)} of {n} mistakes: cat taken for dog", "count")
+    choose(browser, "true", 5)
+    same((shown(browser), browser.run("document.querySelector('#none').checkVisibility()")), ([], True), "no such mistake")
+    browser.click("document.querySelector('#all')")
+    same(shown(browser), surest, "all again")
+    for order, key in (("worst", -record.loss), ("mildest", record.loss), ("unsure", record.confidence),
+                       ("index", record.indices)):
+        choose(browser, "order", order)
+        same(shown(browser), record.indices[np.argsort(key, kind="stable")].tolist(), order)
+    choose(browser, "order", "surest")
+
+
+def check_matrix(browser, record):
+    times = np.zeros((10, 10), int)
+    np.add.at(times, (record.labels, record.predicted), 1)
+    found = browser.run("[...document.querySelectorAll('#matrix tbody tr')].map(r => [...r.querySelectorAll('td')]"
+                        ".map(c => +(c.querySelector('button')?.textContent || 0)))")
+    same(found, times.tolist(), "the numbers of the matrix")
+    cell = "document.querySelector('#matrix button[data-true=\"3\"][data-predicted=\"5\"]')"
+    browser.click(cell)
+    same((len(shown(browser)), browser.run(COUNT)), (times[3, 5], f"{times[3, 5]} of {len(record)} mistakes: cat taken for dog"),
+         "a click on a cell")
+    same(browser.run("['predicted', 'true'].map(id => document.getElementById(id).value)"), ["5", "3"], "the selects follow")
+    same(browser.run(cell + ".getAttribute('aria-pressed')"), "true", "the cell is pressed")
+    browser.click(cell)
+    same(len(shown(browser)), len(record), "the same click again")
+    browser.click("document.querySelector('#matrix thead button[data-predicted=\"5\"]')")
+    same(len(shown(browser)), times[:, 5].sum(), "a click on a class")
+    browser.run("document.querySelector('#matrix thead button[data-predicted=\"5\"]').focus()")
+    browser.press("ArrowRight")
+    browser.press("Enter")
+    same(len(shown(browser)), times[:, 6].sum(), "the next class, by keyboard")
+    browser.press("Enter")
+
+
+def check_pixels(browser, pictures, heats, record):
+    def pixels(i): return np.array(browser.run(PIXELS.format(f"{TILES}[{i}].querySelector('canvas')"))).reshape(32, 32, 4)
+    def close(found, wanted, what):
+        off = abs(found[..., :3] - 255 * wanted).max()
+        if off > 1: raise AssertionError(f"{what}: pixels differ by {off}")
+    places = np.argsort(-record.confidence, kind="stable")
+    for t in (0, 1, len(record) - 1):
+        i = places[t]
+        for name, heat in zip(("predicted", "true"), heats):
+            browser.click(f"document.querySelector('#heat input[value={name}]')")
+            slide(browser, "#opacity", 50)
+            close(pixels(t), overlay(pictures[i] / 255, heat[i], 0.5), f"map of the {name} class")
+            slide(browser, "#opacity", 80)
+            close(pixels(t), overlay(pictures[i] / 255, heat[i], 0.8), "after the slider moved")
+        browser.click("document.querySelector('#heat input[value=none]')")
+        same(abs(pixels(t)[..., :3] - pictures[i]).max(), 0, "the image itself")
+    browser.click("document.querySelector('#heat input[value=predicted]')")
+    before = pixels(0)
+    browser.run("document.querySelector('#opacity').focus()")
+    browser.press("ArrowLeft")
+    same((browser.run("document.querySelector('#opacity').value"), (pixels(0) != before).any()), ("79", True),
+         "the slider by keyboard")
+
+
+def slide(browser, slider, value):
+    browser.run(f"(s => {{ s.value = {value}; s.dispatchEvent(new Event('input')); }})(document.querySelector('{slider}'))")
+
+
+def percent(p):
+    if 0 < p < 0.0005: return "< 0.1 %"
+    if 0.9995 <= p < 1: return "> 99.9 %"
+    return f"{100 * p:.1f} %"
+
+
+def check_view(browser, record):
+    place = np.argsort(-record.confidence, kind="stable")
+    browser.click(TILES + "[2]")
+    same(browser.run(VIEW + ".open"), True, "a click opens the larger view")
+    for i in (place[2], place[3]):
+        rows = browser.run("[...document.querySelectorAll('#bars tr')].map(r => [r.className, r.cells[0].textContent, "
+                           "parseFloat(r.querySelector('i').style.width), r.cells[2].textContent])")
+        for c, (which, name, share, text) in enumerate(rows):
+            mark = {record.predicted[i]: "✗ ", record.labels[i]: "✓ "}.get(c, "")
+            same((which, name), ({"✗ ": "predicted", "✓ ": "true", "": ""}[mark], mark + CLASSES[c]), "a class of the larger view")
+            p = float(record.probabilities[i, c])
+            if abs(share / 100 - p) > 1e-4: raise AssertionError(f"bar of {share} % for a probability of {p}")
+            if text != percent(p) and abs(float(text[:-2]) - 100 * p) > 0.0501: raise AssertionError(f"{text} for {p}")
+        same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 3, "image and two maps")
+        browser.press("ArrowRight")
+    same(browser.run("document.querySelector('#view-facts').textContent.includes('5 of 41')"), True, "the arrow key turns over")
+    browser.press("Escape")
+    same(browser.run(VIEW + ".open"), False, "Esc closes")
+    browser.until(f"document.activeElement === {TILES}[4]")  # the focus is on the tile that was shown last
+    browser.press("ArrowLeft")
+    browser.press("Enter")
+    same(browser.run(f"[{VIEW}.open, document.activeElement.id]"), [True, "close"], "Enter opens")
+    browser.press("Enter")
+    browser.until(f"!{VIEW}.open && document.activeElement === {TILES}[3]")
+    columns = browser.run(f"{TILES}.filter(t => t.offsetTop === {TILES}[0].offsetTop).length")
+    browser.press("ArrowDown")
+    same(browser.run(f"{TILES}.indexOf(document.activeElement)"), 3 + columns, "down by a row")
+
+
+def check_labels(browser):
+    "What a screen reader is told."
+    nameless = ("[...document.querySelectorAll('button, select, input')].filter(e => !e.getAttribute('aria-label') && "
+                "!e.labels?.length && !e.textContent.trim()).map(e => e.outerHTML)")
+    same(browser.run(nameless), [], "controls without a name")
+    same(browser.run("document.querySelectorAll('#matrix th[scope]').length"), 20, "heads of rows and columns")
+    same(browser.run("document.querySelector('#count').getAttribute('aria-live')"), "polite", "the count is announced")
+    stops = browser.run("[...document.querySelectorAll('#matrix button, #tiles button')].filter(b => b.tabIndex === 0).length")
+    same(stops, 2, "stops of the Tab key in matrix and tiles")
+
+
+def check_phone(browser, page):
+    for width in (375, 360):
+        browser.size(width, 667)
+        browser.open(page, READY)
+        same(browser.run("document.documentElement.scrollWidth"), width, "nothing sticks out on a phone")
+        browser.click(TILES + "[0]")
+        same(browser.run(f"{VIEW}.scrollWidth <= {VIEW}.clientWidth && {VIEW}.getBoundingClientRect().right <= {width}"), True,
+             "the larger view fits a phone")
+
+
+def check_theme(browser, page):
+    dark = "document.documentElement.dataset.theme"
+    for theme in (True, False):
+        browser.size(1280, 800, dark=theme)
+        browser.open(page, READY)
+        same(browser.run(dark), "dark" if theme else "light", "the theme of the system")
+
+
+def check_host(browser, folder, explorer):
+    "Two explorers in a page with rude styles; the page goes dark and they follow; one does not disturb the other."
+    rude = "<style>button { display: none !important } canvas { width: 3px !important } table { color: red }</style>"
+    host = Path(folder) / "host.html"
+    host.write_text(f"<!DOCTYPE html><meta charset=utf-8>{rude}<body style='background: white'>"
+                    f"{explorer._repr_html_()}<p>between</p>{explorer._repr_html_()}", encoding="utf-8")
+    browser.size(900, 1300)
+    inside = "document.querySelectorAll('iframe')[{}].contentDocument"
+    browser.open(host, " && ".join(f"{inside.format(k)}.documentElement.dataset.ready === ''" for k in (0, 1)))
+    width = browser.run(inside.format(0) + ".querySelector('.tile canvas').getBoundingClientRect().width")
+    same(width > 90, True, "the page's styles stay outside")
+    browser.run(f"{inside.format(0)}.querySelector('#matrix tbody td button').click()")
+    counts = [browser.run(f"{inside.format(k)}.querySelector('#count').textContent") for k in (0, 1)]
+    same((counts[0] != counts[1], counts[1]), (True, f"All {len(explorer)} mistakes"), "one does not disturb the other")
+    for name, theme in (("quarto-dark", "dark"), ("quarto-light", "light")):
+        browser.run(f"document.body.className = '{name}'")
+        browser.until(f"{inside.format(1)}.documentElement.dataset.theme === '{theme}'")
+    browser.run("document.body.className = ''; document.body.style.background = '#222'")
+    browser.until(f"{inside.format(0)}.documentElement.dataset.theme === 'dark'")
+
+
+def check_odd_pages(browser, folder, pictures, heats, record):
+    "No mistakes; names that look like markup; no canvas; no script."
+    none = build_explorer(pictures[:0], [h[:0] for h in heats], record[:0], "The model is right on all 50 images.")
+    browser.open(page_of(folder, "none", none))
+    browser.until("document.querySelector('#nothing').checkVisibility()")
+    same(browser.run("document.querySelector('#nothing').innerText"), "No mistakes\n\nThe model is right on all 50 images.", "none")
+    names = ("</script><script>window.bad = 1</script>", "<img src=x onerror='window.bad = 1'>", "{{plain}}", '"&quot;', *CLASSES[4:])
+    odd = page_of(folder, "names", build_explorer(pictures, heats, replace(record, classes=names)))
+    browser.open(odd, READY)
+    same(browser.run("[window.bad === undefined, [...document.querySelector('#true').options].slice(1, 5).map(o => o.text)]"),
+         [True, list(names[:4])], "names are text")
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    plain = page_of(folder, "plain", build_explorer(pictures, heats, record))
+    browser.call("Page.navigate", url=plain.as_uri())
+    browser.until("document.readyState === 'complete'")
+    same(browser.run("document.querySelectorAll('#plain li').length"), len(record), "a plain grid without JavaScript")
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    without = browser.call("Page.addScriptToEvaluateOnNewDocument",
+                           source="HTMLCanvasElement.prototype.getContext = () => null")["identifier"]
+    browser.open(plain, READY)
+    same(browser.run(f"[{TILES}.length, document.querySelectorAll('canvas').length, "
+                     "document.querySelector('#no-canvas').checkVisibility(), "
+                     "document.querySelector('#heat-controls').checkVisibility()]"),
+         [len(record), 0, True, False], "a plain grid without canvas")
+    choose(browser, "predicted", 5)
+    same(0 < len(shown(browser)) < len(record), True, "its filters work")
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=without)
+
+
+def screenshots(browser, page, folder):
+    def keep(name):
+        picture = browser.call("Page.captureScreenshot", format="png")["data"]
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(picture))
+    for dark in (False, True):
+        theme = "dark" if dark else "light"
+        for name, width, height in (("desktop", 1280, 800), ("phone", 375, 667)):
+            browser.size(width, height, dark, scale=2 if width < 600 else 1)
+            browser.open(page, READY)
+            keep(f"{name}-{theme}")
+            browser.click(TILES + "[1]")
+            keep(f"{name}-{theme}-view")
+
+
+def main(folder_of_pictures=None, page_to_show=None):
+    program = find_browser()
+    if program is None:
+        print("skipped: neither Chromium nor Chrome is installed")
+        return
+    pictures, heats, record = mistakes()
+    explorer = build_explorer(pictures, heats, record, "in 50 images (82 %)", {int(record.indices[3]): "a note"})
+    with tempfile.TemporaryDirectory() as folder, Browser(program) as browser:
+        page = page_of(folder, "explorer", explorer)
+        browser.size(1280, 800)
+        browser.open(page, READY)
+        check_filters(browser, record)
+        check_matrix(browser, record)
+        check_pixels(browser, pictures, heats, record)
+        check_view(browser, record)
+        check_labels(browser)
+        check_theme(browser, page)
+        check_phone(browser, page)
+        check_host(browser, folder, explorer)
+        check_odd_pages(browser, folder, pictures, heats, record)
+        if folder_of_pictures: screenshots(browser, page_to_show or page, folder_of_pictures)
+        same(browser.logged, [], "logged as error or warning")
+        elsewhere = [url for url in browser.requested if not url.startswith(Path(folder).as_uri())]
+        same([url for url in elsewhere if not page_to_show], [], "asked of the network")
+    print(f"the explorer works in {Path(program).name}")
+
+
+if __name__ == "__main__": main(*sys.argv[1:])
