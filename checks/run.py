@@ -117,6 +117,12 @@ def check_eleven_steps():
     command(sys.executable, HERE / "checks" / "eleven_steps.py")
 
 
+def check_explorer():
+    "The explorer of mistakes works in a real browser."
+    said = command(sys.executable, HERE / "checks" / "explorer.py")
+    if said.startswith("skipped"): return said.strip()
+
+
 class Links(HTMLParser):
     def __init__(self, text):
         super().__init__()
@@ -154,7 +160,7 @@ def check_notebook(path):
 def main():
     use_available_data()
     checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
-              check_installed_needs, check_eleven_steps, check_site] + [check_notebook(path) for path in NOTEBOOKS]
+              check_installed_needs, check_eleven_steps, check_explorer, check_site] + [check_notebook(path) for path in NOTEBOOKS]
     passed, failed, skipped = 0, 0, 0
     for check in checks:
         start = time.perf_counter()

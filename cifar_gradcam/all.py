@@ -6,15 +6,22 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #h02
-from . import augment, cli, data, gradcam, lr_finder, optim, resnet, train
+from . import (
+    augment, bench, cli, data, explorer, gradcam, lr_finder, optim, resnet, train)
 from .augment import *
+from .bench import *
 from .cli import *
 from .data import *
+from .evaluate import *
+from .evaluate import __all__ as _of_evaluate
+from .explorer import *
 from .gradcam import *
 from .lr_finder import *
 from .optim import *
 from .resnet import *
 from .train import *
 
-__all__ = [name for module in (data, augment, resnet, lr_finder, optim, train, gradcam, cli)
-           for name in module.__all__]
+# Not the module `evaluate` itself: its name belongs to a function of chapter 04.
+__all__ = _of_evaluate + [
+    name for module in (data, augment, resnet, lr_finder, optim, train, gradcam, explorer,
+                        bench, cli) for name in module.__all__]

@@ -143,6 +143,7 @@ def _products(a, b):  # two ways to a @ b.T
     pixels = a.view(1, 1 << len(a).bit_length() // 2, -1, len(a)).permute(0, 3, 1, 2)
     yield functools.partial(nn.functional.conv2d, pixels, b[:, :, None, None])
 
+# %% ../nbs/07_speed.ipynb #s96
 def best_seconds(work,             # a function without arguments
                  device="cpu",     # where it computes
                  tries: int = 5,   # how often it is done
@@ -197,21 +198,22 @@ class _Row:
             self.reason = f"{type(fault).__name__}: {first}"[:200]
             return
         self.warm_up, steps = time.perf_counter() - start, 1
-        while (taken := self._timed(steps)[0]) < seconds / 8: steps *= 2
+        while (taken := _timed(self, steps)[0]) < seconds / 8: steps *= 2
         self.steps = max(1, round(steps * seconds / taken) - self.lead)
 
     def measure(self):
         if self.reason: return
         self.run(self.lead)
-        taken, images = self._timed(self.steps)
+        taken, images = _timed(self, self.steps)
         self.rates.append(images / taken)
 
-    def _timed(self, steps):
-        _wait(self.device)
-        start = time.perf_counter()
-        images = self.run(steps)
-        _wait(self.device)
-        return time.perf_counter() - start, images
+# %% ../nbs/07_speed.ipynb #s97
+def _timed(row, steps):
+    _wait(row.device)
+    start = time.perf_counter()
+    images = row.run(steps)
+    _wait(row.device)
+    return time.perf_counter() - start, images
 
 # %% ../nbs/07_speed.ipynb #s70
 def _bench_rows(device, train_data, test_data, batch_size, width, compile):
@@ -303,6 +305,7 @@ def _bench_result(machine, settings, rows, peaks, width):
     return dict(environment=machine, settings=settings, flops_per_image=flops, peak_flops=peaks,
                 rows=[_row_result(row, base[row.group], flops, peaks) for row in rows])
 
+# %% ../nbs/07_speed.ipynb #t02
 def _row_result(row, base, flops, peaks):
     result = dict(group=row.group, name=row.name, precision=row.precision,
                   not_available=row.reason, warm_up_seconds=row.warm_up,
@@ -323,6 +326,7 @@ def best_row(result: dict,             # from `run_bench`
                 if row["group"] == group and not row["not_available"]),
                key=lambda row: row["ratio"]["median"])
 
+# %% ../nbs/07_speed.ipynb #s98
 def bench_table(result: dict,  # from `run_bench`
                 ) -> str:
     "What was measured, as lines of text."
@@ -371,11 +375,14 @@ def plot_bench(result: dict,  # from `run_bench`
     _label_bench(ax, result["rows"])
     return ax.figure
 
+# %% ../nbs/07_speed.ipynb #t01
 def _label_bench(ax, rows):
     ax.set(xscale="log", yticks=range(len(rows)), yticklabels=[row["name"] for row in rows],
            xlabel="times as fast as the first of the group")
     ax.axvline(1, color="0.7", lw=1, zorder=0)
-    ax.invert_yaxis(); ax.margins(x=0.12)
+    ax.invert_yaxis()
+    ends = [row["ratio"][k] for row in rows if "ratio" in row for k in ("lowest", "highest")]
+    ax.set_xlim(min(ends) / 1.3, max(ends) * 1.7)  # room for the last number
     ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     ax.xaxis.set_minor_formatter(ticker.NullFormatter())

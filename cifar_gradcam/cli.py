@@ -6,12 +6,13 @@
 __all__ = ['parser', 'positive_int', 'read_arguments', 'asked_recipe', 'train_command', 'explain_command', 'load_run', 'main']
 
 # %% ../nbs/09_command_line.ipynb #g03
-import argparse, dataclasses, json, sys, typing
+import argparse, dataclasses, inspect, json, sys, typing
 from pathlib import Path
 
 import matplotlib
 
-from .data import CLASSES, DataError
+from .bench import bench_command, run_bench
+from .data import CLASSES, SOURCES, DataError
 from .gradcam import draw_mistakes, find_mistakes
 from .resnet import ResNet, ResNet18, select_device
 from cifar_gradcam.train import (
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     "The options of all commands; those of `train` are the fields of `Recipe`."
     top = argparse.ArgumentParser(
         "cifar_gradcam", description="Train ResNet-18 on CIFAR-10 and explain its mistakes.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="train|explain")
+    commands = top.add_subparsers(dest="command", required=True, metavar="train|explain|bench")
     shown = argparse.ArgumentDefaultsHelpFormatter
     _train_options(commands.add_parser(
         "train", help="train a network into a run folder", formatter_class=shown,
@@ -33,6 +34,10 @@ def parser() -> argparse.ArgumentParser:
         "explain", help="accuracy, mistakes and Grad-CAM of a run", formatter_class=shown,
         description="Print a run's test accuracy and draw its mistakes as PNG, "
                     "with and without Grad-CAM."))
+    _bench_options(commands.add_parser(
+        "bench", help="how fast training is here, ingredient by ingredient",
+        formatter_class=shown, description="Measure training, augmentation and evaluation on "
+        "this machine, in one run, and print ratios with their spread."))
     return top
 
 # %% ../nbs/09_command_line.ipynb #g33
@@ -63,6 +68,20 @@ def _explain_options(command):
                          help="a folder in which train has finished")
     command.add_argument("--mistakes", type=positive_int, default=20, metavar="NUMBER",
                          help="how many mistakes to draw")
+    _common_options(command)
+
+def _bench_options(command):
+    option, defaults = command.add_argument, inspect.signature(run_bench).parameters
+    for name, about in (("images", "in memory, of the training set"),
+                        ("batch_size", "images in a step"), ("width", "channels; 64: ResNet-18"),
+                        ("repeats", "rounds through all rows"),
+                        ("seconds", "that the timed rows may take")):
+        option("--" + name.replace("_", "-"), type=positive_int, default=defaults[name].default,
+               metavar="NUMBER", help=about)
+    option("--data", choices=SOURCES, default=_Unset("real, or what CIFAR_GRADCAM_DATA says"),
+           help="CIFAR-10, or generated images")
+    option("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    option("--out", type=Path, default=_Unset("print only"), metavar="FILE", help="JSON to write")
     _common_options(command)
 
 def _common_options(command):
@@ -165,7 +184,8 @@ def main(argv: list[str] | None = None,  # None: the arguments of the process
     "The command `cifar_gradcam`."
     args = read_arguments(argv)
     matplotlib.use("agg")  # files, not windows
-    try: return {"train": train_command, "explain": explain_command}[args.command](args)
+    commands = {"train": train_command, "explain": explain_command, "bench": bench_command}
+    try: return commands[args.command](args)
     except (DataError, OSError, ValueError, LossIsNaN) as fault:
         print(f"cifar_gradcam {args.command}: {fault}", file=sys.stderr)
         return 1

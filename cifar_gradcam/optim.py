@@ -57,7 +57,7 @@ def orthogonalize(matrix: Tensor,  # (rows, columns), any finite numbers
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).to(dtype)
     x = x / (x.norm() + 1e-7)  # now no singular value is above 1
-    for _ in range(steps):     # s -> 3.4445 s - 4.7750 s³ + 2.0315 s⁵ for each of them
+    for _ in range(steps):     # s -> 3.4445 s - 4.7750 s³ + 2.0315 s⁵, for each s
         gram = x @ x.T         # of the shorter side
         change = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
         x = torch.addmm(x, change, x, beta=3.4445)
@@ -78,10 +78,10 @@ def turn(weight: Tensor,     # of a convolution, (out, in, height, width); chang
 
 # %% ../nbs/03b_optimizers.ipynb #o10
 class Muon(torch.optim.Optimizer):
-    "Nesterov SGD; in groups marked `orthogonal`, each step has all singular values near 1."
+    "Nesterov SGD; in `orthogonal` groups, each step has all singular values near 1."
     def __init__(self, params,            # parameters, or groups of them
-                 lr: float,               # for `orthogonal` groups: the share of its norm
-                                          # that a step moves a weight; otherwise SGD's rate
+                 lr: float,  # of `orthogonal` groups: the share of its norm that a
+                             # step moves a weight; of the others: SGD's rate
                  momentum: float = 0.9,
                  weight_decay: float = 0.0,  # of the groups that are not orthogonal
                  orthogonal: bool = False,   # the groups' default
@@ -90,11 +90,12 @@ class Muon(torch.optim.Optimizer):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
         self.dtype = dtype
-        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay,
-                                      orthogonal=orthogonal))
+        super().__init__(params, dict(lr=lr, momentum=momentum, orthogonal=orthogonal,
+                                      weight_decay=weight_decay))
         for p in (p for g in self.param_groups if g["orthogonal"] for p in g["params"]):
-            if p.ndim < 2: raise ValueError("orthogonal groups must hold weights of two or "
-                                            f"more axes, got shape {tuple(p.shape)}")
+            if p.ndim < 2:
+                raise ValueError("orthogonal groups must hold weights of two or more axes, "
+                                 f"got shape {tuple(p.shape)}")
 
     @torch.no_grad()
     def step(self) -> None:
@@ -103,8 +104,10 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None: continue
                 update = _nesterov(p, self.state[p], group)
-                if not group["orthogonal"]: p.add_(update, alpha=-group["lr"])
-                else: turn(p, orthogonalize(update.flatten(1), dtype=self.dtype), group["lr"])
+                if group["orthogonal"]:
+                    update = orthogonalize(update.flatten(1), dtype=self.dtype)
+                    turn(p, update, group["lr"])
+                else: p.add_(update, alpha=-group["lr"])
 
 # %% ../nbs/03b_optimizers.ipynb #o57
 def _nesterov(p, state, group):
@@ -154,5 +157,7 @@ def average_of(model: nn.Module,  # the weights that training changes
                decay: float,      # what one update keeps of the average, 0 < decay < 1
                ) -> AveragedModel:  # `.module` is the averaged network
     "A copy of the model that follows it as an exponential moving average, buffers too."
-    if not 0 < decay < 1: raise ValueError(f"decay must be between 0 and 1, got {decay}")
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    if not 0 < decay < 1:
+        raise ValueError(f"decay must be between 0 and 1, got {decay}")
+    update = get_ema_multi_avg_fn(decay)
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

@@ -395,7 +395,7 @@ class Recipe:
     max_lr_epoch: float = choice(5, "epochs until the peak", least=0)
     anneal: str = choice("linear", "how the rate falls after the peak", ANNEALS)
     matrix_lr: float = choice(0.05, "Muon's peak rate for convolutions", least=0)
-    momentum: float | None = choice(None, "of SGD and Muon; none: cycled, 0.95 to 0.85 and back", least=0)
+    momentum: float | None = choice(None, "none: cycled, 0.95 to 0.85 and back", least=0)
     nesterov: bool = choice(False, "Nesterov's momentum for SGD")
     weight_decay: float = choice(0.0, "on weights only, not on batch norm and biases", least=0)
     label_smoothing: float = choice(0.0, "share of a target spread over all classes", least=0)
@@ -416,16 +416,18 @@ class Recipe:
     compile: bool = choice(False, "let torch.compile fuse what it can")
     device: str | None = choice(None, "cpu, cuda, cuda:N or mps; none: the best there is")
 
-    def __post_init__(self):
-        for f in fields(self):
-            value, allowed = getattr(self, f.name), f.metadata["allowed"]
-            least = f.metadata["least"]
-            if allowed and value not in allowed:
-                raise ValueError(f"{f.name} must be one of {allowed}, got {value!r}")
-            if None not in (least, value) and not value >= least:  # so that NaN fails too
-                raise ValueError(f"{f.name} must be at least {least}, got {value}")
-        if self.pipeline == "albumentations" and self.flip == "alternating":
-            raise ValueError("flip='alternating' needs pipeline='batched', got 'albumentations'")
+    def __post_init__(self): _check_recipe(self)
+
+# %% ../nbs/04_onecycle_training.ipynb #f20
+def _check_recipe(recipe):
+    for f in fields(recipe):
+        value, allowed, least = getattr(recipe, f.name), f.metadata["allowed"], f.metadata["least"]
+        if allowed and value not in allowed:
+            raise ValueError(f"{f.name} must be one of {allowed}, got {value!r}")
+        if None not in (least, value) and not value >= least:  # so that NaN fails too
+            raise ValueError(f"{f.name} must be at least {least}, got {value}")
+    if recipe.pipeline == "albumentations" and recipe.flip == "alternating":
+        raise ValueError("flip='alternating' needs pipeline='batched', got 'albumentations'")
 
 # %% ../nbs/04_onecycle_training.ipynb #f05
 recipes = {
