@@ -17,12 +17,15 @@ from pathlib import Path
 import torch
 from matplotlib import pyplot as plt
 from matplotlib import ticker
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import cifar_gradcam
 from .augment import BatchedImages, load_datasets, make_loaders, progress
 from .data import data_source
+from .gradcam import explain, target_layer
 from .optim import make_optimizer
 from .resnet import ResNet18, select_device, select_precision
 from .train import environment, evaluate, train_step, write_whole
@@ -233,6 +236,7 @@ def _bench_rows(device, train_data, test_data, batch_size, width, compile):
     for variant, name in ((Variant(), "float32, contiguous"),
                           (Variant(channels_last=True, precision="auto"), "ours")):
         yield _evaluation_row(variant, name, test_data, batch_size, device, width)
+    yield from _explanation_rows(test_data, device, width)
 
 def _counted(training, batch_size):
     def run(steps):
@@ -255,6 +259,24 @@ def _evaluation_row(variant, name, test_data, batch_size, device, width):
         evaluate(training.model, chosen, precision=variant.precision)
         return sum(len(labels) for _, labels in chosen)
     return _Row("evaluation", name, training.dtype, run, device)
+
+# %% ../nbs/07_speed.ipynb #t30
+def _explanation_rows(test_data, device, width):
+    # Grad-CAM for twenty images, as for a grid of twenty mistakes.
+    model = Training(Variant(), [], device, width).model.eval()
+    still = BatchedImages(test_data, 20, pad=0, flip="none", hole=0, shuffle=False, device=device)
+    images, labels = next(iter(still))
+    def library(steps):
+        with GradCAM(model, [target_layer(model, "layer4")]) as cam:
+            for _ in range(steps):
+                for image, label in zip(images.split(1), labels.tolist()):
+                    cam(image, [ClassifierOutputTarget(label)])
+        return steps * len(images)
+    def ours(steps):
+        for _ in range(steps): explain(model, images, labels.cpu())
+        return steps * len(images)
+    for name, run in (("library, one at a time", library), ("ours, a batch", ours)):
+        yield _Row("explanation", name, torch.float32, run, device)
 
 # %% ../nbs/07_speed.ipynb #s72
 def run_bench(device=None,            # see `select_device`
@@ -319,7 +341,7 @@ def _row_result(row, base, flops, peaks):
 
 # %% ../nbs/07_speed.ipynb #s74
 def best_row(result: dict,             # from `run_bench`
-             group: str = "training",  # or "augmentation", "evaluation"
+             group: str = "training",  # or "augmentation", "evaluation", "explanation"
              ) -> dict:                # the row with the highest median ratio
     "The fastest way that a measurement found."
     return max((row for row in result["rows"]
@@ -354,7 +376,7 @@ def _table_line(row):
 
 # %% ../nbs/07_speed.ipynb #s75
 LOOKS = dict(training=("tab:blue", "o"), augmentation=("tab:orange", "s"),
-             evaluation=("0.35", "^"))
+             evaluation=("0.35", "^"), explanation=("tab:green", "D"))
 
 def plot_bench(result: dict,  # from `run_bench`
                ax=None,       # matplotlib axes to draw on; None: new ones

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['ROAD_SHARES', 'BASELINES', 'CONTROLS', 'LAYERS', 'FUSED', 'COSTLY', 'MEASURES', 'SANITY_MAPS', 'LAYER_LOOKS',
            'METHOD_LOOKS', 'QUICK', 'removal_order', 'neighbour_sum', 'impute', 'removed_pixels', 'class_probability',
-           'road_scores', 'blank_images', 'insertion_deletion', 'control_maps', 'bootstrap_interval', 'randomized',
-           'rank_correlation', 'structural_similarity', 'sanity_check', 'all_maps', 'map_name', 'passes_needed',
-           'measure', 'faithfulness_record', 'describe_record', 'image_scores', 'compare_maps', 'best_control',
-           'rank_table', 'faithfulness_table', 'plot_ranking', 'recommend', 'plot_sanity', 'faithfulness_command']
+           'road_scores', 'blank_images', 'step_counts', 'insertion_deletion', 'control_maps', 'bootstrap_interval',
+           'randomized', 'rank_correlation', 'structural_similarity', 'sanity_check', 'all_maps', 'map_name',
+           'passes_needed', 'measure', 'faithfulness_record', 'describe_record', 'image_scores', 'compare_maps',
+           'best_control', 'rank_table', 'faithfulness_table', 'plot_ranking', 'recommend', 'plot_sanity',
+           'faithfulness_command']
 
 # %% ../nbs/08_measuring_explanations.ipynb #m05
 import copy, json, time
@@ -169,6 +170,14 @@ def blank_images(images: Tensor,   # normalised, shape (N, C, H, W)
     if baseline == "mean": return torch.zeros_like(images)
     return gaussian_blur(images, 25, 4.0)  # 12 pixels, 3 standard deviations, to each side
 
+def step_counts(n: int,      # pixels of an image
+                steps: int,  # at least 2
+                ) -> list:   # steps + 1 numbers of pixels, from 0 to n
+    "How many pixels are in or out at each point of a curve."
+    if steps < 2: raise ValueError(f"steps must be at least 2, got {steps}")
+    return [round(n * (k / steps)**2) for k in range(steps + 1)]
+
+# %% ../nbs/08_measuring_explanations.ipynb #n08
 def insertion_deletion(model: nn.Module,
                        images: Tensor,   # normalised, shape (N, 3, H, W)
                        targets: Tensor,  # the class that was explained, shape (N,)
@@ -178,25 +187,20 @@ def insertion_deletion(model: nn.Module,
                        seed: int = 0,    # for the order of equal pixels
                        ends=None,        # known probabilities of blank and of whole images
                        **how,            # batch_size, precision: see `class_probability`
-                       ) -> dict:  # "shares": (steps + 1,); "insertion", "deletion": curves
-                                   # (steps + 1, N); "insertion_area", "deletion_area": (N,)
+                       ) -> dict:  # shares, insertion, deletion, insertion_area, deletion_area
     "Insertion and deletion curves of each map and their areas (Petsiuk et al., 2018)."
     _check_test(images, targets, maps)
-    if steps < 2: raise ValueError(f"steps must be at least 2, got {steps}")
     blank, order = blank_images(images, baseline), removal_order(maps, seed)[:, None]
+    counts = step_counts(order[0].numel(), steps)
     def ask(x): return class_probability(model, x, targets, **how)
     none, whole = (ask(blank), ask(images)) if ends is None else ends
-    n = order[0].numel()
-    counts = [round(n * (k / steps)**2) for k in range(steps + 1)]
     tops = [(order < count).to(images.device) for count in counts[1:-1]]
-    curves = _curves([none, *(ask(torch.where(top, images, blank)) for top in tops), whole],
-                     [whole, *(ask(torch.where(top, blank, images)) for top in tops), none])
-    shares = torch.tensor(counts) / n
+    put = [none, *(ask(torch.where(top, images, blank)) for top in tops), whole]
+    out = [whole, *(ask(torch.where(top, blank, images)) for top in tops), none]
+    curves = {"insertion": torch.stack(put), "deletion": torch.stack(out)}
+    shares = torch.tensor(counts) / order[0].numel()
     return {"shares": shares} | curves | {
         f"{name}_area": torch.trapezoid(curve, shares, dim=0) for name, curve in curves.items()}
-
-def _curves(insertion, deletion):
-    return {"insertion": torch.stack(insertion), "deletion": torch.stack(deletion)}
 
 # %% ../nbs/08_measuring_explanations.ipynb #m43
 CONTROLS = ("random pixels", "random blobs", "centred Gaussian")
@@ -286,8 +290,7 @@ def sanity_check(model: nn.Module,  # trained; left as it is
                  method: str = DEFAULT_METHOD,  # see `explain`
                  layers=None,       # see `explain`; names, not modules
                  seed: int = 0,     # of the random weights
-                 ) -> dict:  # "stages": S names; "rank", "ssim": (S, N), NaN for no answer;
-                             # "other_rank", "other_ssim": (N,), with another image's map
+                 ) -> dict:  # stages; rank, ssim: (S, N); other_rank, other_ssim: (N,)
     "How alike maps stay while the network forgets (Adebayo et al., 2018)."
     if len(images) < 2: raise ValueError(f"images must be at least 2, got {len(images)}")
     stages, maps = [], []
@@ -351,6 +354,10 @@ def _entry(method, layers, parts, seconds):
             "curves": {k: [round(v, 5) for v in torch.cat([p[k] for p in curves], 1)
                            .mean(1).tolist()] for k in curves[0]}}
 
+# %% ../nbs/08_measuring_explanations.ipynb #n09
+SANITY_MAPS = tuple((method, (layer,)) for layer in ("layer2", "layer3", "layer4")
+                    for method in METHODS if method not in COSTLY)
+
 # %% ../nbs/08_measuring_explanations.ipynb #m65
 def _means(values):  # a row each, without the NaN; None where nothing else is there
     rows = [row[~row.isnan()] for row in values]
@@ -398,9 +405,6 @@ def _same_settings(out, settings):
                      "move it away, or write to another file")
 
 # %% ../nbs/08_measuring_explanations.ipynb #m68
-SANITY_MAPS = tuple((method, (layer,)) for layer in ("layer3", "layer4")
-                    for method in METHODS if method not in COSTLY)
-
 def measure(model: nn.Module,       # trained, on any device
             dataset,                # the test set: normalised images and labels
             out=None,               # a JSON file to write to, and to go on from
@@ -419,14 +423,13 @@ def measure(model: nn.Module,       # trained, on any device
     for name, count in counts.items():
         if not 2 <= count <= len(dataset):
             raise ValueError(f"{name} must be from 2 to {len(dataset)}, got {count}")
-    settings = counts | {"steps": steps, "seed": seed, "weights": fingerprint(model),
-                         "maps": [map_name(*pair) for pair in maps],
-                         "sanity": [map_name(*pair) for pair in sanity],
-                         "data": data_source(), "precision": precision}
-    record = _same_settings(out, settings)
-    x, of, record = _answers(model, dataset, settings, record)
-    how, shown = {"precision": precision}, {}
-    work = _list_work(model, x, of, record, out, maps, sanity, how, shown)
+    settings = counts | {
+        "steps": steps, "seed": seed, "weights": fingerprint(model), "data": data_source(),
+        "precision": precision, "maps": [map_name(*pair) for pair in maps],
+        "sanity": [map_name(*pair) for pair in sanity]}
+    x, of, record = _answers(model, dataset, settings, _same_settings(out, settings))
+    shown = {}
+    work = _list_work(model, x, of, record, out, maps, sanity, {"precision": precision}, shown)
     for _ in progress(work, "measuring", shown): pass
     record["finished"] = True
     _write(record, out)
@@ -443,6 +446,7 @@ def _answers(model, dataset, settings, record):
         found = torch.cat([model(part.to(device)).cpu() for part in x.split(250)])
     share, of = found.float().softmax(1).max(1)
     fresh = {"settings": settings, "environment": environment(device), "finished": False,
+             "dtype": str(select_precision(device, settings["precision"])),
              "indices": chosen, "labels": [int(label) for _, label in pairs],
              "predicted": of.tolist(), "probability": _whole_numbers(share),
              "maps": {}, "sanity": {}}
@@ -515,11 +519,12 @@ def describe_record(record: dict,     # from `measure`
     about = ("these are the weights at hand" if mine == other else
              f"NOT the weights at hand, {mine}: what follows is about another network")
     state = "" if record["finished"] else "\nThis measurement is not finished."
+    machine = record["environment"]
     minutes = sum(entry["seconds"] for entry in record["maps"].values()) / 60
     return (f"{len(record['maps'])} maps on {n} {settings['data']} images "
             f"({wrong} of them mistakes), {settings['costly_images']} for the costly methods\n"
-            f"made in {minutes:.0f} minutes with {record['environment']['threads']} threads "
-            f"on {record['environment']['device']}\nweights {other}: {about}{state}")
+            f"made in {minutes:.1f} minutes on {machine['device']}, "
+            f"threads: {machine['threads']}\nweights {other}: {about}{state}")
 
 # %% ../nbs/08_measuring_explanations.ipynb #m79
 def image_scores(record: dict,  # from `measure`
@@ -592,22 +597,24 @@ def _looks(entry):  # colour, marker and label of a map in a figure
 def plot_ranking(record: dict, measure: str = "road",
                  ax=None,  # where to draw; None: a new figure
                  ) -> plt.Figure:
-    "The mean score of every map with its 95 % interval; controls are black, with bands."
+    "By how much each map beats the best control, with 95 % intervals; controls are black."
     rows, labels = rank_table(record, measure), {}
-    if ax is None: ax = plt.subplots(figsize=(7.5, 0.24 * len(rows) + 1), layout="constrained")[1]
+    if ax is None: ax = plt.subplots(figsize=(7.5, 0.22 * len(rows) + 1), layout="constrained")[1]
+    most = max(row["images"] for row in rows)
     for place, row in enumerate(rows):
-        entry = record["maps"][row["name"]]
-        colour, marker, label = _looks(entry)
-        whole = entry["images"] == max(r["images"] for r in rows)
-        mean, low, high = (100 * row[k] for k in ("mean", "low", "high"))
+        colour, marker, label = _looks(record["maps"][row["name"]])
+        mean, low, high = (100 * row[k] for k in ("gain", "gain_low", "gain_high"))
         drawn = ax.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt=marker, ms=5,
-                            color=colour, capsize=2.5, mfc=None if whole else "white")
-        if whole: labels.setdefault(label, drawn)
-        if label == "control": ax.axvspan(low, high, color="0.88", zorder=0)
+                            color=colour, capsize=2.5,
+                            mfc=None if row["images"] == most else "white")
+        if row["images"] == most: labels.setdefault(label, drawn)
+    ax.axvline(0, color="black", lw=1, ls="--", zorder=0)
     ax.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
-    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"{measure}, in percentage points")
-    order = sorted(labels)
-    ax.legend([labels[k] for k in order], order, fontsize=8)
+    for text in ax.get_yticklabels():
+        if text.get_text() in CONTROLS: text.set_weight("bold")
+    ax.set(ylim=(len(rows) - 0.4, -0.6),
+           xlabel=f"{measure} above the {best_control(record, measure)}, in percentage points")
+    ax.legend([labels[k] for k in sorted(labels)], sorted(labels), fontsize=8)
     return ax.figure
 
 # %% ../nbs/08_measuring_explanations.ipynb #m90
@@ -640,7 +647,7 @@ def plot_sanity(record: dict,  # from `measure`
     checks = record["sanity"]
     if not checks: raise ValueError("record holds no sanity checks")
     columns = sorted({name.split(" ")[1] for name in checks})
-    fig, axes = plt.subplots(2, len(columns), figsize=(1.5 + 4 * len(columns), 5.6), sharex=True,
+    fig, axes = plt.subplots(2, len(columns), figsize=(1.6 + 2.7 * len(columns), 5.6), sharex=True,
                              sharey=True, squeeze=False, layout="constrained")
     for (row, column), ax in np.ndenumerate(axes):
         kind, title = (("rank", "rank correlation"), ("ssim", "SSIM"))[row]
@@ -656,7 +663,8 @@ def plot_sanity(record: dict,  # from `measure`
         if column == 0: ax.set_ylabel(title)
         ax.tick_params("x", rotation=60, labelsize=8)
     for ax in axes[1]: ax.set_xlabel("last block set back")
-    axes[0, -1].legend(fontsize=8)
+    handles = axes[0, 0].get_legend_handles_labels()
+    fig.legend(*handles, fontsize=8, loc="outside upper center", ncols=len(handles[0]))
     return fig
 
 # %% ../nbs/08_measuring_explanations.ipynb #n01
