@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../nbs/index.ipynb #h02
 from . import (
-    augment, bench, cli, data, explorer, gradcam, lr_finder, optim, resnet, train)
+    augment, bench, cli, data, explorer, faithfulness, gradcam, lr_finder, optim, resnet, train)
 from .augment import *
 from .bench import *
 from .cli import *
@@ -15,6 +15,7 @@ from .data import *
 from .evaluate import *
 from .evaluate import __all__ as _of_evaluate
 from .explorer import *
+from .faithfulness import *
 from .gradcam import *
 from .lr_finder import *
 from .optim import *
@@ -24,4 +25,4 @@ from .train import *
 # Not the module `evaluate` itself: its name belongs to a function of chapter 04.
 __all__ = _of_evaluate + [
     name for module in (data, augment, resnet, lr_finder, optim, train, gradcam, explorer,
-                        bench, cli) for name in module.__all__]
+                        bench, faithfulness, cli) for name in module.__all__]
