@@ -6,8 +6,9 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #h02
-from . import (
-    augment, bench, cli, data, explorer, faithfulness, gradcam, lr_finder, optim, resnet, train)
+from cifar_gradcam import (
+    augment, bench, cli, data, explorer, faithfulness, gradcam, lr_finder, optim, resnet,
+    train)
 from .augment import *
 from .bench import *
 from .cli import *
