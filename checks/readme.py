@@ -14,17 +14,22 @@ def settings():
     return config["DEFAULT"]
 
 
+def page_name(notebook: str) -> str:
+    "What nbdev calls the page of a notebook: 00_data becomes data, 03b_optimizers becomes optimizers."
+    return re.sub(r"^\d+[a-zA-Z0-9]*_", "", notebook)
+
+
 def readme() -> str:
     """The front page as plain Markdown: hidden cells left out, links to chapters made links to the site.
 
-    nbdev leaves a chapter's number out of its page's name: 00_data.ipynb becomes data.html.
     """
     site = settings()["doc_host"] + settings()["doc_baseurl"]
     parts = []
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
         marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((?:\d+_)?(\w+)\.ipynb(#[\w-]+)?\)", rf"]({site}/\1.html\2)", cell.source))
+            parts.append(re.sub(r"\]\((\w+)\.ipynb(#[\w-]+)?\)",
+                                lambda link: f"]({site}/{page_name(link[1])}.html{link[2] or ''})", cell.source))
         elif not {"hide", "default_exp", "export"} & set(marks):
             parts += code_cell(cell)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 import nbformat
 
-from readme import HERE, readme, settings
+from readme import HERE, page_name, readme, settings
 
 NOTEBOOKS = sorted((HERE / "nbs").glob("*.ipynb"))
 
@@ -147,7 +147,7 @@ def check_site():
                 if url.scheme or url.netloc or not url.path: continue
                 if not (page.parent / unquote(url.path)).exists(): broken.append(f"{page.name}: {link}")
         pages = {path.stem for path in site.glob("*.html")}
-        missing = [path.name for path in NOTEBOOKS if re.sub(r"^\d+_", "", path.stem) not in pages]
+        missing = [path.name for path in NOTEBOOKS if page_name(path.stem) not in pages]
     assert not broken and not missing, f"broken links: {broken}; pages not built: {missing}"
 
 
