@@ -29,8 +29,9 @@ from .data import SOURCES
 from .lr_finder import range_test
 from .optim import (
     INITIALIZATIONS, OPTIMIZERS, average_of, initialize, make_optimizer)
-from .resnet import (
-    PRECISIONS, ResNet, ResNet18, autocast, select_device, select_precision)
+from cifar_gradcam.resnet import (
+    PRECISIONS, ResNet, ResNet18, autocast, reuse_memory, select_device,
+    select_precision)
 
 # %% ../nbs/04_onecycle_training.ipynb #e05
 def one_cycle(optimizer: torch.optim.Optimizer,  # its rates are overwritten at once
@@ -342,6 +343,7 @@ def _ready(model, device, epochs, lr_scheduler, train_loader, test_loader):
     for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
         if len(loader) == 0: raise ValueError(f"{name} is empty")
     device = select_device(device)
+    if device.type == "cpu": reuse_memory()
     model.to(device, memory_format=torch.channels_last)
     return device
 
