@@ -29,7 +29,7 @@ from .data import data_source
 from .evaluate import fingerprint
 from .gradcam import (
     DEFAULT_LAYERS, DEFAULT_METHOD, METHODS, explain, stretch, target_layer)
-from .resnet import autocast, select_precision
+from .resnet import autocast, reuse_memory, select_precision
 from .train import environment, evaluation_mode, write_whole
 
 # %% ../nbs/08_measuring_explanations.ipynb #m11
@@ -429,6 +429,7 @@ def measure(model: nn.Module,       # trained, on any device
         "sanity": [map_name(*pair) for pair in sanity]}
     x, of, record = _answers(model, dataset, settings, _same_settings(out, settings))
     shown = {}
+    reuse_memory()
     work = _list_work(model, x, of, record, out, maps, sanity, {"precision": precision}, shown)
     for _ in progress(work, "measuring", shown): pass
     record["finished"] = True
