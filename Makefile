@@ -7,6 +7,7 @@ BIN     = $(VENV)/bin
 # An editable install belongs to one checkout: its path is part of the stamp.
 HERE    = $(subst /,_,$(subst $() ,_,$(CURDIR)))
 
+FULL  = --recipe reference --out runs/full
 SHORT = --epochs 3 --limit 6000 --max-lr 0.05
 
 .PHONY: run test docs readme clean
@@ -14,11 +15,11 @@ SHORT = --epochs 3 --limit 6000 --max-lr 0.05
 
 run: $(VENV)/installed-$(HERE)
 	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
-	  echo "A GPU: training on all images for 20 epochs."; \
-	  $(BIN)/cifar_gradcam train --out runs/full && $(BIN)/cifar_gradcam explain runs/full; \
+	  echo "A GPU: the reference run, 20 epochs on all images."; \
+	  $(BIN)/cifar_gradcam train $(FULL) && $(BIN)/cifar_gradcam explain runs/full; \
 	else \
 	  echo "No GPU: a short run, 3 epochs on 6,000 images. The full one takes hours on a CPU:"; \
-	  echo "  $(BIN)/cifar_gradcam train --out runs/full && $(BIN)/cifar_gradcam explain runs/full"; \
+	  echo "  $(BIN)/cifar_gradcam train $(FULL) && $(BIN)/cifar_gradcam explain runs/full"; \
 	  $(BIN)/cifar_gradcam train $(SHORT) --out runs/short && $(BIN)/cifar_gradcam explain runs/short; \
 	fi
 

@@ -101,27 +101,33 @@ def check_matrix(browser, record):
     browser.press("Enter")
 
 
+def pixels(browser, canvas):
+    return np.array(browser.run(PIXELS.format(canvas))).reshape(32, 32, 4)
+
+
+def close(found, wanted, what):
+    off = abs(found[..., :3] - 255 * wanted).max()
+    if off > 1: raise AssertionError(f"{what}: pixels differ by {off}")
+
+
 def check_pixels(browser, pictures, heats, record):
-    def pixels(i): return np.array(browser.run(PIXELS.format(f"{TILES}[{i}].querySelector('canvas')"))).reshape(32, 32, 4)
-    def close(found, wanted, what):
-        off = abs(found[..., :3] - 255 * wanted).max()
-        if off > 1: raise AssertionError(f"{what}: pixels differ by {off}")
+    def tile(t): return pixels(browser, f"{TILES}[{t}].querySelector('canvas')")
     places = np.argsort(-record.confidence, kind="stable")
     for t in (0, 1, len(record) - 1):
         i = places[t]
         for name, heat in zip(("predicted", "true"), heats):
             browser.click(f"document.querySelector('#heat input[value={name}]')")
             slide(browser, "#opacity", 50)
-            close(pixels(t), overlay(pictures[i] / 255, heat[i], 0.5), f"map of the {name} class")
+            close(tile(t), overlay(pictures[i] / 255, heat[i], 0.5), f"map of the {name} class")
             slide(browser, "#opacity", 80)
-            close(pixels(t), overlay(pictures[i] / 255, heat[i], 0.8), "after the slider moved")
+            close(tile(t), overlay(pictures[i] / 255, heat[i], 0.8), "after the slider moved")
         browser.click("document.querySelector('#heat input[value=none]')")
-        same(abs(pixels(t)[..., :3] - pictures[i]).max(), 0, "the image itself")
+        same(abs(tile(t)[..., :3] - pictures[i]).max(), 0, "the image itself")
     browser.click("document.querySelector('#heat input[value=predicted]')")
-    before = pixels(0)
+    before = tile(0)
     browser.run("document.querySelector('#opacity').focus()")
     browser.press("ArrowLeft")
-    same((browser.run("document.querySelector('#opacity').value"), (pixels(0) != before).any()), ("79", True),
+    same((browser.run("document.querySelector('#opacity').value"), (tile(0) != before).any()), ("79", True),
          "the slider by keyboard")
 
 
@@ -135,7 +141,7 @@ def percent(p):
     return f"{100 * p:.1f} %"
 
 
-def check_view(browser, record):
+def check_view(browser, pictures, heats, record):
     place = np.argsort(-record.confidence, kind="stable")
     browser.click(TILES + "[2]")
     same(browser.run(VIEW + ".open"), True, "a click opens the larger view")
@@ -148,7 +154,7 @@ def check_view(browser, record):
             p = float(record.probabilities[i, c])
             if abs(share / 100 - p) > 1e-4: raise AssertionError(f"bar of {share} % for a probability of {p}")
             if text != percent(p) and abs(float(text[:-2]) - 100 * p) > 0.0501: raise AssertionError(f"{text} for {p}")
-        same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 3, "image and two maps")
+        check_view_pictures(browser, pictures[i], [heat[i] for heat in heats])
         browser.press("ArrowRight")
     same(browser.run("document.querySelector('#view-facts').textContent.includes('5 of 41')"), True, "the arrow key turns over")
     browser.press("Escape")
@@ -164,10 +170,19 @@ def check_view(browser, record):
     same(browser.run(f"{TILES}.indexOf(document.activeElement)"), 3 + columns, "down by a row")
 
 
+def check_view_pictures(browser, picture, maps):
+    for opacity in (50, 80):
+        slide(browser, "#view-opacity input", opacity)
+        wanted = [picture / 255, *(overlay(picture / 255, heat, opacity / 100) for heat in maps)]
+        same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 3, "image and two maps")
+        for k, (what, colours) in enumerate(zip(("the image", "the predicted map", "the true map"), wanted)):
+            close(pixels(browser, f"{VIEW}.querySelectorAll('canvas')[{k}]"), colours, f"{what} in the larger view")
+
+
 def check_labels(browser):
     "What a screen reader is told."
     nameless = ("[...document.querySelectorAll('button, select, input')].filter(e => !e.getAttribute('aria-label') && "
-                "!e.labels?.length && !e.textContent.trim()).map(e => e.outerHTML)")
+                "!e.labels?.length && (e.matches('select, input') || !e.textContent.trim())).map(e => e.outerHTML)")
     same(browser.run(nameless), [], "controls without a name")
     same(browser.run("document.querySelectorAll('#matrix th[scope]').length"), 20, "heads of rows and columns")
     same(browser.run("document.querySelector('#count').getAttribute('aria-live')"), "polite", "the count is announced")
@@ -271,7 +286,7 @@ def main(folder_of_pictures=None, page_to_show=None):
         check_filters(browser, record)
         check_matrix(browser, record)
         check_pixels(browser, pictures, heats, record)
-        check_view(browser, record)
+        check_view(browser, pictures, heats, record)
         check_labels(browser)
         check_theme(browser, page)
         check_phone(browser, page)

@@ -8,7 +8,7 @@ __all__ = ['LOADER_DEFAULTS', 'FLIPS', 'plain_transform', 'seed_transform', 'tra
            'draw_changes', 'BatchedImages', 'hold_out']
 
 # %% ../nbs/01_augmentations.ipynb #b03
-import os, random
+import functools, os, random
 from collections.abc import Iterable, Iterator
 
 # Albumentations asks a server for its newest version when it is imported;
@@ -202,11 +202,10 @@ def change_batch(windows: Tensor,   # from `crop_windows`
                  ) -> Tensor:       # float32 (B, 3, 32, 32), channels last in memory
     "Crop, mirror, normalise and cut a whole batch; the changes are given, nothing is random."
     crops = windows[chosen, top, left].view(-1, 32, 32, 3)
-    crops[mirrored] = crops[mirrored].flip(2)
+    crops = torch.where(mirrored[:, None, None, None], crops.flip(2), crops)
     # A row of pixels and channels as one axis of 96: three channels alone are too short
     # an axis for vector instructions.
-    mean, std = (255 * torch.tensor(c, device=crops.device).repeat(32)
-                 for c in (CIFAR10_MEAN, CIFAR10_STD))
+    mean, std = _rows_of_colour(crops.device)
     values = crops.view(-1, 32, 96).float().sub_(mean).mul_(1 / std)
     if hole:
         row = torch.arange(32, device=crops.device)
@@ -214,6 +213,10 @@ def change_batch(windows: Tensor,   # from `crop_windows`
         rows, columns = inside(hole_top, row), inside(hole_left, row.repeat_interleave(3))
         values.masked_fill_(rows[:, :, None] & columns[:, None, :], 0)
     return values.view(-1, 32, 32, 3).permute(0, 3, 1, 2)
+
+@functools.cache  # once a device: a copy to a GPU would wait for it in each batch
+def _rows_of_colour(device):
+    return [255 * torch.tensor(c, device=device).repeat(32) for c in (CIFAR10_MEAN, CIFAR10_STD)]
 
 # %% ../nbs/01_augmentations.ipynb #d08
 def draw_changes(n: int,     # images
@@ -267,9 +270,14 @@ def _batches(loader):
         top, left, coin, *cut = draw_changes(len(chosen), loader.pad, loader.hole, draws)
         mirrored = {"none": coin & False, "random": coin,
                     "alternating": loader.sides[chosen] ^ turned}[loader.flip]
-        chosen, *changes = (part.to(loader.labels.device)
+        chosen, *changes = (_sent(part, loader.labels.device)
                             for part in (chosen, top, left, mirrored, *cut))
         yield change_batch(loader.windows, chosen, *changes, loader.hole), loader.labels[chosen]
+
+def _sent(part, device):
+    # From pinned memory a GPU fetches it by itself, and the processor does not wait.
+    if device.type == "cuda": part = part.pin_memory()
+    return part.to(device, non_blocking=True)
 
 def _check_changes(batch_size, pad, flip, hole):
     if batch_size < 1: raise ValueError(f"batch_size must be at least 1, got {batch_size}")

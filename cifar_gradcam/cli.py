@@ -151,12 +151,13 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
               f"continue with: cifar_gradcam train --resume --out {args.out}")
         return 130
     metrics = json.loads((args.out / "metrics.json").read_text())
-    held_out = "held-out training " if recipe.hold_out else ""
     print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
-          f"on {metrics['test_images']:,} {held_out}images after {metrics['epochs']} epochs "
+          f"on {metrics['test_images']:,} {_held_out(recipe)}images after {metrics['epochs']} epochs "
           f"of {metrics['train_images']:,}.")
     _name_files(sorted(args.out.iterdir()))
     return 0
+
+def _held_out(recipe): return "held-out training " if recipe.hold_out else ""
 
 def _name_files(paths): print("Written:", *(f"  {path}" for path in paths), sep="\n")
 
@@ -171,7 +172,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
     mistakes = find_mistakes(model, loader)
     right, first = mistakes.seen - len(mistakes), mistakes[:args.mistakes]
     print(f"Test accuracy {100 * right / mistakes.seen:.2f} %: "
-          f"{right:,} of {mistakes.seen:,} images are right.")
+          f"{right:,} of {mistakes.seen:,} {_held_out(recipe)}images are right.")
     if len(first) < args.mistakes:
         print(f"{args.mistakes} mistakes were asked for; there are {len(first)}.")
     grid, paths = (-(-max(len(first), 1) // 5), 5), []
@@ -193,7 +194,8 @@ def measure_command(args: argparse.Namespace,  # from `read_arguments`
     recipe, model = load_run(run)
     _, test_data = load_datasets(args.root, recipe.data, recipe.limit)
     return faithfulness_command(model.to(select_device(args.device)), test_data,
-                                out / "faithfulness.json", args.quick, images=args.images)
+                                out / "faithfulness.json", args.quick, images=args.images,
+                                data=recipe.data)
 
 # %% ../nbs/09_command_line.ipynb #g43
 def load_run(folder: Path,              # a finished run

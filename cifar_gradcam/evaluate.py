@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import nn
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 
 from .augment import progress
 from .data import CLASSES, denormalize
+from .gradcam import check_order
 from .resnet import autocast, select_precision
 from .train import evaluation_mode, write_whole
 
@@ -143,7 +144,7 @@ def predict(model: nn.Module,         # on any device; comes back in the mode it
             classes=CLASSES,          # class names in label order
             ) -> Predictions:         # in the order of the loader
     "One pass over a loader in evaluation mode, kept."
-    _check_order(loader)
+    check_order(loader)
     device, logits, labels = next(model.parameters()).device, [], []
     dtype = select_precision(device, precision)
     with evaluation_mode(model), autocast(device, dtype):
@@ -158,13 +159,6 @@ def predict(model: nn.Module,         # on any device; comes back in the mode it
                        tuple(classes), fingerprint(model))
 
 # %% ../nbs/06_evaluation.ipynb #v17
-def _check_order(loader):
-    sampler = getattr(loader, "sampler", None)
-    in_order = sampler is None or isinstance(sampler, SequentialSampler)
-    if not in_order or getattr(loader, "shuffle", False):
-        raise ValueError("loader must go through its images in order, got a shuffled one: "
-                         "the record counts places in the dataset")
-
 def _check_range(images):
     if images.ndim != 4:
         raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")

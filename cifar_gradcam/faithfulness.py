@@ -416,6 +416,7 @@ def measure(model: nn.Module,       # trained, on any device
             maps=None,              # what to compare; None: `all_maps()`
             sanity=SANITY_MAPS,     # pairs of a method and layers to check
             precision: str = "auto",   # of the forward passes that judge maps
+            data: str | None = None,   # what the images are; None: see `data_source`
             ) -> dict:              # the record
     "Judge every map by every test, on images drawn at random, for the predicted class."
     maps = [(m, tuple(layers)) for m, layers in (all_maps() if maps is None else maps)]
@@ -424,7 +425,7 @@ def measure(model: nn.Module,       # trained, on any device
         if not 2 <= count <= len(dataset):
             raise ValueError(f"{name} must be from 2 to {len(dataset)}, got {count}")
     settings = counts | {
-        "steps": steps, "seed": seed, "weights": fingerprint(model), "data": data_source(),
+        "steps": steps, "seed": seed, "weights": fingerprint(model), "data": data_source(data),
         "precision": precision, "maps": [map_name(*pair) for pair in maps],
         "sanity": [map_name(*pair) for pair in sanity]}
     x, of, record = _answers(model, dataset, settings, _same_settings(out, settings))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'Seen', 'observe',
            'explain', 'target_layer', 'target_layers', 'check_method', 'check_explainable', 'check_fit', 'overlay',
-           'Mistakes', 'find_mistakes', 'check_grid', 'draw_mistakes', 'plot_misclassified']
+           'Mistakes', 'find_mistakes', 'check_order', 'check_grid', 'draw_mistakes', 'plot_misclassified']
 
 # %% ../nbs/05_gradcam.ipynb #f03
 import contextlib, warnings
@@ -16,7 +16,7 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from .augment import progress
 from .data import CLASSES, denormalize
@@ -340,11 +340,13 @@ def find_mistakes(model: nn.Module,         # on any device; its modes come back
     "Run a model over a loader and keep what it gets wrong."
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
+    check_order(loader)
     device = next(model.parameters()).device
     dtype, parts, found, seen = select_precision(device, precision), [], 0, 0
     with evaluation_mode(model), autocast(device, dtype):
         for images, labels in progress(loader, "looking for mistakes"):
             probabilities = model(images.to(device)).float().softmax(1).cpu()
+            images, labels = images.cpu(), labels.cpu()
             _check_labels(labels, probabilities.shape[1])
             predictions = probabilities.argmax(1)
             wrong = (predictions != labels).nonzero()[:, 0]
@@ -354,6 +356,14 @@ def find_mistakes(model: nn.Module,         # on any device; its modes come back
             if limit is not None and found >= limit: break
     if not seen: raise ValueError("loader is empty: there is nothing to look at")
     return Mistakes(*(torch.cat(part)[:limit] for part in zip(*parts)), seen=seen)
+
+def check_order(loader) -> None:
+    "Refuse a loader that shuffles: places in the dataset could not be counted."
+    sampler = getattr(loader, "sampler", None)
+    in_order = sampler is None or isinstance(sampler, SequentialSampler)
+    if not in_order or getattr(loader, "shuffle", False):
+        raise ValueError("loader must go through its images in order, got a shuffled one: "
+                         "places in the dataset are counted")
 
 def _check_labels(labels, n_classes):
     if (labels < 0).any() or (labels >= n_classes).any():

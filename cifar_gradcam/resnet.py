@@ -22,7 +22,7 @@ def convolve_side_by_side(x: Tensor,       # features, shape (N, C, H, W)
                           ) -> Tensor:      # shape (N, C', H / stride, W / stride)
     "`F.conv2d` with padding 1, on strips of up to 64 images with zeros between them."
     n, c, h, w = x.shape
-    k = next(k for k in range(64, 0, -1) if n % k == 0)  # images in a strip
+    k = _strip_length(n)
     rows = x.permute(0, 2, 3, 1).reshape(n // k, k, h, w, c).transpose(1, 2)
     strips = F.pad(rows, (0, 0, 0, stride)).reshape(n // k, h, k * (w + stride), c)
     out = F.conv2d(strips.permute(0, 3, 1, 2), weight, bias, stride, padding=1)
@@ -45,7 +45,10 @@ def _is_narrow(conv, x):
     if x.ndim != 4 or common != ((3, 3), (1, 1), (1, 1), 1, "zeros"): return False
     across, down = conv.stride
     even = across == down and x.shape[2] % across == 0 == x.shape[3] % across
-    return even and len(x) > 1 and x.shape[3] <= 4 * across
+    return even and x.shape[3] <= 4 * across and _strip_length(len(x)) >= 8
+
+def _strip_length(n):  # images in a strip: as many as divide the batch, 64 at most
+    return next(k for k in range(64, 0, -1) if n % k == 0)
 
 # %% ../nbs/02_residual_networks.ipynb #c04
 class BasicBlock(nn.Module):
