@@ -291,7 +291,7 @@ def _explanation_rows(test_data, device, width):
                     cam(image, [ClassifierOutputTarget(label)])
         return steps * len(images)
     def ours(images, labels, steps):
-        for _ in range(steps): explain(model, images, labels.cpu())
+        for _ in range(steps): explain(model, images, labels.cpu(), "gradcam", "layer4")
         return steps * len(images)
     for name, run in (("library, one at a time", library),
                       ("ours, twenty at a time", functools.partial(ours, images, labels)),
@@ -306,7 +306,7 @@ def run_bench(device=None,            # see `select_device`
               batch_size: int = 128,  # images in a step
               width: int = 64,        # channels of the first stage; 64 is ResNet-18
               repeats: int = 5,       # how often each row is timed
-              seconds: float = 360,   # to spend on that, about; warming up comes on top
+              seconds: float = 240,   # to spend on that, about; warming up comes on top
               compile: bool = True,   # with torch.compile
               ) -> dict:              # see `bench_table`, `plot_bench`; can be written as JSON
     "Time the plain loop and each ingredient in turn, on the machine this runs on."

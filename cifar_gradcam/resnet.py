@@ -47,8 +47,8 @@ def _is_narrow(conv, x):
     even = across == down and x.shape[2] % across == 0 == x.shape[3] % across
     return even and x.shape[3] <= 4 * across and _strip_length(len(x)) >= 8
 
-def _strip_length(n):  # images in a strip: as many as divide the batch, 64 at most
-    return next(k for k in range(64, 0, -1) if n % k == 0)
+def _strip_length(n):  # images in a strip: the most that divide the batch, 64 or fewer
+    return next(k for k in range(min(n, 64), -1, -1) if k == 0 or n % k == 0)
 
 # %% ../nbs/02_residual_networks.ipynb #c04
 class BasicBlock(nn.Module):
