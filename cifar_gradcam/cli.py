@@ -152,8 +152,8 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
         return 130
     metrics = json.loads((args.out / "metrics.json").read_text())
     print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
-          f"on {metrics['test_images']:,} {_held_out(recipe)}images after {metrics['epochs']} epochs "
-          f"of {metrics['train_images']:,}.")
+          f"on {metrics['test_images']:,} {_held_out(recipe)}images "
+          f"after {metrics['epochs']} epochs of {metrics['train_images']:,}.")
     _name_files(sorted(args.out.iterdir()))
     return 0
 

@@ -357,6 +357,7 @@ def find_mistakes(model: nn.Module,         # on any device; its modes come back
     if not seen: raise ValueError("loader is empty: there is nothing to look at")
     return Mistakes(*(torch.cat(part)[:limit] for part in zip(*parts)), seen=seen)
 
+# %% ../nbs/05_gradcam.ipynb #f19
 def check_order(loader) -> None:
     "Refuse a loader that shuffles: places in the dataset could not be counted."
     sampler = getattr(loader, "sampler", None)
