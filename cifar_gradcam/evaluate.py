@@ -6,7 +6,7 @@
 __all__ = ['RANKINGS', 'DISPUTED_LABELS', 'Predictions', 'fingerprint', 'predict', 'wilson_interval', 'accuracy_interval',
            'confusion_matrix', 'class_scores', 'plot_class_scores', 'plot_confusion', 'confused_pairs',
            'plot_confidence', 'reliability_bins', 'expected_calibration_error', 'plot_reliability', 'at_temperature',
-           'fit_temperature', 'cross_fitted', 'worst', 'show_predictions']
+           'fit_temperature', 'calibrate', 'cross_fitted', 'worst', 'show_predictions']
 
 # %% ../nbs/06_evaluation.ipynb #v05
 import io, warnings
@@ -347,6 +347,22 @@ def fit_temperature(record: Predictions,  # not empty
         if (expected - truth).mean() > 0: low = middle  # too sure of itself: warmer
         else: high = middle
     return float(np.sqrt(low * high))
+
+# %% ../nbs/06_evaluation.ipynb #v87
+def calibrate(held_out: Predictions,  # for training images that the weights have not seen
+              test: Predictions,      # of the same network, for the test images
+              ) -> dict:  # weights, temperature, numbers of images; before, after: see below
+    "Fit a temperature on held-out images; measure on others what it does."
+    if held_out.weights != test.weights:
+        raise ValueError(f"held_out and test must be of one network, got {held_out.weights} "
+                         f"and {test.weights}")
+    temperature = fit_temperature(held_out)
+    def measured(record):  # on the test images: error and accuracy in %, mean loss
+        return {"error": expected_calibration_error(record), "loss": float(record.loss.mean()),
+                "accuracy": record.accuracy}
+    return {"weights": test.weights, "temperature": temperature,
+            "held_out_images": len(held_out), "test_images": len(test),
+            "before": measured(test), "after": measured(at_temperature(test, temperature))}
 
 # %% ../nbs/06_evaluation.ipynb #v66
 def cross_fitted(record: Predictions,  # at least 2 images
