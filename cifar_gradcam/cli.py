@@ -90,11 +90,6 @@ def _faithfulness_options(command):
     command.add_argument("--quick", action="store_true", help="few images: to see that it works")
     _common_options(command)
 
-def _calibrate_options(command):
-    command.add_argument("run", type=Path, metavar="RUN",
-                         help="a folder in which train --hold-out has finished")
-    _common_options(command)
-
 def _bench_options(command):
     option, defaults = command.add_argument, inspect.signature(run_bench).parameters
     for name, about in (("images", "in memory, of the training set"),
@@ -115,6 +110,12 @@ def _common_options(command):
     command.add_argument("--root", type=Path, default=_Unset("CIFAR10_ROOT, else a cache folder"),
                          metavar="FOLDER", help="holds cifar-10-batches-py; where that is "
                          "missing, CIFAR-10 is downloaded there (170 MB)")
+
+# %% ../nbs/09_command_line.ipynb #g70
+def _calibrate_options(command):
+    command.add_argument("run", type=Path, metavar="RUN",
+                         help="a folder in which train --hold-out has finished")
+    _common_options(command)
 
 # %% ../nbs/09_command_line.ipynb #g05
 def positive_int(text: str) -> int:
