@@ -90,7 +90,9 @@ def seed_worker(worker: int,  # the worker's number; torch has seeded this proce
 
 def _transform_of(dataset):
     while isinstance(dataset, Subset): dataset = dataset.dataset
-    return getattr(dataset, "transform", None)
+    transform = getattr(dataset, "transform", None)
+    # Other transforms, such as torchvision's, draw from torch's own generator.
+    return transform if hasattr(transform, "set_random_state") else None
 
 # %% ../nbs/01_augmentations.ipynb #b98
 def seed_epoch(loader,              # from `download_data`, or your own; see `BatchedImages`

@@ -169,7 +169,8 @@ class SyntheticCIFAR10(torchvision.datasets.CIFAR10):
                  train: bool = True,  # the training or the test images
                  transform=None,      # called with each image that is asked for
                  ):
-        folder = Path(root) / self.base_folder
+        root = Path(root).expanduser()  # as the function that writes them does
+        folder = root / self.base_folder
         sums = folder / "MD5SUMS"
         words = sums.read_text().split() if sums.is_file() else []
         md5 = dict(zip(words[1::2], words[::2]))
@@ -178,7 +179,7 @@ class SyntheticCIFAR10(torchvision.datasets.CIFAR10):
         self.meta = dict(self.meta, md5=md5.get("batches.meta"))
         if wrong := damaged_files(self, root):
             raise DataError("\n  ".join(["the synthetic data is damaged:", *wrong])
-                            + f"\nDelete {folder}, and it is made again.")
+                            + f"\nDelete {folder}; synthetic_cifar10 makes it again.")
         super().__init__(root, train=train, transform=transform)
 
 # %% ../nbs/00_data.ipynb #a21

@@ -97,6 +97,9 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError("orthogonal groups must hold weights of two or more axes, "
                                  f"got shape {tuple(p.shape)}")
 
+    def __getstate__(self):  # torch keeps only what it knows; a copy needs all
+        return super().__getstate__() | {"dtype": self.dtype}
+
     @torch.no_grad()
     def step(self) -> None:
         "Change each parameter that has a gradient."
