@@ -77,7 +77,7 @@ def _field_option(option, field):
 # %% ../nbs/09_command_line.ipynb #g34
 def _explain_options(command):
     command.add_argument("run", type=Path, metavar="RUN",
-                         help="a folder in which train has finished")
+                         help="a folder in which train has finished, or: reference")
     command.add_argument("--mistakes", type=positive_int, default=20, metavar="NUMBER",
                          help="how many mistakes to draw")
     _common_options(command)
@@ -165,12 +165,13 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
     print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
           f"on {metrics['test_images']:,} {_held_out(recipe)}images "
           f"after {metrics['epochs']} epochs of {metrics['train_images']:,}.")
-    _name_files(sorted(args.out.iterdir()))
+    _name_files(sorted(args.out.iterdir()), f"In {args.out}:")  # not all new in a finished run
     return 0
 
 def _held_out(recipe): return "held-out training " if recipe.hold_out else ""
 
-def _name_files(paths): print("Written:", *(f"  {path}" for path in paths), sep="\n")
+def _name_files(paths, title="Written:"):
+    print(title, *(f"  {path}" for path in paths), sep="\n")
 
 # %% ../nbs/09_command_line.ipynb #g07
 def explain_command(args: argparse.Namespace,  # from `read_arguments`

@@ -409,7 +409,7 @@ def measure(model: nn.Module,       # trained, on any device
             dataset,                # the test set: normalised images and labels
             out=None,               # a JSON file to write to, and to go on from
             images: int = 500,      # how many of the dataset
-            costly_images: int = 100,  # the same for the methods of `COSTLY`
+            costly_images: int = 100,  # the first of them, at most: for the methods of `COSTLY`
             sanity_images: int = 64,   # the same for the sanity checks
             steps: int = 8,         # see `insertion_deletion`
             seed: int = 0,          # of the choice of images, and of everything random
@@ -420,7 +420,8 @@ def measure(model: nn.Module,       # trained, on any device
             ) -> dict:              # the record
     "Judge every map by every test, on images drawn at random, for the predicted class."
     maps = [(m, tuple(layers)) for m, layers in (all_maps() if maps is None else maps)]
-    counts = {"images": images, "costly_images": costly_images, "sanity_images": sanity_images}
+    counts = {"images": images, "costly_images": min(costly_images, images),
+              "sanity_images": min(sanity_images, images)}
     for name, count in counts.items():
         if not 2 <= count <= len(dataset):
             raise ValueError(f"{name} must be from 2 to {len(dataset)}, got {count}")

@@ -16,7 +16,7 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from .augment import progress
 from .data import CLASSES, denormalize
@@ -361,7 +361,11 @@ def find_mistakes(model: nn.Module,         # on any device; its modes come back
 def check_order(loader) -> None:
     "Refuse a loader that shuffles: places in the dataset could not be counted."
     sampler = getattr(loader, "sampler", None)
-    in_order = sampler is None or isinstance(sampler, SequentialSampler)
+    batches = getattr(loader, "batch_sampler", None)
+    # With a batch sampler given, torch's loader has a sampler in order that it does not use.
+    in_order = (sampler is None or isinstance(sampler, SequentialSampler)) and (
+        batches is None or type(batches) is BatchSampler
+        and isinstance(batches.sampler, SequentialSampler))
     if not in_order or getattr(loader, "shuffle", False):
         raise ValueError("loader must go through its images in order, got a shuffled one: "
                          "places in the dataset are counted")
