@@ -246,11 +246,18 @@ class _Run:
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / "checkpoint.pt"
-            if path.exists():
-                self.restore(load_checkpoint(path, setup))
-                self.history.save(self.folder / "history.csv")  # may be an epoch behind
+            if path.exists(): self.continue_from(path)
+        if self.seed is None: self.seed = int(torch.randint(2**31, ()))
         self.good = self.state()
         print(self.history)
+
+    def continue_from(self, path):
+        state = load_checkpoint(path, self.setup)
+        if self.seed not in (None, state["seed"]):
+            raise ValueError(f"checkpoint {path} belongs to another run: "
+                             f"seed was {state['seed']}, is {self.seed}")
+        self.restore(state)
+        self.history.save(self.folder / "history.csv")  # may be an epoch behind
 
     def state(self):
         parts = {k: copy.deepcopy(part.state_dict()) for k, part in self.parts.items()}
@@ -313,7 +320,8 @@ def train_test_loop(model: nn.Module,             # trained in place
                     run_dir=None,   # folder of checkpoint.pt, history.csv; continues there
                     test_criterion=None,           # None: the same as for training
                     average: float | None = None,  # decay of `average_of`, which is then tested
-                                                   # and in the end put into the model
+                                                   # and at the end, or after Ctrl-C, put
+                                                   # into the model
                     cycle_momentum: bool = True, anneal: str = "linear",  # see `one_cycle`
                     ) -> History:   # of the finished epochs, also after Ctrl-C
     "Train, test after each epoch, print a row; an interruption leaves whole epochs."
@@ -321,10 +329,10 @@ def train_test_loop(model: nn.Module,             # trained in place
     dtype, criterion = select_precision(device, precision), criterion or nn.CrossEntropyLoss()
     opt, schedule, setup = _prepare(
         model, train_loader, max_LR, EPOCHS, optimizer, criterion, lr_scheduler, lr, precision,
-        max_lr_epoch=max_lr_epoch, cycle_momentum=cycle_momentum, anneal=anneal)
+        run_dir, max_lr_epoch=max_lr_epoch, cycle_momentum=cycle_momentum, anneal=anneal)
     follower = average_of(model, average) if average else None
     run = _Run(dict(model=model, optimizer=opt, scheduler=schedule, average=follower),
-               setup | {"average": average}, _drawn(seed), run_dir)
+               setup | {"average": average}, seed, run_dir)
     tested_model = follower.module if average else model
     with _nothing_lost(run):
         for epoch in range(len(run.history), EPOCHS):
@@ -334,7 +342,7 @@ def train_test_loop(model: nn.Module,             # trained in place
                                   f"epoch {epoch + 1}/{EPOCHS}", follower)
             tested = evaluate(tested_model, test_loader, test_criterion or criterion, precision)
             run.finish_epoch(*trained, *tested, time.perf_counter() - start)
-    if average and len(run.history) == EPOCHS: model.load_state_dict(tested_model.state_dict())
+    if average and run.history.rows: model.load_state_dict(tested_model.state_dict())
     return run.history
 
 # %% ../nbs/04_onecycle_training.ipynb #e65
@@ -351,19 +359,29 @@ def _ready(model, device, epochs, lr_scheduler, train_loader, test_loader):
     model.to(device, memory_format=torch.channels_last)
     return device
 
-def _drawn(seed): return int(torch.randint(2**31, ())) if seed is None else seed
-
 def _prepare(model, loader, max_lr, epochs, optimizer, criterion, lr_scheduler, lr, precision,
-             **shape):  # of the schedule, see `one_cycle`
-    if lr_scheduler and max_lr is None:
-        max_lr = range_test(model, loader, criterion=criterion, precision=precision).suggestion
+             run_dir, **shape):  # of the schedule, see `one_cycle`
     opt = make_optimizer(optimizer, model, lr)
+    if lr_scheduler and max_lr is None:
+        max_lr = _kept_max_lr(run_dir) or _test_peak(model, loader, opt, criterion,
+                                                         precision).suggestion
     schedule = None
     if lr_scheduler: schedule = one_cycle(opt, max_lr, epochs, len(loader), **shape)
     setup = {"epochs": epochs, "batches": len(loader), "optimizer": type(opt).__name__,
              "max_lr": max_lr, "lr_scheduler": lr_scheduler, "lr": lr,
              "precision": str(select_precision(_device_of(model), precision))}
     return opt, schedule, setup | shape
+
+def _kept_max_lr(run_dir):  # a run that is continued keeps its peak: no second range test
+    if run_dir is None: return None
+    path = Path(run_dir) / "checkpoint.pt"
+    return load_checkpoint(path, {})["setup"].get("max_lr") if path.exists() else None
+
+def _test_peak(model, loader, optimizer, criterion, precision):
+    # A range test would move the rate of Muon's convolutions too, which is set apart. Its other
+    # groups step as SGD does, so SGD is tested in its place.
+    if any(group.get("orthogonal") for group in optimizer.param_groups): optimizer = None
+    return range_test(model, loader, optimizer, criterion, precision=precision)
 
 # %% ../nbs/04_onecycle_training.ipynb #e14
 def show_accuracy_loss(history,  # a `History`, or lists of train_losses, train_accuracies,
@@ -500,15 +518,15 @@ def train_run(recipe: Recipe,   # what to do
     return history
 
 def _loop_arguments(recipe, model, out, train_loader):
-    peak = recipe.max_lr
-    if peak is None: peak = _found_max_lr(out, model, train_loader, recipe)
-    momentum = 0.9 if recipe.momentum is None else recipe.momentum
-    optimizer = make_optimizer(
-        recipe.optimizer, model, peak, momentum, recipe.nesterov, recipe.weight_decay,
+    momentum, peak = 0.9 if recipe.momentum is None else recipe.momentum, recipe.max_lr
+    optimizer = make_optimizer(  # the rate is the schedule's to set
+        recipe.optimizer, model, peak or 0.01, momentum, recipe.nesterov, recipe.weight_decay,
         recipe.matrix_lr)
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    if peak is None:
+        peak = _found_max_lr(out, model, train_loader, recipe, optimizer, criterion)
     if recipe.compile: model.compile()
-    return dict(max_LR=peak, EPOCHS=recipe.epochs, optimizer=optimizer,
-                criterion=nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+    return dict(max_LR=peak, EPOCHS=recipe.epochs, optimizer=optimizer, criterion=criterion,
                 max_lr_epoch=recipe.max_lr_epoch, seed=recipe.seed,
                 precision=recipe.precision, test_criterion=nn.CrossEntropyLoss(),
                 average=recipe.average, cycle_momentum=recipe.momentum is None,
@@ -544,11 +562,12 @@ def _write_json(path, content):
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 # %% ../nbs/04_onecycle_training.ipynb #e78
-def _found_max_lr(out, model, train_loader, recipe):
+def _found_max_lr(out, model, train_loader, recipe, optimizer, criterion):
     path = out / "range_test.json"
     if not path.exists():
         seed_epoch(train_loader, recipe.seed, epoch=2**31)  # draws that no epoch repeats
-        _write_json(path, asdict(range_test(model, train_loader, precision=recipe.precision)))
+        found = _test_peak(model, train_loader, optimizer, criterion, recipe.precision)
+        _write_json(path, asdict(found))
     return json.loads(path.read_text())["suggestion"]
 
 def _finish(out, model, train_loader, test_loader, history):
