@@ -202,14 +202,15 @@ def _run_folders(run):  # to read from, and to write into
 def calibrate_command(args: argparse.Namespace,  # from `read_arguments`
                       ) -> int:                  # exit status
     "Fit a temperature on the images that a run held out, and write what it does."
-    recipe, model = load_run(args.run)
+    run, out = _run_folders(args.run)
+    recipe, model = load_run(run)
     if not recipe.hold_out:
         raise ValueError(f"{args.run} held no training images out: train it with --hold-out")
     model.to(select_device(args.device))
     loaders = (recipe_loaders(r, args.root)[1] for r in
                (recipe, dataclasses.replace(recipe, hold_out=0)))
     found = calibrate(*(predict(model, loader) for loader in loaders))
-    path = args.run / "calibration.json"
+    path = out / "calibration.json"
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
     print(f"Temperature {found['temperature']:.3f}; expected calibration error "
           f"{found['before']['error']:.2f} before, {found['after']['error']:.2f} after.")
