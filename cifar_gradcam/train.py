@@ -363,8 +363,8 @@ def _prepare(model, loader, max_lr, epochs, optimizer, criterion, lr_scheduler, 
              run_dir, **shape):  # of the schedule, see `one_cycle`
     opt = make_optimizer(optimizer, model, lr)
     if lr_scheduler and max_lr is None:
-        max_lr = _kept_max_lr(run_dir) or _test_peak(model, loader, opt, criterion,
-                                                         precision).suggestion
+        max_lr = (_kept_max_lr(run_dir)
+                  or _test_peak(model, loader, opt, criterion, precision).suggestion)
     schedule = None
     if lr_scheduler: schedule = one_cycle(opt, max_lr, epochs, len(loader), **shape)
     setup = {"epochs": epochs, "batches": len(loader), "optimizer": type(opt).__name__,
@@ -372,6 +372,7 @@ def _prepare(model, loader, max_lr, epochs, optimizer, criterion, lr_scheduler, 
              "precision": str(select_precision(_device_of(model), precision))}
     return opt, schedule, setup | shape
 
+# %% ../nbs/04_onecycle_training.ipynb #g21
 def _kept_max_lr(run_dir):  # a run that is continued keeps its peak: no second range test
     if run_dir is None: return None
     path = Path(run_dir) / "checkpoint.pt"
