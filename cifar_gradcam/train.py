@@ -467,8 +467,8 @@ recipes = {
     "tutorial": Recipe(),
     "original": Recipe(max_lr=0.464, flip="none", pipeline="batched"),
     "reference": Recipe(
-        batch_size=250, optimizer="Muon", max_lr=0.1, max_lr_epoch=4, matrix_lr=0.04,
-        momentum=0.85, weight_decay=5e-4, label_smoothing=0.1, initialization="he",
+        batch_size=250, optimizer="Muon", max_lr=0.5, max_lr_epoch=4, matrix_lr=0.04,
+        momentum=0.85, weight_decay=5e-4, label_smoothing=0.2, initialization="he",
         zero_last=True, average=0.98, pipeline="batched", flip="alternating", hole=8),
 }
 
