@@ -68,11 +68,19 @@ def _train_options(command):
 
 def _field_option(option, field):
     name, about = "--" + field.name.replace("_", "-"), field.metadata
-    kind = (set(typing.get_args(field.type)) - {type(None)} or {field.type}).pop()
+    kinds = set(typing.get_args(field.type)) or {field.type}
+    kind = (kinds - {type(None)}).pop()
     more = dict(default=argparse.SUPPRESS, help=about["help"])  # absent where not given
     if kind is bool: option(name, action=argparse.BooleanOptionalAction, **more)
     elif about["allowed"]: option(name, choices=about["allowed"], **more)
-    else: option(name, type=kind, metavar=kind.__name__.upper(), **more)
+    else:
+        read = _or_none(kind) if type(None) in kinds else kind
+        option(name, type=read, metavar=kind.__name__.upper(), **more)
+
+def _or_none(kind):
+    def read(text): return None if text == "none" else kind(text)
+    read.__name__ = kind.__name__  # argparse's name for it in an error
+    return read
 
 # %% ../nbs/09_command_line.ipynb #g34
 def _explain_options(command):
@@ -144,7 +152,8 @@ def asked_recipe(args: argparse.Namespace,  # from `read_arguments`, of `train`
     "The recipe that a command line asks for: one with a name, and what was said beside it."
     names = [field.name for field in dataclasses.fields(Recipe)]
     given = {name: value for name, value in vars(args).items()
-             if name in names and value is not None}
+             if name in names}
+    if args.device is None: del given["device"]  # the one field that is there when not given
     if not args.resume: return dataclasses.replace(recipes[args.recipe or "tutorial"], **given)
     if given or args.recipe:
         raise ValueError("--resume takes the recipe from the folder; leave out "
