@@ -6,13 +6,14 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #h02
-from cifar_gradcam import (
-    augment, bench, cli, data, explorer, faithfulness, gradcam, lr_finder, optim, resnet,
-    train)
+from . import (
+    augment, bench, cli, data, devices, explorer, faithfulness, gradcam, lr_finder, optim,
+    resnet, runs, train)
 from .augment import *
 from .bench import *
 from .cli import *
 from .data import *
+from .devices import *
 from .evaluate import *
 from .evaluate import __all__ as _of_evaluate
 from .explorer import *
@@ -20,10 +21,14 @@ from .faithfulness import *
 from .gradcam import *
 from .lr_finder import *
 from .optim import *
+from .recipes import __all__ as _of_recipes
+from .recipes import *
 from .resnet import *
+from .runs import *
 from .train import *
 
-# Not the module `evaluate` itself: its name belongs to a function of chapter 04.
-__all__ = _of_evaluate + [
-    name for module in (data, augment, resnet, lr_finder, optim, train, gradcam, explorer,
-                        bench, faithfulness, cli) for name in module.__all__]
+# Not the modules `evaluate` and `recipes` themselves: these names belong to a function and
+# to a dictionary in them.
+__all__ = _of_evaluate + _of_recipes + [
+    name for module in (data, devices, augment, resnet, lr_finder, optim, runs, train, gradcam,
+                        explorer, bench, faithfulness, cli) for name in module.__all__]

@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['LOADER_DEFAULTS', 'FLIPS', 'plain_transform', 'seed_transform', 'train_transform', 'AugmentedImages', 'seed_worker',
-           'seed_epoch', 'load_datasets', 'download_data', 'make_loaders', 'progress', 'crop_windows', 'change_batch',
+           'seed_epoch', 'load_datasets', 'download_data', 'make_loaders', 'crop_windows', 'change_batch',
            'draw_changes', 'BatchedImages', 'hold_out']
 
 # %% ../nbs/01_augmentations.ipynb #b03
 import functools, os, random
-from collections.abc import Iterable, Iterator
 
 # Albumentations asks a server for its newest version when it is imported;
 # reading a chapter should not.
@@ -22,10 +21,9 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm.auto import tqdm
 
 from .data import (
-    CIFAR10_MEAN, CIFAR10_STD, CLASSES, check_images, load_cifar10)
+    check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, load_cifar10)
 
 # %% ../nbs/01_augmentations.ipynb #b04
 def plain_transform() -> A.Compose:  # uint8 image (32, 32, 3) -> float tensor (3, 32, 32)
@@ -44,21 +42,21 @@ def seed_transform(transform: A.Compose,  # its random state is replaced
 # %% ../nbs/01_augmentations.ipynb #b05
 def train_transform(pad: int = 4,             # pixels of reflection on each side before the crop
                     flip: float = 0.5,        # probability of a horizontal flip
-                    hole: int = 16,           # side of the cutout square in pixels; 0: none
+                    cutout: int = 16,           # side of the cutout square in pixels; 0: none
                     seed: int | None = None,  # None: other random draws each time
                     ) -> A.Compose:  # uint8 image (32, 32, 3) -> float tensor (3, 32, 32)
     "Pad by reflection, crop 32 × 32, flip, normalise, cut out a square that is then 0."
     if not 0 <= pad < 32: raise ValueError(f"pad must be from 0 to 31 pixels, got {pad}")
     if not 0 <= flip <= 1: raise ValueError(f"flip must be a probability, got {flip}")
-    if not 0 <= hole <= 32: raise ValueError(f"hole must be from 0 to 32 pixels, got {hole}")
+    if not 0 <= cutout <= 32: raise ValueError(f"cutout must be from 0 to 32 pixels, got {cutout}")
     size = 32 + 2 * pad
     steps = [A.PadIfNeeded(size, size, border_mode=cv2.BORDER_REFLECT_101),
              A.RandomCrop(32, 32), A.HorizontalFlip(p=flip),
              A.Normalize(mean=CIFAR10_MEAN, std=CIFAR10_STD)]
-    if hole:
+    if cutout:
         # After Normalize, so that the fill is 0 exactly: the mean, whatever the mean is.
-        steps.append(A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(hole, hole),
-                                     hole_width_range=(hole, hole), fill=0, p=1.0))
+        steps.append(A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(cutout, cutout),
+                                     hole_width_range=(cutout, cutout), fill=0, p=1.0))
     transform = A.Compose(steps + [ToTensorV2()])
     if seed is not None: seed_transform(transform, seed)
     return transform
@@ -167,20 +165,6 @@ def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedI
     test_args = dict(shuffle=False, drop_last=False, generator=torch.Generator())
     return train_loader, DataLoader(test_data, **args | test_args)
 
-# %% ../nbs/01_augmentations.ipynb #c32
-def progress(steps: Iterable,            # with a length, such as a loader
-             label: str,                 # stands in front of the bar
-             shown: dict | None = None,  # stands behind it; may be changed on the way
-             ) -> Iterator:              # what `steps` yields
-    "Go through `steps` under a bar that vanishes in the end; TQDM_DISABLE=1 hides it."
-    # tqdm reads that variable itself, but not in notebooks.
-    hidden = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    with tqdm(total=len(steps), desc=label, leave=False, disable=hidden) as bar:
-        for step in steps:
-            yield step
-            if shown: bar.set_postfix(shown, refresh=False)
-            bar.update()
-
 # %% ../nbs/01_augmentations.ipynb #d03
 def crop_windows(images: np.ndarray,  # uint8 (N, 32, 32, 3)
                  pad: int,            # pixels of reflection on each side
@@ -199,8 +183,8 @@ def change_batch(windows: Tensor,   # from `crop_windows`
                  chosen: Tensor,    # B image numbers
                  top: Tensor, left: Tensor,    # where each crop starts in the padded image, (B,)
                  mirrored: Tensor,             # flip this one? (B,) bool
-                 hole_top: Tensor, hole_left: Tensor,  # where each hole starts in the crop, (B,)
-                 hole: int,         # its side in pixels; 0: none
+                 hole_top: Tensor, hole_left: Tensor,  # where each cutout starts in the crop, (B,)
+                 cutout: int,         # its side in pixels; 0: none
                  ) -> Tensor:       # float32 (B, 3, 32, 32), channels last in memory
     "Crop, mirror, normalise and cut a whole batch; the changes are given, nothing is random."
     crops = windows[chosen, top, left].view(-1, 32, 32, 3)
@@ -209,9 +193,9 @@ def change_batch(windows: Tensor,   # from `crop_windows`
     # an axis for vector instructions.
     mean, std = _rows_of_colour(crops.device)
     values = crops.view(-1, 32, 96).float().sub_(mean).mul_(1 / std)
-    if hole:
+    if cutout:
         row = torch.arange(32, device=crops.device)
-        def inside(start, at): return (at >= start[:, None]) & (at < start[:, None] + hole)
+        def inside(start, at): return (at >= start[:, None]) & (at < start[:, None] + cutout)
         rows, columns = inside(hole_top, row), inside(hole_left, row.repeat_interleave(3))
         values.masked_fill_(rows[:, :, None] & columns[:, None, :], 0)
     return values.view(-1, 32, 32, 3).permute(0, 3, 1, 2)
@@ -223,13 +207,13 @@ def _rows_of_colour(device):
 # %% ../nbs/01_augmentations.ipynb #d08
 def draw_changes(n: int,     # images
                  pad: int,   # pixels around each
-                 hole: int,  # side of the cutout square in pixels
+                 cutout: int,  # side of the cutout square in pixels
                  generator: torch.Generator,  # on the CPU: the same draws for every device
                  ) -> tuple[Tensor, ...]:  # (n,) each: top, left, a coin, hole_top, hole_left
     "Where to crop, whether to mirror, and where to cut, for each image of a batch."
     def below(end): return torch.randint(end, (n,), generator=generator)
     return (below(2 * pad + 1), below(2 * pad + 1), below(2).bool(),
-            below(33 - hole), below(33 - hole))
+            below(33 - cutout), below(33 - cutout))
 
 # %% ../nbs/01_augmentations.ipynb #d18
 FLIPS = ("none", "random", "alternating")
@@ -240,13 +224,13 @@ class BatchedImages:
                  batch_size: int = 128,  # images a batch; the last one may be smaller
                  pad: int = 4,           # pixels of reflection on each side before the crop
                  flip: str = "random",   # a member of `FLIPS`
-                 hole: int = 16,         # side of the cutout square in pixels; 0: none
+                 cutout: int = 16,         # side of the cutout square in pixels; 0: none
                  shuffle: bool = True,   # another order for each pass
                  device="cpu"):          # where the batches are made
-        _check_changes(batch_size, pad, flip, hole)
+        _check_changes(batch_size, pad, flip, cutout)
         check_images(dataset.data, dataset.targets)
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
-        self.pad, self.flip, self.hole = pad, flip, hole
+        self.pad, self.flip, self.cutout = pad, flip, cutout
         self.windows = crop_windows(dataset.data, pad, device)
         self.labels = torch.tensor(dataset.targets, device=device)
         self.generator = torch.Generator()
@@ -269,23 +253,23 @@ def _batches(loader):
     loader.epoch += 1
     order = torch.randperm(n, generator=draws) if loader.shuffle else torch.arange(n)
     for chosen in order.split(loader.batch_size):
-        top, left, coin, *cut = draw_changes(len(chosen), loader.pad, loader.hole, draws)
+        top, left, coin, *cut = draw_changes(len(chosen), loader.pad, loader.cutout, draws)
         mirrored = {"none": coin & False, "random": coin,
                     "alternating": loader.sides[chosen] ^ turned}[loader.flip]
         chosen, *changes = (_sent(part, loader.labels.device)
                             for part in (chosen, top, left, mirrored, *cut))
-        yield change_batch(loader.windows, chosen, *changes, loader.hole), loader.labels[chosen]
+        yield change_batch(loader.windows, chosen, *changes, loader.cutout), loader.labels[chosen]
 
 def _sent(part, device):
     # From pinned memory a GPU fetches it by itself, and the processor does not wait.
     if device.type == "cuda": part = part.pin_memory()
     return part.to(device, non_blocking=True)
 
-def _check_changes(batch_size, pad, flip, hole):
+def _check_changes(batch_size, pad, flip, cutout):
     if batch_size < 1: raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= pad < 32: raise ValueError(f"pad must be from 0 to 31 pixels, got {pad}")
     if flip not in FLIPS: raise ValueError(f"flip must be one of {FLIPS}, got {flip!r}")
-    if not 0 <= hole <= 32: raise ValueError(f"hole must be from 0 to 32 pixels, got {hole}")
+    if not 0 <= cutout <= 32: raise ValueError(f"cutout must be from 0 to 32 pixels, got {cutout}")
 
 # %% ../nbs/01_augmentations.ipynb #d15
 def hold_out(train_data: AugmentedImages,  # left as it is

@@ -21,11 +21,11 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .augment import progress
 from .data import CLASSES, denormalize
+from .devices import autocast, select_precision
 from .gradcam import check_order
-from .resnet import autocast, select_precision
-from .train import evaluation_mode, write_whole
+from .runs import progress, write_whole
+from .train import evaluation_mode
 
 # %% ../nbs/06_evaluation.ipynb #v09
 class _Stored:

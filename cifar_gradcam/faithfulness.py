@@ -24,13 +24,13 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 import cifar_gradcam
-from .augment import progress
 from .data import data_source
+from .devices import autocast, reuse_memory, select_precision
 from .evaluate import fingerprint
 from .gradcam import (
-    DEFAULT_LAYERS, DEFAULT_METHOD, METHODS, explain, stretch, target_layer)
-from .resnet import autocast, reuse_memory, select_precision
-from .train import environment, evaluation_mode, write_whole
+    DEFAULT_LAYERS, DEFAULT_METHOD, explain, METHODS, stretch, target_layer)
+from .runs import environment, progress, write_whole
+from .train import evaluation_mode
 
 # %% ../nbs/08_measuring_explanations.ipynb #m11
 def removal_order(maps: Tensor,   # shape (N, H, W); larger means more relevant
@@ -65,13 +65,13 @@ def impute(images: Tensor,        # shape (N, C, H, W), on any device
            ) -> Tensor:           # the images with their holes filled
     "Noisy linear imputation (Rong et al., 2022) of a whole batch by conjugate gradients."
     _check_removed(images, removed)
-    hole = removed.to(images)[:, None]
-    known = images * (1 - hole)
+    cutout = removed.to(images)[:, None]
+    known = images * (1 - cutout)
     weights = neighbour_sum(torch.ones_like(images[:1, :1]))  # less than 1 at the border
-    filled = _conjugate_gradients(lambda z: hole * (weights * z - neighbour_sum(z)),
-                                  hole * neighbour_sum(known), tolerance)
+    filled = _conjugate_gradients(lambda z: cutout * (weights * z - neighbour_sum(z)),
+                                  cutout * neighbour_sum(known), tolerance)
     draws = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
-    return known + filled + noise * hole * draws.to(images)
+    return known + filled + noise * cutout * draws.to(images)
 
 # %% ../nbs/08_measuring_explanations.ipynb #m16
 def _conjugate_gradients(product, wanted, tolerance, limit=2000):

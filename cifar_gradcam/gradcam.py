@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from .augment import progress
 from .data import CLASSES, denormalize
-from .resnet import autocast, select_device, select_precision
+from .devices import autocast, select_device, select_precision
+from .runs import progress
 from .train import evaluation_mode
 
 # %% ../nbs/05_gradcam.ipynb #f05

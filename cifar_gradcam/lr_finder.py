@@ -16,13 +16,14 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .augment import progress
-from .resnet import select_precision
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its kind of tqdm warns in every notebook
     import torch_lr_finder.lr_finder
     from torch_lr_finder import LRFinder, TrainDataLoaderIter
+
+from .devices import select_precision
+from .runs import progress
 
 # %% ../nbs/03_lr_finder.ipynb #d04
 @dataclass(frozen=True)
