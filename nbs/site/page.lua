@@ -1,0 +1,24 @@
+-- Reading time and the notebook itself, beneath the title of each chapter; exported sources folded.
+local words, folder, name = 0, nil, nil
+
+local counter = { Str = function(el) if el.text:match("%w") then words = words + 1 end end }
+
+local function facts()
+  local minutes = math.max(1, math.floor(words / 220 + 0.5))
+  local link = pandoc.Link("the notebook", "notebooks/" .. name .. ".ipynb", "", { download = name .. ".ipynb" })
+  return pandoc.Div(pandoc.Para({ pandoc.Str(minutes .. " minutes to read · download "), link }), { class = "page-facts" })
+end
+
+-- The signature stands above its source already.
+local function fold(block)
+  if block.attributes["code-summary"] == "Exported source" then block.attributes["code-fold"] = "true" end
+  return block
+end
+
+function Pandoc(doc)
+  doc:walk(counter)
+  doc = doc:walk({ CodeBlock = fold })
+  name = quarto.doc.input_file:match("([^/\\]+)%.ipynb$")
+  if name and name ~= "index" then table.insert(doc.blocks, 1, facts()) end
+  return doc
+end
