@@ -32,8 +32,7 @@ notebook-%: $(VENV)/dev-installed-$(HERE)
 	$(BIN)/nbdev_clean --fname nbs/$*.ipynb
 
 docs: $(VENV)/dev-installed-$(HERE)
-	@touch README.md  # newer than the front page: nbdev leaves it alone, checks/readme.py writes it
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_docs
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python checks/site_check.py _docs
 
 readme: $(VENV)/dev-installed-$(HERE)
 	$(BIN)/python checks/readme.py
