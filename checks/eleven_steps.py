@@ -6,6 +6,7 @@ import matplotlib
 matplotlib.use("agg")
 
 import nbformat  # noqa: E402
+from torch import nn, optim  # noqa: E402
 
 import cifar_gradcam.all as book  # noqa: E402
 from readme import HERE  # noqa: E402
@@ -29,11 +30,25 @@ names = {}
 exec(compile(steps.replace("EPOCHS=20", "EPOCHS=1"), "the eleven steps", "exec"), names)
 
 assert len(names["train_data"]) == LIMIT and type(names["max_LR"]) is float
-train_losses, train_accuracies, test_losses, test_accuracies = names["history"]
+lists = train_losses, train_accuracies, test_losses, test_accuracies = tuple(names["history"])
 assert len(test_losses) == 1
-book.show_accuracy_loss((train_losses, train_accuracies, test_losses, test_accuracies))
 assert sum(p.numel() for p in names["model"].parameters()) == 11_173_962
-# Also as people call it with loaders of their own making.
+
+# The same steps in every form in which the original tutorial calls them.
 options = dict(shuffle=True, batch_size=128, num_workers=2, pin_memory=False)
-images, labels = next(iter(book.download_data(options, limit=256)[2]))
+train_data, test_data, train_loader, test_loader, classes = book.download_data(options, limit=256)
+images, labels = next(iter(train_loader))
 assert images.shape == (128, 3, 32, 32) and len(labels) == 128
+for look in (book.show_random_samples, book.show_class_samples, book.show_image_rgb): look(train_loader, classes)
+device = book.select_device()
+model = book.select_model(device, show=False)
+adam = optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-3)
+history = book.train_test_loop(model, device, train_loader, test_loader, 4.98e-4, EPOCHS=1, optimizer=adam,
+                               criterion=nn.CrossEntropyLoss(), lr_scheduler="OneCycle", max_lr_epoch=5)
+assert len(history) == 1 and 0 < history.rows[0]["lr"] < 4.98e-4
+constant = book.train_test_loop(model, device, train_loader, test_loader, EPOCHS=1, lr_scheduler=None, lr=0.01)
+assert constant.rows[0]["lr"] == 0.01
+for figure in (book.show_accuracy_loss(history), book.show_accuracy_loss(lists), book.show_accuracy_loss(*lists)):
+    assert len(figure.axes) == 2
+drawn = book.plot_misclassified(model, test_loader, classes, device, no_misclf=20, plot_size=(4, 5), grad_CAM=False)
+assert len(drawn.axes) >= 20

@@ -6,7 +6,7 @@ local counter = { Str = function(el) if el.text:match("%w") then words = words +
 local function facts()
   local minutes = math.max(1, math.floor(words / 220 + 0.5))
   local link = pandoc.Link("the notebook", "notebooks/" .. name .. ".ipynb", "", { download = name .. ".ipynb" })
-  return pandoc.Div(pandoc.Para({ pandoc.Str(minutes .. " minutes to read · download "), link }), { class = "page-facts" })
+  return pandoc.Div(pandoc.Para({ pandoc.Str(minutes .. (minutes == 1 and " minute" or " minutes") .. " to read · download "), link }), { class = "page-facts" })
 end
 
 -- The signature stands above its source already.
