@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -122,8 +123,26 @@ def check_site():
     if skipped: return f"partly skipped: {'; '.join(skipped)}"
 
 
+def check_wheel():
+    "A wheel holds every file of the package: modules, style, page, weights and records."
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_of_sources(Path(folder))
+        for name in ("MANIFEST.in", "LICENSE"): shutil.copy(HERE / name, copy)
+        shutil.copytree(HERE / "cifar_gradcam" / "reference", copy / "cifar_gradcam" / "reference", dirs_exist_ok=True)
+        command(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
+                "--wheel-dir", copy / "dist", copy)
+        packed = set(zipfile.ZipFile(next((copy / "dist").glob("*.whl"))).namelist())
+    files = {str(path.relative_to(HERE)) for path in (HERE / "cifar_gradcam").rglob("*")
+             if path.is_file() and "__pycache__" not in path.parts}
+    assert not files - packed, f"not in the wheel: {sorted(files - packed)[:9]}"
+
+
 def check_notebook(path):
-    def run(): command("nbdev_test", "--path", path, "--n_workers", "0")
+    "A notebook runs alone in an empty folder, as in Colab: it needs the package and nothing of the repository."
+    def run():
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(path, folder)
+            command("nbdev_test", "--path", path.name, "--n_workers", "0", cwd=folder)
     run.__name__ = path.name
     return run
 
@@ -131,7 +150,8 @@ def check_notebook(path):
 def main():
     use_available_data()
     checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
-              check_installed_needs, check_eleven_steps, check_explorer, check_site] + [check_notebook(path) for path in NOTEBOOKS]
+              check_installed_needs, check_wheel, check_eleven_steps, check_explorer, check_site]
+    checks += [check_notebook(path) for path in NOTEBOOKS]
     passed, failed, skipped = 0, 0, 0
     for check in checks:
         start = time.perf_counter()

@@ -151,12 +151,12 @@ def first_hit(browser, address, words):
     browser.until("document.readyState === 'complete' && document.querySelector('#quarto-search button, .aa-Input')")
     browser.run("document.querySelector('#quarto-search button').click()")
     browser.until("document.querySelector('.aa-Input')")
-    browser.run("(() => { const i = document.querySelector('.aa-Input');"
-                f"i.focus(); i.value = {json.dumps(words)}; i.dispatchEvent(new Event('input', {{bubbles: true}})); }})()")
-    hit = "document.querySelector('.aa-Item a.search-result-link, .aa-Item a')"
-    browser.until(hit)
-    browser.run("new Promise(done => setTimeout(done, 500))")
-    return Path(urlparse(browser.run(hit + ".href")).path).stem
+    # Typed again while nothing comes: the index is fetched when the search opens.
+    typed = ("(() => { const i = document.querySelector('.aa-Input'); i.focus(); "
+             f"i.value = {json.dumps(words)}; i.dispatchEvent(new Event('input', {{bubbles: true}})); ")
+    browser.until(typed + "return new Promise(done => setTimeout(() => "
+                  "done(!!document.querySelector('.search-result-link')), 1000)); })()")
+    return Path(urlparse(browser.run("document.querySelector('.search-result-link').href")).path).stem
 
 
 def faults_in_browser(site, program, axe):
