@@ -27,44 +27,50 @@ from .data import (
     check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, load_cifar10)
 
 # %% ../nbs/01_augmentations.ipynb #b04
-def plain_transform() -> A.Compose:  # uint8 image (32, 32, 3) -> float tensor (3, 32, 32)
+def plain_transform() -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
     "What every image goes through, without randomness: normalise, then channels first."
     return A.Compose([A.Normalize(mean=CIFAR10_MEAN, std=CIFAR10_STD), ToTensorV2()])
 
 # %% ../nbs/01_augmentations.ipynb #b06
 def seed_transform(transform: A.Compose,  # its random state is replaced
-                   seed: int,             # the same seed gives the same sequence of draws
+                   seed: int,             # the same seed gives the same draws
                    ) -> None:
     "Let all steps of a pipeline draw from one stream."
-    # `transform.set_random_seed` would hand every step a generator with the *same* seed:
-    # where the crop starts would foretell the flip.
+    # `transform.set_random_seed` would hand every step a generator with the *same*
+    # seed: where the crop starts would foretell the flip.
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 # %% ../nbs/01_augmentations.ipynb #b05
-def train_transform(pad: int = 4,             # pixels of reflection on each side before the crop
+def train_transform(pad: int = 4,             # pixels of reflection on each side
                     flip: float = 0.5,        # probability of a horizontal flip
-                    cutout: int = 16,         # side of the cutout square in pixels; 0: none
+                    cutout: int = 16,         # side of the cutout in pixels; 0: none
                     seed: int | None = None,  # None: other random draws each time
-                    ) -> A.Compose:  # uint8 image (32, 32, 3) -> float tensor (3, 32, 32)
+                    ) -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
     "Pad by reflection, crop 32 × 32, flip, normalise, cut out a square that is then 0."
-    if not 0 <= pad < 32: raise ValueError(f"pad must be from 0 to 31 pixels, got {pad}")
+    _check_sizes(pad, cutout)
     if not 0 <= flip <= 1: raise ValueError(f"flip must be a probability, got {flip}")
-    if not 0 <= cutout <= 32: raise ValueError(f"cutout must be from 0 to 32 pixels, got {cutout}")
     size = 32 + 2 * pad
     steps = [A.PadIfNeeded(size, size, border_mode=cv2.BORDER_REFLECT_101),
              A.RandomCrop(32, 32), A.HorizontalFlip(p=flip),
              A.Normalize(mean=CIFAR10_MEAN, std=CIFAR10_STD)]
     if cutout:
-        # After Normalize, so that the fill is 0 exactly: the mean, whatever the mean is.
-        steps.append(A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(cutout, cutout),
-                                     hole_width_range=(cutout, cutout), fill=0, p=1.0))
+        # After Normalize, so that the fill is 0 exactly: the mean, whatever it is.
+        side = (cutout, cutout)
+        steps.append(A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=side,
+                                     hole_width_range=side, fill=0, p=1.0))
     transform = A.Compose(steps + [ToTensorV2()])
     if seed is not None: seed_transform(transform, seed)
     return transform
 
+def _check_sizes(pad, cutout):
+    if not 0 <= pad < 32:
+        raise ValueError(f"pad must be from 0 to 31 pixels, got {pad}")
+    if not 0 <= cutout <= 32:
+        raise ValueError(f"cutout must be from 0 to 32 pixels, got {cutout}")
+
 # %% ../nbs/01_augmentations.ipynb #b07
 class AugmentedImages(Dataset):
-    "Images in memory and their labels, each image passed through a pipeline when asked for."
+    "Images in memory and their labels; each passes a pipeline when asked for."
     def __init__(self,
                  images: np.ndarray,      # uint8, shape (N, 32, 32, 3)
                  labels,                  # N whole numbers from 0 to 9
@@ -81,7 +87,7 @@ class AugmentedImages(Dataset):
         return self.transform(image=self.data[i])["image"], self.targets[i]
 
 # %% ../nbs/01_augmentations.ipynb #b08
-def seed_worker(worker: int,  # the worker's number; torch has seeded this process already
+def seed_worker(worker: int,  # its number; torch has seeded this process already
                 ) -> None:
     "Give the pipeline of a DataLoader worker its own random draws."
     transform = _transform_of(torch.utils.data.get_worker_info().dataset)
@@ -94,7 +100,7 @@ def _transform_of(dataset):
     return transform if hasattr(transform, "set_random_state") else None
 
 # %% ../nbs/01_augmentations.ipynb #b98
-def seed_epoch(loader,              # from `download_data`, or your own; see `BatchedImages`
+def seed_epoch(loader,              # from `download_data`, or `BatchedImages`
                seed: int,           # of the run, from 0
                epoch: int,          # from 0
                ) -> None:
@@ -115,7 +121,7 @@ def seed_epoch(loader,              # from `download_data`, or your own; see `Ba
 LOADER_DEFAULTS = dict(shuffle=True, batch_size=128)
 
 def load_datasets(root=None,                  # folder of the data, see `data_root`
-                  source: str | None = None,  # "real" or "synthetic"; None: see `data_source`
+                  source: str | None = None,  # "real", "synthetic"; None: `data_source`
                   limit: int | None = None,   # at most this many images of each set
                   ) -> tuple[AugmentedImages, AugmentedImages]:  # training and test set
     "CIFAR-10 or its synthetic stand-in, with the training and the test pipeline."
@@ -124,7 +130,8 @@ def load_datasets(root=None,                  # folder of the data, see `data_ro
     pairs = []
     for train, transform in ((True, train_transform()), (False, plain_transform())):
         part = load_cifar10(train, root, source, n_synthetic=max(limit or 1000, 5))
-        pairs.append(AugmentedImages(part.data[:limit], part.targets[:limit], transform))
+        pairs.append(AugmentedImages(part.data[:limit], part.targets[:limit],
+                                     transform))
     return tuple(pairs)
 
 # %% ../nbs/01_augmentations.ipynb #c16
@@ -143,11 +150,11 @@ def _loader_arguments(chosen):
     return args
 
 # %% ../nbs/01_augmentations.ipynb #b10
-def download_data(loader_args: dict | None = None,  # of DataLoader, over `LOADER_DEFAULTS`
+def download_data(loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                   root=None,                  # folder of the data, see `data_root`
-                  source: str | None = None,  # "real" or "synthetic"; None: see `data_source`
+                  source: str | None = None,  # "real", "synthetic"; None: `data_source`
                   limit: int | None = None,   # at most this many images of each set
-                  ) -> tuple:  # train_data, test_data, train_loader, test_loader, class names
+                  ) -> tuple:  # of train_data, test_data, two loaders, classes
     "Fetch and verify CIFAR-10 where it is not on disk, and put it into loaders."
     args = _loader_arguments(loader_args or {})  # first: its errors need no data
     train_data, test_data = load_datasets(root, source, limit)
@@ -155,7 +162,7 @@ def download_data(loader_args: dict | None = None,  # of DataLoader, over `LOADE
     return train_data, test_data, *loaders, tuple(train_data.classes)
 
 def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedImages`
-                 loader_args: dict | None = None,     # of DataLoader, over `LOADER_DEFAULTS`
+                 loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                  ) -> tuple[DataLoader, DataLoader]:  # the second in order and complete
     "Loaders of a training set and a test set, with one set of arguments."
     args = _loader_arguments(loader_args or {})
@@ -169,14 +176,16 @@ def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedI
 # %% ../nbs/01_augmentations.ipynb #d15
 def hold_out(train_data: AugmentedImages,  # left as it is
              n: int,                       # how many images to hold out
-             ) -> tuple[AugmentedImages, AugmentedImages]:  # the rest; the held out, unchanged
+             ) -> tuple[AugmentedImages, AugmentedImages]:  # the rest, the held out
     "Part the training images into those to train on and those to choose by."
     total = len(train_data)
-    if not 0 < n < total: raise ValueError(f"n must be from 1 to {total - 1} images, got {n}")
+    if not 0 < n < total:
+        raise ValueError(f"n must be from 1 to {total - 1} images, got {n}")
     order = np.random.default_rng(0).permutation(total)
     def part(chosen, transform):
-        return AugmentedImages(train_data.data[chosen], np.array(train_data.targets)[chosen],
-                               transform, train_data.classes)
+        labels = np.array(train_data.targets)[chosen]
+        return AugmentedImages(train_data.data[chosen], labels, transform,
+                               train_data.classes)
     return part(order[n:], train_data.transform), part(order[:n], plain_transform())
 
 # %% ../nbs/01_augmentations.ipynb #d03
@@ -204,7 +213,7 @@ def change_batch(windows: Tensor,   # from `crop_windows`
                  changes: Changes,  # such as `draw_changes` returns
                  cutout: int,       # side of the cutout square in pixels; 0: none
                  ) -> Tensor:       # float32 (B, 3, 32, 32), channels last in memory
-    "Crop, mirror, normalise and cut a whole batch; the changes are given, nothing is random."
+    "Crop, mirror, normalise and cut a whole batch; nothing in here is random."
     crops = windows[chosen, changes.top, changes.left].view(-1, 32, 32, 3)
     crops = torch.where(changes.mirrored[:, None, None, None], crops.flip(2), crops)
     # A row of pixels and channels as one axis of 96: three channels alone are too short
@@ -213,7 +222,8 @@ def change_batch(windows: Tensor,   # from `crop_windows`
     values = crops.view(-1, 32, 96).float().sub_(mean).mul_(1 / std)
     if cutout:
         row = torch.arange(32, device=crops.device)
-        def inside(start, at): return (at >= start[:, None]) & (at < start[:, None] + cutout)
+        def inside(start, at):
+            return (at >= start[:, None]) & (at < start[:, None] + cutout)
         rows = inside(changes.cutout_top, row)
         columns = inside(changes.cutout_left, row.repeat_interleave(3))
         values.masked_fill_(rows[:, :, None] & columns[:, None, :], 0)
@@ -222,27 +232,28 @@ def change_batch(windows: Tensor,   # from `crop_windows`
 # %% ../nbs/01_augmentations.ipynb #e04
 @functools.cache  # once a device: a copy to a GPU would wait for it in each batch
 def _rows_of_colour(device):
-    return [255 * torch.tensor(c, device=device).repeat(32) for c in (CIFAR10_MEAN, CIFAR10_STD)]
+    return [255 * torch.tensor(colour, device=device).repeat(32)
+            for colour in (CIFAR10_MEAN, CIFAR10_STD)]
 
 # %% ../nbs/01_augmentations.ipynb #d08
+FLIPS = ("none", "random", "alternating")
+
 def draw_changes(n: int,       # images
                  pad: int,     # pixels around each
                  cutout: int,  # side of the cutout square in pixels
-                 generator: torch.Generator,  # on the CPU: the same draws for every device
+                 generator: torch.Generator,  # on the CPU: the same for every device
                  ) -> Changes:
-    "Where to crop, whether to mirror (a coin), and where to cut, for each image of a batch."
+    "Where to crop, whether to mirror (a coin), and where to cut each image of a batch."
     def below(end): return torch.randint(end, (n,), generator=generator)
     return Changes(below(2 * pad + 1), below(2 * pad + 1), below(2).bool(),
                    below(33 - cutout), below(33 - cutout))
 
 # %% ../nbs/01_augmentations.ipynb #d18
-FLIPS = ("none", "random", "alternating")
-
 class BatchedImages:
-    "Images in a device's memory, cropped, flipped and cut a batch at a time; used as a loader."
-    def __init__(self, dataset,          # with `data`, uint8 (N, 32, 32, 3), and `targets`
+    "Images in a device's memory, cropped, flipped and cut a batch at a time: a loader."
+    def __init__(self, dataset,          # `data`, uint8 (N, 32, 32, 3), and `targets`
                  batch_size: int = 128,  # images a batch; the last one may be smaller
-                 pad: int = 4,           # pixels of reflection on each side before the crop
+                 pad: int = 4,           # pixels of reflection on each side
                  flip: str = "random",   # a member of `FLIPS`
                  cutout: int = 16,       # side of the cutout square in pixels; 0: none
                  shuffle: bool = True,   # another order for each pass
@@ -262,16 +273,17 @@ class BatchedImages:
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         "Make the next pass a function of seed and epoch; called by `seed_epoch`."
-        self.generator.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
+        draws, = np.random.SeedSequence((seed, epoch)).generate_state(1)
+        self.generator.manual_seed(int(draws))
         sides = torch.Generator().manual_seed(seed)
         self.sides = torch.randint(2, (len(self.labels),), generator=sides).bool()
         self.epoch = epoch
 
 # %% ../nbs/01_augmentations.ipynb #d09
 def _batches(loader):
-    turned, device, draws = bool(loader.epoch % 2), loader.labels.device, loader.generator
+    turned, device = bool(loader.epoch % 2), loader.labels.device
     loader.epoch += 1
-    n = len(loader.labels)
+    n, draws = len(loader.labels), loader.generator
     order = torch.randperm(n, generator=draws) if loader.shuffle else torch.arange(n)
     for chosen in order.split(loader.batch_size):
         changes = draw_changes(len(chosen), loader.pad, loader.cutout, draws)
@@ -289,7 +301,7 @@ def _sent(part, device):
     return part.to(device, non_blocking=True)
 
 def _check_changes(batch_size, pad, flip, cutout):
-    if batch_size < 1: raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not 0 <= pad < 32: raise ValueError(f"pad must be from 0 to 31 pixels, got {pad}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if flip not in FLIPS: raise ValueError(f"flip must be one of {FLIPS}, got {flip!r}")
-    if not 0 <= cutout <= 32: raise ValueError(f"cutout must be from 0 to 32 pixels, got {cutout}")
+    _check_sizes(pad, cutout)

@@ -68,7 +68,7 @@ def denormalize(images: Tensor,     # normalised images, shape (N, 3, H, W) or (
     return pixels.clamp(0, 1).movedim(-3, -1).numpy()
 
 # %% ../nbs/00_data.ipynb #a14
-def dataset_labels(dataset: Dataset,  # a `Subset`, has `targets`, or gives (image, label)
+def dataset_labels(dataset: Dataset,  # a `Subset`, has `targets`, or gives pairs
                    ) -> np.ndarray:   # int64, shape (N,)
     "All labels of a dataset, without loading an image where that can be avoided."
     if isinstance(dataset, Subset):
@@ -92,13 +92,13 @@ def _draw(ax, image, title=None):
     ax.set_xticks([]); ax.set_yticks([]); ax.set_frame_on(False)
 
 # %% ../nbs/00_data.ipynb #a15
-def show_random_samples(loader: DataLoader,   # normalised images (B, 3, 32, 32) and labels (B,)
+def show_random_samples(loader: DataLoader,   # normalised images (B, 3, 32, 32), labels
                         classes=CLASSES,      # class names in label order
                         n: int = 20,          # how many images
                         n_cols: int = 10,     # how many in a row
                         seed: int | None = None,  # None draws others each time
                         ) -> plt.Figure:
-    "A grid of random images from the whole dataset of `loader`, as the loader gives them."
+    "A grid of random images from the whole dataset of `loader`, as it gives them."
     dataset = _dataset_of(loader)
     _at_least_one(n=n, n_cols=n_cols)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:n]
@@ -114,12 +114,12 @@ def show_random_samples(loader: DataLoader,   # normalised images (B, 3, 32, 32)
     return fig
 
 # %% ../nbs/00_data.ipynb #a16
-def show_class_samples(loader: DataLoader,       # normalised images (B, 3, 32, 32), labels (B,)
+def show_class_samples(loader: DataLoader,       # images (B, 3, 32, 32), labels
                        classes=CLASSES,          # class names in label order
                        n: int = 10,              # images of each class
                        seed: int | None = None,  # None draws others each time
                        ) -> plt.Figure:
-    "A row of random images for every class; a class that is absent gets a row that says so."
+    "A row of random images for every class; where a class is absent, it says so."
     dataset = _dataset_of(loader)
     _at_least_one(n=n)
     labels, rng = dataset_labels(dataset), np.random.default_rng(seed)
@@ -138,16 +138,17 @@ def show_class_samples(loader: DataLoader,       # normalised images (B, 3, 32, 
     return fig
 
 # %% ../nbs/00_data.ipynb #a17
-def show_image_rgb(loader: DataLoader,  # normalised images (B, 3, 32, 32) and labels (B,)
+def show_image_rgb(loader: DataLoader,  # normalised images (B, 3, 32, 32), labels
                    classes=CLASSES,     # class names in label order
                    index: int = 0,      # which image of the dataset
-                   size: int = 8,       # side of the square whose values are written out
+                   size: int = 8,       # side of the square written out as numbers
                    ) -> plt.Figure:
-    "An image, its three channels, and the 0-255 values of its central `size` × `size` pixels."
+    "An image, its three channels, and the values of its central `size`² pixels."
     dataset = _dataset_of(loader)
     if not 0 <= index < len(dataset):
         raise IndexError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
-    if not 1 <= size <= 32: raise ValueError(f"size must be from 1 to 32 pixels, got {size}")
+    if not 1 <= size <= 32:
+        raise ValueError(f"size must be from 1 to 32 pixels, got {size}")
     image, label = dataset[index]
     pixels = np.rint(denormalize(image) * 255).astype(np.uint8)
     fig = plt.figure(figsize=(8.6, 5.8))
@@ -161,20 +162,23 @@ def show_image_rgb(loader: DataLoader,  # normalised images (B, 3, 32, 32) and l
         _draw_channel(parts[c], window, name, f"{name}, central {size} × {size} pixels")
         _write_values(parts[c], window, dark_text=name == "green")
     for ax in whole:
-        ax.add_patch(plt.Rectangle((start - 0.5,) * 2, size, size, fill=False, ec="white"))
+        square = plt.Rectangle((start - 0.5,) * 2, size, size, fill=False, ec="white")
+        ax.add_patch(square)
     fig.tight_layout(pad=0.5)
     return fig
 
 # %% ../nbs/00_data.ipynb #b14
 def _draw_channel(ax, values, name, title):
-    cmap = LinearSegmentedColormap.from_list(name, ["black", {"green": "lime"}.get(name, name)])
+    brightest = {"green": "lime"}.get(name, name)
+    cmap = LinearSegmentedColormap.from_list(name, ["black", brightest])
     _draw(ax, None, title)
     ax.imshow(values, cmap=cmap, vmin=0, vmax=255, interpolation="nearest")
 
 def _write_values(ax, values, dark_text):  # dark_text: bright green needs black digits
     for (y, x), value in np.ndenumerate(values):
         color = "black" if dark_text and value > 145 else "white"
-        ax.text(x, y, value, ha="center", va="center", color=color, fontsize=72 / len(values))
+        ax.text(x, y, value, ha="center", va="center", color=color,
+                fontsize=72 / len(values))
 
 # %% ../nbs/00_data.ipynb #a10
 def check_images(images: np.ndarray,  # uint8, shape (N, 32, 32, 3)
@@ -193,7 +197,8 @@ def check_images(images: np.ndarray,  # uint8, shape (N, 32, 32, 3)
         raise TypeError(f"labels must be whole numbers, got {labels.dtype}")
     outside = labels[(labels < 0) | (labels >= len(CLASSES))]
     if len(outside):
-        raise ValueError(f"labels must be from 0 to {len(CLASSES) - 1}, got {int(outside[0])}")
+        raise ValueError(f"labels must be from 0 to {len(CLASSES) - 1}, "
+                         f"got {int(outside[0])}")
 
 # %% ../nbs/00_data.ipynb #a22
 SOURCES = ("real", "synthetic")
@@ -220,7 +225,7 @@ def load_cifar10(train: bool = True,         # the training or the test images
 # %% ../nbs/00_data.ipynb #a05
 def data_root(root: str | Path | None = None,  # a folder chosen by the caller
               ) -> Path:  # the folder that holds (or will hold) cifar-10-batches-py
-    "Where CIFAR-10 lives: `root`, else what `CIFAR10_ROOT` names, else `cache_folder()`."
+    "Where CIFAR-10 lives: `root`, else what `CIFAR10_ROOT` names, else the cache."
     if root is not None: return Path(root).expanduser()
     if named := os.environ.get("CIFAR10_ROOT"):
         folder = Path(named).expanduser()
@@ -241,11 +246,11 @@ def cache_folder() -> Path:  # it may not exist yet
 
 # %% ../nbs/00_data.ipynb #a06
 class DataError(RuntimeError):
-    "CIFAR-10 is missing or damaged and could not be fetched; the message says what to do."
+    "CIFAR-10 is missing or damaged, not to be fetched; the message says what to do."
 
-def damaged_files(dataset,     # `torchvision.datasets.CIFAR10`, a subclass or an object of one
+def damaged_files(dataset,     # `torchvision.datasets.CIFAR10`, a subclass or an object
                   root: Path,  # the folder that holds `dataset.base_folder`
-                  ) -> list[str]:  # a line for each file that is missing or has a wrong md5
+                  ) -> list[str]:  # a line for each missing or damaged file
     "Compare the md5 of every batch file with the one it should have."
     wanted = dataset.train_list + dataset.test_list
     wanted = wanted + [[dataset.meta["filename"], dataset.meta["md5"]]]
@@ -273,14 +278,15 @@ def cifar10(root: str | Path | None = None,  # see `data_root`
     return official(folder, train=train)
 
 # %% ../nbs/00_data.ipynb #a47
-def _fetch(official, folder):  # the faults: none if the archive was fetched and unpacked
+def _fetch(official, folder):  # the faults: none if it was fetched and unpacked
     try:
         download_and_extract_archive(official.url, folder, filename=official.filename,
                                      md5=official.tgz_md5)
     except (OSError, RuntimeError, HTTPException) as error:
         archive = folder / official.filename
         fault = _fault(archive, official.tgz_md5) if archive.is_file() else None
-        return [line for line in (fault, f"fetching {official.url} failed: {error}") if line]
+        failed = f"fetching {official.url} failed: {error}"
+        return [fault, failed] if fault else [failed]
     return []
 
 def _how_to_get_it(official, folder, wrong):
@@ -377,7 +383,7 @@ def synthetic_cifar10(root: str | Path | None = None,  # None: `cache_folder()`
                       n_test: int = 200,    # test images
                       seed: int = 0,        # the same seed gives the same images
                       ) -> SyntheticCIFAR10:
-    "The synthetic data, written where it is not there yet, one folder for each size and seed."
+    "The synthetic data, written where it is missing, a folder for each size and seed."
     home = cache_folder() if root is None else Path(root).expanduser()
     folder = home / f"synthetic-{n_train}-{n_test}-seed{seed}"
     batches = folder / SyntheticCIFAR10.base_folder
