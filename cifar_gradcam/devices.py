@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 # %% ../nbs/11_devices.ipynb #c07
-def select_device(name: str | torch.device | None = None,  # "cpu", "cuda:1", "mps"; None: best
+def select_device(name: str | torch.device | None = None,  # "cuda:1", say; None: the best
                   ) -> torch.device:
-    "CUDA if there is any, else Apple's MPS, else the CPU; an error if a named one is missing."
+    "CUDA if there is any, else Apple's MPS, else the CPU; a named one must be there."
     mps = torch.backends.mps.is_available()
     if name is None:
         if torch.cuda.is_available(): return torch.device("cuda")
@@ -42,7 +42,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 def select_precision(device: torch.device | str,  # where the model runs
                      name: str = "auto",          # "auto", "float32" or "bfloat16"
                      ) -> torch.dtype:
-    "bfloat16 where the hardware computes in it, float32 where it would be emulated and so slower."
+    "bfloat16 where the hardware computes in it; float32 where that would be emulated."
     if name not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {name!r}")
     if name != "auto": return getattr(torch, name)
@@ -60,9 +60,10 @@ def _cpu_has_bfloat16():
 def autocast(device: torch.device | str,  # where the model runs
              precision: torch.dtype,      # from `select_precision`
              ) -> torch.autocast:
-    "The context in which a model computes in `precision`; with float32 it changes nothing."
+    "Lets a model compute in `precision`; with float32 it changes nothing."
     if precision not in (torch.float32, torch.bfloat16):
-        raise ValueError(f"precision must be torch.float32 or torch.bfloat16, got {precision!r}")
+        raise ValueError("precision must be torch.float32 or torch.bfloat16, "
+                         f"got {precision!r}")
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=precision == torch.bfloat16)
 
@@ -82,8 +83,12 @@ def convolve_side_by_side(x: Tensor,       # features, shape (N, C, H, W)
     cut = out.permute(0, 2, 3, 1).reshape(n // k, h, k, w + 1, -1)[:, :, :, :w]
     return cut.transpose(1, 2).reshape(n, h, w, -1).permute(0, 3, 1, 2)
 
+def _strip_length(n):  # images in a strip: the most that divide the batch, 64 or fewer
+    return next(k for k in range(min(n, 64), -1, -1) if k == 0 or n % k == 0)
+
+# %% ../nbs/11_devices.ipynb #v18
 class Conv2d(nn.Conv2d):
-    "torch's convolution; on the CPU, 3 × 3 and to four columns or fewer, side by side."
+    "What `lay_side_by_side` puts in: on a CPU, 3 × 3 to four columns or fewer, in strips."
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H', W')
         if x.device.type == "cpu" and _is_narrow(self, x):
             return convolve_side_by_side(x, self.weight, self.bias, self.stride[0])
@@ -91,34 +96,32 @@ class Conv2d(nn.Conv2d):
 
 # %% ../nbs/11_devices.ipynb #c11
 def _is_narrow(conv, x):
-    common = (conv.kernel_size, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
-    if x.ndim != 4 or common != ((3, 3), (1, 1), (1, 1), 1, "zeros"): return False
+    form = (conv.kernel_size, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+    if x.ndim != 4 or form != ((3, 3), (1, 1), (1, 1), 1, "zeros"): return False
     across, down = conv.stride
     even = across == down and x.shape[2] % across == 0 == x.shape[3] % across
     return even and x.shape[3] <= 4 * across and _strip_length(len(x)) >= 8
 
-def _strip_length(n):  # images in a strip: the most that divide the batch, 64 or fewer
-    return next(k for k in range(min(n, 64), -1, -1) if k == 0 or n % k == 0)
-
 # %% ../nbs/11_devices.ipynb #t40
-def lay_side_by_side(model: nn.Module,  # its 3 × 3 convolutions are switched, in place
+def lay_side_by_side(model: nn.Module,  # its torch convolutions are switched, in place
                      on: bool = True,   # False: back to torch's own
                      ) -> nn.Module:    # the same model; names, shapes and weights stay
-    "Turn torch's convolutions into `Conv2d`, or back."
-    old, new = (nn.Conv2d, Conv2d) if on else (Conv2d, nn.Conv2d)
-    for module in model.modules():
-        if type(module) is old: module.__class__ = new
+    "Turn `nn.Conv2d` into `Conv2d`, or back."
+    _switch(model.modules(), *((nn.Conv2d, Conv2d) if on else (Conv2d, nn.Conv2d)))
     return model
+
+def _switch(modules, old, new):  # returns those it has switched
+    chosen = [module for module in modules if type(module) is old]
+    for module in chosen: module.__class__ = new
+    return chosen
 
 # %% ../nbs/11_devices.ipynb #v10
 @contextlib.contextmanager
-def tuned(model: nn.Module):  # on any device; on a CPU its narrow convolutions are laid side by side
-    "Inside a `with` block, the layouts that are quick on the model's device; afterwards as before."
-    plain = [m for m in model.modules() if type(m) is nn.Conv2d]
-    for module in plain: module.__class__ = Conv2d  # looks at each batch's device itself
+def tuned(model: nn.Module):  # on any device: `Conv2d` looks at each batch's own
+    "Narrow convolutions side by side inside a `with` block; after it the model is as before."
+    switched = _switch(model.modules(), nn.Conv2d, Conv2d)
     try: yield model
-    finally:
-        for module in plain: module.__class__ = nn.Conv2d
+    finally: _switch(switched, Conv2d, nn.Conv2d)
 
 # %% ../nbs/11_devices.ipynb #c12
 def reuse_memory(on: bool = True,  # False: about as glibc does by itself
