@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _train_options(commands.add_parser(
         "train", help="train a network into a run folder",
+        usage="cifar_gradcam train [OPTION ...]",
         description="Train into a folder. The same command again continues a run that was "
                     "cut off, and returns at once when the run is finished."))
     _explain_options(commands.add_parser(
