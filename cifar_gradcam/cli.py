@@ -73,6 +73,7 @@ def _train_options(command):
     # The name of --cutout in commands that were written down earlier.
     fields.add_argument("--hole", dest="cutout", **made["cutout"] | dict(help=argparse.SUPPRESS))
 
+# %% ../nbs/14_command_line.ipynb #g66
 def _field_option(name, kind):  # what argparse wants to know of a field of `Recipe`
     value, more = typing.get_args(kind)[:2]  # of Annotated[value, Field(...)]
     default = getattr(Recipe(), name)
@@ -93,7 +94,8 @@ def _reader(kind, optional):
         if optional and text == "none": return None
         try: return adapter.validate_strings(text)
         except pydantic.ValidationError as fault:
-            raise argparse.ArgumentTypeError(f"{fault.errors()[0]['msg']}, got {text!r}") from fault
+            wanted = fault.errors()[0]["msg"]
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}") from fault
     return read
 
 # %% ../nbs/14_command_line.ipynb #g34
@@ -139,7 +141,8 @@ def _device_option(command):
 def _root_option(command):
     command.add_argument(
         "--root", type=Path, metavar="FOLDER", help="holds cifar-10-batches-py; where that is "
-        "missing, CIFAR-10 (170 MB) is downloaded there (default: CIFAR10_ROOT, else a cache folder)")
+        "missing, CIFAR-10 (170 MB) is downloaded there "
+        "(default: CIFAR10_ROOT, else a cache folder)")
 
 # %% ../nbs/14_command_line.ipynb #g05
 def positive_int(text: str) -> int:

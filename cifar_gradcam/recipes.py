@@ -23,9 +23,9 @@ from .train import evaluate, train_test_loop
 # %% ../nbs/10_reference_run.ipynb #f05
 recipes = {
     "tutorial": Recipe(),
-    # The original tutorial reports two runs: 91.74 % in its demonstration notebook (SGD, peak
-    # 0.464), 91.81 % elsewhere (Adam, weight decay 1e-3, peak 4.98e-4). This is close to the
-    # first and differs: 4 pixels of padding, not 2; a cutout of the true mean colour.
+    # The original tutorial reports two runs: 91.74 % in its demonstration notebook (SGD,
+    # peak 0.464), and 91.81 % (Adam, weight decay 1e-3, peak 4.98e-4). This is close to
+    # the first and differs: 4 pixels of padding, not 2; a cutout of the true mean colour.
     # The exact repetition is planned.
     "original": Recipe(max_lr=0.464, flip="none", pipeline="batched"),
     "reference": Recipe(
