@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from browser import Browser, find_browser
+from plain_html import plain
 from cifar_gradcam.data import CLASSES, synthetic_images
 from cifar_gradcam.evaluate import Predictions
 from cifar_gradcam.explorer import build_explorer
@@ -319,6 +320,15 @@ def check_odd_pages(browser, folder, pictures, heats, record):
     browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=without)
 
 
+def check_filter(explorer):
+    "For Quarto the frame is a raw block, not the HTML output that makes it load scripts from elsewhere."
+    frame = explorer._repr_html_()
+    notebook = {"cells": [{"source": "text"}, {"outputs": [{"data": {"text/html": [frame[:9], frame[9:]], "text/plain": "x"}}]}]}
+    same(plain(notebook)["cells"][1]["outputs"][0]["data"],
+         {"text/plain": "x", "text/markdown": f"```{{=html}}\n{frame}\n```\n"}, "filtered output")
+    same("```" in frame, False, "nothing in it ends the block")
+
+
 def screenshots(browser, page, folder):
     Path(folder).mkdir(parents=True, exist_ok=True)
 
@@ -357,6 +367,7 @@ def main(folder_of_pictures=None, page_to_show=None):
         check_phone(browser, page)
         check_phone_frame(browser, folder, explorer)
         check_host(browser, folder, explorer)
+        check_filter(explorer)
         check_odd_pages(browser, folder, pictures, heats, record)
         if folder_of_pictures: screenshots(browser, page_to_show or page, folder_of_pictures)
         same(browser.logged, [], "logged as error or warning")
