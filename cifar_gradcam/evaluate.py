@@ -233,14 +233,15 @@ def plot_confusion(record: Predictions,  # not empty
     "The confusion matrix with its counts; colour is for the mistakes only."
     _not_empty(record)
     counts, k = confusion_matrix(record), len(record.classes)
-    mistakes = np.ma.array(counts, mask=np.eye(k, dtype=bool))
+    bare = np.eye(k, dtype=bool) | (counts == 0)  # the page itself, in its own ink
+    mistakes = np.ma.array(counts, mask=bare)
     fig, ax = plt.subplots(figsize=(0.58 * k + 1.4, 0.5 * k + 1.1), layout="constrained")
-    most = max(int(mistakes.max()), 1) if k > 1 else 1
+    most = max(int(mistakes.filled(0).max()), 1)
     ax.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         text = ax.text(j, i, count, ha="center", va="center", fontsize=9)
-        if i == j: text.set_weight("bold")  # on the page itself: in the ink of the page
-        else: text.set_color("white" if count > 0.6 * most else "black")
+        if i == j: text.set_weight("bold")
+        if not bare[i, j]: text.set_color("white" if count > 0.6 * most else "black")
     ax.set_xticks(range(k), record.classes, rotation=40, ha="right")
     ax.set_yticks(range(k), record.classes)
     ax.set(xlabel="predicted class", ylabel="true class")
@@ -309,7 +310,7 @@ def plot_reliability(record: Predictions,  # not empty
                      ) -> plt.Figure:
     "Accuracy by confidence, with the gap to what was promised and 95 % intervals."
     found = reliability_bins(record, bins)
-    if ax is None: ax = plt.subplots(figsize=(4.5, 4), layout="constrained")[1]
+    if ax is None: ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")[1]
     full = found["count"] > 0
     count, promised, kept = (found[k][full] for k in ("count", "confidence", "accuracy"))
     centres, width = 100 * (np.flatnonzero(full) + 0.5) / bins, 100 / bins
@@ -324,7 +325,7 @@ def plot_reliability(record: Predictions,  # not empty
     error = expected_calibration_error(record, bins)
     ax.set(xlabel="confidence in %", ylabel="right answers in %", xlim=(0, 100),
            ylim=(0, 100), title=f"{title} ECE {error:.2f}".strip())
-    ax.legend(loc="upper left", fontsize=9)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=9, ncols=2)
     return ax.figure
 
 # %% ../nbs/06_evaluation.ipynb #v57
