@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from browser import Browser, find_browser
+from plain_html import plain
 from cifar_gradcam.data import CLASSES, synthetic_images
 from cifar_gradcam.evaluate import Predictions
 from cifar_gradcam.explorer import build_explorer
@@ -30,9 +31,9 @@ def mistakes(n=41, classes=CLASSES):
     rng = np.random.default_rng(0)
     pictures, labels = synthetic_images(n, rng)
     logits = rng.normal(size=(n, 10)).astype(np.float32)
-    said = (labels + rng.choice([1, 2, 9], n)) % 10
-    said[:5], labels[:5] = 5, 3  # five cats taken for dogs
-    logits[np.arange(n), said] = logits.max(1) + rng.uniform(0.1, 6, n)
+    answers = (labels + rng.choice([1, 2, 9], n)) % 10
+    answers[:5], labels[:5] = 5, 3  # five cats taken for dogs
+    logits[np.arange(n), answers] = logits.max(1) + rng.uniform(0.1, 6, n)
     y, x = np.mgrid[:32, :32] / 31
     heats = [np.clip(abs(np.sin(3 * x + k) * np.cos(2 * y)) * rng.uniform(0.6, 1, (n, 1, 1)), 0, 1) for k in (0, 2)]
     record = Predictions(np.arange(n) * 7 + 2, labels, logits, tuple(classes), "generated")
@@ -190,14 +191,75 @@ def check_labels(browser):
     same(stops, 2, "stops of the Tab key in matrix and tiles")
 
 
+def check_targets(browser, what, document="document"):
+    "What one presses measures 24 pixels or more each way."
+    browser.run(f"{document}.querySelector('#matrix-box').open = true")
+    small = (f"[...{document}.querySelectorAll('button, select, summary, label:has(input), input[type=range]')]"
+             ".filter(e => e.checkVisibility()).map(e => [e.getBoundingClientRect(), e])"
+             ".filter(([r]) => r.width < 23.99 || r.height < 23.99).map(([r, e]) => [r.width, r.height, e.outerHTML.slice(0, 80)])")
+    same(browser.run(small), [], f"targets below 24 pixels {what}")
+
+
+def check_more(browser, folder):
+    "Many mistakes are shown in parts; the focus goes on where they go on."
+    pictures, heats, record = mistakes(300)
+    browser.size(1280, 800)
+    browser.open(page_of(folder, "many", build_explorer(pictures, heats, record)), READY)
+    surest, more = record.indices[np.argsort(-record.confidence, kind="stable")].tolist(), "document.querySelector('#more')"
+    same((shown(browser), browser.run(COUNT)), (surest[:120], "All 300 mistakes"), "the first part")
+    same(browser.run(more + ".textContent"), "Show 120 more of 180", "what is left")
+    browser.click(more)
+    same((shown(browser), browser.run(more + ".textContent")), (surest[:240], "Show the other 60"), "the second part")
+    same(browser.run(f"{TILES}.indexOf(document.activeElement)"), 120, "the focus is on the first of them")
+    browser.click(TILES + "[239]")
+    browser.press("ArrowRight")
+    browser.press("Escape")
+    browser.until(f"document.activeElement === {TILES}[240]")
+    same((shown(browser), browser.run(more + ".checkVisibility()")), (surest, False), "what the larger view turned to")
+    choose(browser, "order", "index")
+    same(shown(browser), record.indices.tolist()[:120], "another order begins anew")
+
+
 def check_phone(browser, page):
     for width in (375, 360):
         browser.size(width, 667)
         browser.open(page, READY)
+        check_targets(browser, f"on a phone {width} wide")
         same(browser.run("document.documentElement.scrollWidth"), width, "nothing sticks out on a phone")
         browser.click(TILES + "[0]")
         same(browser.run(f"{VIEW}.scrollWidth <= {VIEW}.clientWidth && {VIEW}.getBoundingClientRect().right <= {width}"), True,
              "the larger view fits a phone")
+
+
+def check_phone_frame(browser, folder, explorer):
+    "On a page on a phone the frame does not scroll inside, and the larger view opens where one looks."
+    host = Path(folder) / "phone.html"
+    host.write_text("<!DOCTYPE html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+                    "<style>* { box-sizing: border-box } body { margin: 0; padding: 0 24px }</style>"
+                    f"<p style='height: 900px'>before</p>{explorer._repr_html_()}<p style='height: 900px'>after</p>", encoding="utf-8")
+    inside = "document.querySelector('iframe').contentDocument"
+    tiles = f"[...{inside}.querySelectorAll('#tiles .tile')]"
+    fits = (f"(d => d.documentElement.scrollHeight <= d.documentElement.clientHeight && "
+            f"d.querySelector('#app').offsetHeight > d.documentElement.clientHeight - 60)({inside})")
+    browser.size(390, 844)
+    browser.open(host, f"{inside}.documentElement.dataset.ready === ''")
+    browser.until(fits)
+    same(browser.run(tiles + ".length"), 30, "a part of the mistakes")
+    check_targets(browser, "in a frame on a phone", inside)
+    browser.until(fits)
+    browser.run(f"{inside}.querySelector('#more').click()")
+    same(browser.run(tiles + ".length"), len(explorer), "the rest")
+    browser.until(fits)
+    same(browser.run("document.documentElement.scrollWidth"), 390, "nothing sticks out")
+    for t in (0, 20, len(explorer) - 1):
+        browser.run(f"{tiles}[{t}].scrollIntoView({{block: 'center'}})")
+        browser.run(f"{tiles}[{t}].click()")
+        place = browser.run(f"(r => [r.top, r.bottom].map(y => y + document.querySelector('iframe').getBoundingClientRect().top))"
+                            f"({inside}.querySelector('#view').getBoundingClientRect())")
+        same(0 <= place[0] < place[1] <= 844, True, f"the larger view of image {t} is on the screen, {place}")
+        browser.run(f"{inside}.querySelector('#close').click()")
+    browser.size(1000, 844)  # turned or enlarged: as high as before
+    browser.until("document.querySelector('iframe').offsetHeight <= 802")
 
 
 def check_theme(browser, page):
@@ -258,7 +320,18 @@ def check_odd_pages(browser, folder, pictures, heats, record):
     browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=without)
 
 
+def check_filter(explorer):
+    "For Quarto the frame is a raw block, not the HTML output that makes it load scripts from elsewhere."
+    frame = explorer._repr_html_()
+    notebook = {"cells": [{"source": "text"}, {"outputs": [{"data": {"text/html": [frame[:9], frame[9:]], "text/plain": "x"}}]}]}
+    same(plain(notebook)["cells"][1]["outputs"][0]["data"],
+         {"text/plain": "x", "text/markdown": f"```{{=html}}\n{frame}\n```\n"}, "filtered output")
+    same("```" in frame, False, "nothing in it ends the block")
+
+
 def screenshots(browser, page, folder):
+    Path(folder).mkdir(parents=True, exist_ok=True)
+
     def keep(name):
         picture = browser.call("Page.captureScreenshot", format="png")["data"]
         (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(picture))
@@ -288,9 +361,13 @@ def main(folder_of_pictures=None, page_to_show=None):
         check_pixels(browser, pictures, heats, record)
         check_view(browser, pictures, heats, record)
         check_labels(browser)
+        check_targets(browser, "on a desk")
+        check_more(browser, folder)
         check_theme(browser, page)
         check_phone(browser, page)
+        check_phone_frame(browser, folder, explorer)
         check_host(browser, folder, explorer)
+        check_filter(explorer)
         check_odd_pages(browser, folder, pictures, heats, record)
         if folder_of_pictures: screenshots(browser, page_to_show or page, folder_of_pictures)
         same(browser.logged, [], "logged as error or warning")

@@ -6,7 +6,7 @@
 __all__ = ['SHEET_COLUMNS', 'sprite_sheet', 'map_tiles', 'Explorer', 'build_explorer', 'explore_mistakes']
 
 # %% ../nbs/07_explorer.ipynb #x05
-import base64, html, io, json, re
+import base64, html, io, json, math, re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import nn
 
 import cifar_gradcam
 from .data import denormalize
+from .devices import tuned
 from .evaluate import Predictions
 from .gradcam import explain
 
@@ -26,14 +27,17 @@ SHEET_COLUMNS = 25  # tiles in a row of a sheet
 def sprite_sheet(tiles: np.ndarray,  # uint8, shape (N, h, w, 3), N at least 1
                  ) -> str:           # an address that holds the picture, data:image/webp;…
     "All tiles side by side in one picture, compressed without loss."
+    picture = Image.fromarray(_side_by_side(tiles))
+    picture.save(file := io.BytesIO(), "WEBP", lossless=True, quality=100, method=4)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+def _side_by_side(tiles):  # in rows of SHEET_COLUMNS, the last filled up with black
     n, h, w, _ = tiles.shape
-    rows = -(-n // SHEET_COLUMNS)
+    rows = math.ceil(n / SHEET_COLUMNS)
     sheet = np.zeros((rows * SHEET_COLUMNS, h, w, 3), np.uint8)
     sheet[:n] = tiles
     sheet = sheet.reshape(rows, SHEET_COLUMNS, h, w, 3).swapaxes(1, 2)
-    picture = Image.fromarray(sheet.reshape(rows * h, SHEET_COLUMNS * w, 3))
-    picture.save(file := io.BytesIO(), "WEBP", lossless=True, quality=100, method=4)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    return sheet.reshape(rows * h, SHEET_COLUMNS * w, 3)
 
 # %% ../nbs/07_explorer.ipynb #x16
 def map_tiles(predicted_maps: np.ndarray,  # shape (N, 32, 32), from 0 to 1
@@ -59,10 +63,10 @@ def _for_script(content):  # JSON that no text in it can end early
 
 # %% ../nbs/07_explorer.ipynb #x22
 def _plain(data):  # what a browser without JavaScript shows
-    rows = -(-len(data["index"]) // SHEET_COLUMNS)
-    for i, (said, true) in enumerate(zip(data["predicted"], data["true"])):
+    rows = math.ceil(len(data["index"]) / SHEET_COLUMNS)
+    for i, pair in enumerate(zip(data["predicted"], data["true"])):
         x, y = i % SHEET_COLUMNS / (SHEET_COLUMNS - 1), i // SHEET_COLUMNS / max(1, rows - 1)
-        names = (html.escape(data["classes"][c]) for c in (said, true))
+        names = (html.escape(data["classes"][c]) for c in pair)
         yield (f"<li><i class=picture style=--x:{x:.4%};--y:{y:.4%}></i>"
                "✗ {}<br>✓ {}".format(*names))
 
@@ -71,14 +75,14 @@ def _fill(template, parts):  # all at once: what is filled in is not looked at a
 
 # %% ../nbs/07_explorer.ipynb #x24
 def _page_data(pictures, heats, record, heading, summary, notes):
-    names = ("indices", "labels", "predicted")
-    index, true, said = (getattr(record, name).tolist() for name in names)
+    index = record.indices.tolist()
     maps, probe = _NO_PICTURE, []
     if len(record):
         maps = sprite_sheet(map_tiles(*heats))
         probe = pictures[0].reshape(-1)[:96].tolist()  # the first row of pixels
     return {"heading": heading, "summary": summary, "classes": list(record.classes),
-            "index": index, "true": true, "predicted": said,
+            "index": index, "true": record.labels.tolist(),
+            "predicted": record.predicted.tolist(),
             "probabilities": [_numbers(row) for row in record.probabilities],
             "loss": _numbers(record.loss),
             "notes": {i: notes[i] for i in index if i in notes},
@@ -152,8 +156,9 @@ def explore_mistakes(model: nn.Module,     # that made the record
     pictures = np.rint(255 * denormalize(images)).astype(np.uint8)
     heats = [np.zeros(pictures.shape[:3])] * 2
     if len(shown):
-        heats = [explain(model, images, of, **how).numpy()
-                 for of in (shown.predicted, shown.labels)]
+        with tuned(model):
+            heats = [explain(model, images, targets, **how).numpy()
+                     for targets in (shown.predicted, shown.labels)]
     return build_explorer(pictures, heats, shown, _summary(record, wrong, shown), notes)
 
 # %% ../nbs/07_explorer.ipynb #x34
