@@ -6,7 +6,7 @@
 __all__ = ['RangeTest', 'suggest_lr', 'range_test', 'plot_range_test', 'max_lr']
 
 # %% ../nbs/03_lr_finder.ipynb #d03
-import copy, math, warnings
+import copy, warnings
 from dataclasses import dataclass
 
 import numpy as np

@@ -174,8 +174,8 @@ def _muon(model, lr, momentum, weight_decay, matrix_lr):
 def _check_no_settings(**settings):  # name=(value, default)
     for name, (value, default) in settings.items():
         if value != default:
-            raise ValueError(f"{name} must be left at {default} beside an optimizer object, which "
-                             f"has its own settings, got {value}")
+            raise ValueError(f"{name} must be left at {default} beside an optimizer object, "
+                             f"which has its own settings, got {value}")
 
 # %% ../nbs/09_optimizers.ipynb #o17
 def average_of(model: nn.Module,  # the weights that training changes
