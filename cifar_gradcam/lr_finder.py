@@ -35,28 +35,29 @@ def suggest_lr(lrs,                   # learning rate at each step, growing
                losses,                # smoothed training loss at each step
                skip_start: int = 10,  # steps left out while the smoothing settles
                ) -> float:            # a first candidate for the peak of a schedule
-    "The rate at which the smoothed loss is lowest, before it rises (after Smith, 2017, sec. 3.3)."
+    "The rate at which the smoothed loss is lowest (after Smith, 2017, sec. 3.3)."
     lrs, losses = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
     _check_length(lrs, losses, skip_start)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     lowest = skip_start + int(np.argmin(losses[skip_start:]))
     if not losses[lowest] < 0.99 * losses[skip_start]:
-        raise ValueError(f"the curve has no clear slope: between rates {lrs[skip_start]:.2g} and "
-                         f"{lrs[-1]:.2g} the loss never falls by 1 %; lower start_lr, raise end_lr "
-                         "or raise num_iter")
+        raise ValueError("the curve has no clear slope: between rates "
+                         f"{lrs[skip_start]:.2g} and {lrs[-1]:.2g} the loss never "
+                         "falls by 1 %; lower start_lr, raise end_lr or raise num_iter")
     if lowest == len(lrs) - 1:
-        raise ValueError(f"the range is too short: the loss is still falling at the highest rate, "
-                         f"{lrs[-1]:.2g}; raise end_lr")
+        raise ValueError("the range is too short: the loss is still falling at the "
+                         f"highest rate, {lrs[-1]:.2g}; raise end_lr")
     return float(lrs[lowest])
 
 # %% ../nbs/03_lr_finder.ipynb #d33
 def _check_length(lrs, losses, skip_start):
     if len(lrs) != len(losses):
-        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), got {len(losses)}")
+        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), "
+                         f"got {len(losses)}")
     if len(lrs) < 2 * skip_start:
-        raise ValueError(f"the range test is too short: it has {len(lrs)} steps, needs at least "
-                         f"{2 * skip_start}; raise num_iter, or lower start_lr if the loss "
-                         "exploded so early that the test was stopped")
+        raise ValueError(f"the range test is too short: it has {len(lrs)} steps, needs "
+                         f"at least {2 * skip_start}; raise num_iter, or lower start_lr "
+                         "if the loss exploded so early that the test was stopped")
 
 # %% ../nbs/03_lr_finder.ipynb #d07
 def _walk(finder, train_loader, start_lr, end_lr, num_iter):
@@ -74,8 +75,8 @@ def _walk(finder, train_loader, start_lr, end_lr, num_iter):
     return lrs, losses
 
 # %% ../nbs/03_lr_finder.ipynb #d06
-def range_test(model: nn.Module,          # on the device it will train on; is not changed
-               train_loader: DataLoader,  # batches of images and labels; starts anew when it ends
+def range_test(model: nn.Module,          # on the device to train on; is not changed
+               train_loader: DataLoader,  # batches, from its start again when it ends
                optimizer=None,            # None: SGD with momentum 0.9; is not changed
                criterion=None,            # None: cross-entropy
                start_lr: float = 1e-4,    # the first rate
@@ -83,15 +84,18 @@ def range_test(model: nn.Module,          # on the device it will train on; is n
                num_iter: int = 100,       # steps, a batch each
                precision: str = "auto",   # see `select_precision`
                ) -> RangeTest:
-    "A learning-rate range test (Smith, 2017, sec. 3.3) with torch-lr-finder, on any device."
+    "A learning-rate range test (Smith, 2017, sec. 3.3) with torch-lr-finder."
     _check_range(start_lr, end_lr, num_iter, train_loader)
     device = next(model.parameters()).device
-    if optimizer is None: optimizer = torch.optim.SGD(model.parameters(), lr=start_lr, momentum=0.9)
+    if optimizer is None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=start_lr, momentum=0.9)
     model, optimizer = _copies(model, optimizer)
-    criterion, low = criterion or nn.CrossEntropyLoss(), select_precision(device, precision)
+    criterion = criterion or nn.CrossEntropyLoss()
+    low = select_precision(device, precision)
     finder = LRFinder(
         model, optimizer, lambda logits, labels: criterion(logits.float(), labels),
-        amp_backend="torch", grad_scaler=torch.amp.GradScaler(device.type, enabled=False),
+        amp_backend="torch",
+        grad_scaler=torch.amp.GradScaler(device.type, enabled=False),
         amp_config=dict(device_type=device.type, dtype=torch.bfloat16,
                         enabled=low == torch.bfloat16))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -101,10 +105,13 @@ def range_test(model: nn.Module,          # on the device it will train on; is n
 # %% ../nbs/03_lr_finder.ipynb #d40
 def _copies(model, optimizer):
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"optimizer must be a torch optimizer or None, got {optimizer!r}")
+        raise TypeError("optimizer must be a torch optimizer or None, "
+                        f"got {optimizer!r}")
     ours = {id(p) for p in model.parameters()}
-    if not any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("optimizer must hold parameters of model, got one that holds none of them")
+    if not any(id(p) in ours
+               for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("optimizer must hold parameters of model, "
+                         "got one that holds none of them")
     model, optimizer = copy.deepcopy((model, optimizer))
     for group in optimizer.param_groups:
         group.pop("initial_lr", None)  # a scheduler's mark, which the library refuses
@@ -112,14 +119,17 @@ def _copies(model, optimizer):
 
 def _check_range(start_lr, end_lr, num_iter, train_loader):
     if not 0 < start_lr < end_lr:
-        raise ValueError(f"start_lr must be above 0 and below end_lr ({end_lr}), got {start_lr}")
+        raise ValueError(f"start_lr must be above 0 and below end_lr ({end_lr}), "
+                         f"got {start_lr}")
     if num_iter < 20:
-        raise ValueError(f"num_iter must be at least 20, or the curve is too short, got {num_iter}")
+        raise ValueError("num_iter must be at least 20, or the curve is too short, "
+                         f"got {num_iter}")
     if hasattr(train_loader, "__next__") or not hasattr(train_loader, "__len__"):
         raise TypeError("train_loader must be a DataLoader or a list of batches, "
                         f"got {type(train_loader).__name__}")
     if len(train_loader) == 0:
-        raise ValueError("train_loader is empty: the range test needs at least one batch")
+        raise ValueError("train_loader is empty: "
+                         "the range test needs at least one batch")
 
 # %% ../nbs/03_lr_finder.ipynb #d08
 def plot_range_test(result: RangeTest,          # from `range_test`
@@ -133,11 +143,12 @@ def plot_range_test(result: RangeTest,          # from `range_test`
     ax.plot(result.suggestion, result.losses[at], "o", color="tab:orange",
             label=f"lowest at a rate of {result.suggestion:.3g}")
     # An explosion would press the part that matters into a line.
-    shown = np.clip(np.nan_to_num(result.losses, nan=np.inf), None, 1.5 * result.losses[0])
+    shown = np.clip(np.nan_to_num(result.losses, nan=np.inf), None,
+                    1.5 * result.losses[0])
     margin = 0.06 * (shown.max() - shown.min())
     ax.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss",
            ylim=(shown.min() - margin, shown.max() + margin))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)  # never on the curve
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)  # off the curve
     return ax.figure
 
 # %% ../nbs/03_lr_finder.ipynb #d09
@@ -146,7 +157,7 @@ def max_lr(model: nn.Module,           # on the device it will train on; is not 
            plot: bool = True,          # draw the curve
            **options,                  # of `range_test`
            ) -> float:                 # a first peak for a one-cycle policy
-    "A peak learning rate to start from, by a range test: `max_LR = max_lr(model, train_loader)`."
+    "A first peak to try, by a range test: `max_LR = max_lr(model, train_loader)`."
     result = range_test(model, train_loader, **options)
     if plot: plot_range_test(result)
     return result.suggestion

@@ -35,7 +35,7 @@ def initialize(model: nn.Module,          # changed in place
                scheme: str = "torch",     # a member of `INITIALIZATIONS`
                zero_last: bool = False,   # start each residual branch at zero
                ) -> nn.Module:            # the same model
-    "Initialise: keep torch's weights, or draw convolutions as He et al. (2015, sec. 2.2) do."
+    "Keep torch's weights, or draw the convolutions as He et al. (2015, sec. 2.2) do."
     if scheme not in INITIALIZATIONS:
         raise ValueError(f"scheme must be one of {INITIALIZATIONS}, got {scheme!r}")
     for module in model.modules():
@@ -86,10 +86,10 @@ class Muon(torch.optim.Optimizer):
                  lr: float,  # of `orthogonal` groups: the share of its norm that a
                              # step moves a weight; of the others: SGD's rate
                  momentum: float = 0.9,
-                 weight_decay: float = 0.0,  # not for orthogonal groups: their norm is fixed
+                 weight_decay: float = 0.0,  # not for orthogonal groups
                  orthogonal: bool = False,   # the groups' default
                  dtype: torch.dtype = torch.float32,  # to orthogonalise in
-                 rule=None):  # of orthogonal groups, None: `orthogonalize`, `step_on_sphere`
+                 rule=None):  # how orthogonal groups step; None: as Muon does
         if not 0 <= lr < math.inf: raise ValueError(f"lr must be at least 0, got {lr}")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
@@ -126,8 +126,8 @@ def _muon_rule(weight, update, lr, dtype):
 def _check_orthogonal(group):
     if not group["orthogonal"]: return
     if group["weight_decay"]:
-        raise ValueError("weight_decay must be 0 in orthogonal groups, whose norm is fixed, "
-                         f"got {group['weight_decay']}")
+        raise ValueError("weight_decay must be 0 in orthogonal groups, whose norm is "
+                         f"fixed, got {group['weight_decay']}")
     for p in group["params"]:
         if p.ndim < 2:
             raise ValueError("orthogonal groups must hold weights of two or more axes, "
@@ -136,7 +136,7 @@ def _check_orthogonal(group):
 # %% ../nbs/09_optimizers.ipynb #o15
 OPTIMIZERS = ("SGD", "Muon", "Adam", "AdamW", "RMSprop", "Adagrad")
 
-def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimizer, given back
+def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimizer object
                    model: nn.Module,  # whose parameters it will change
                    lr: float | None = None,    # the learning rate; needed with a name
                    momentum: float = 0.9,      # of SGD and Muon
@@ -144,10 +144,11 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
                    weight_decay: float = 0.0,  # on weights only, see `decay_groups`
                    matrix_lr: float = 0.05,    # Muon's rate for convolutions
                    ) -> torch.optim.Optimizer:
-    "An optimizer by name; without the further arguments the others have torch's defaults."
+    "An optimizer by name, with torch's defaults for what is not asked here."
     if isinstance(optimizer, torch.optim.Optimizer):
-        _check_no_settings(lr=(lr, None), momentum=(momentum, 0.9), nesterov=(nesterov, False),
-                           weight_decay=(weight_decay, 0.0), matrix_lr=(matrix_lr, 0.05))
+        _check_no_settings(
+            lr=(lr, None), momentum=(momentum, 0.9), nesterov=(nesterov, False),
+            weight_decay=(weight_decay, 0.0), matrix_lr=(matrix_lr, 0.05))
         return optimizer
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {OPTIMIZERS} or an optimizer, "
@@ -155,9 +156,10 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
     if lr is None: raise ValueError(f"lr must be a number for {optimizer!r}, got None")
     if optimizer == "Muon": return _muon(model, lr, momentum, weight_decay, matrix_lr)
     groups = decay_groups(model, weight_decay) if weight_decay else model.parameters()
-    chosen, device = getattr(torch.optim, optimizer), next(model.parameters()).device.type
+    chosen = getattr(torch.optim, optimizer)
     if optimizer != "SGD": return chosen(groups, lr=lr)
     # One kernel for all parameters, where torch has it.
+    device = next(model.parameters()).device.type
     return chosen(groups, lr=lr, momentum=momentum, nesterov=nesterov,
                   fused=device in ("cpu", "cuda") or None)
 
@@ -167,15 +169,15 @@ def _muon(model, lr, momentum, weight_decay, matrix_lr):
     ours = {id(weight) for weight in convolutions}
     groups = [dict(group, params=[p for p in group["params"] if id(p) not in ours])
               for group in decay_groups(model, weight_decay)]
-    matrices = [dict(params=convolutions, lr=matrix_lr, orthogonal=True)] if convolutions else []
-    return Muon([g for g in groups if g["params"]] + matrices, lr, momentum,
+    matrices = dict(params=convolutions, lr=matrix_lr, orthogonal=True)
+    return Muon([g for g in (*groups, matrices) if g["params"]], lr, momentum,
                 dtype=select_precision(next(model.parameters()).device))
 
 def _check_no_settings(**settings):  # name=(value, default)
     for name, (value, default) in settings.items():
         if value != default:
-            raise ValueError(f"{name} must be left at {default} beside an optimizer object, "
-                             f"which has its own settings, got {value}")
+            raise ValueError(f"{name} must be left at {default} beside an optimizer "
+                             f"object, which has its own settings, got {value}")
 
 # %% ../nbs/09_optimizers.ipynb #o17
 def average_of(model: nn.Module,  # the weights that training changes
