@@ -56,8 +56,8 @@ def _check_length(lrs, losses, skip_start):
                          f"got {len(losses)}")
     if len(lrs) < 2 * skip_start:
         raise ValueError(f"the range test is too short: it has {len(lrs)} steps, needs "
-                         f"at least {2 * skip_start}; raise num_iter, or lower start_lr "
-                         "if the loss exploded so early that the test was stopped")
+                         f"at least {2 * skip_start}; raise num_iter, or lower "
+                         "start_lr if the loss exploded so early that the test was stopped")
 
 # %% ../nbs/03_lr_finder.ipynb #d07
 def _walk(finder, train_loader, start_lr, end_lr, num_iter):
