@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['LOOKS', 'INGREDIENTS', 'bench_record', 'plot_bench', 'Variant', 'training_variants', 'Training', 'endless',
-           'count_flops', 'best_seconds', 'matmul_peak', 'spread', 'run_bench', 'best_row', 'bench_table',
+           'count_flops', 'best_seconds', 'matmul_peak', 'spread', 'BenchPlan', 'run_bench', 'best_row', 'bench_table',
            'bench_command']
 
 # %% ../nbs/13_speed.ipynb #s05
-import contextlib, copy, functools, inspect, itertools, json, statistics, time
+import contextlib, copy, functools, itertools, json, statistics, time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -355,44 +355,51 @@ def _explanation_rows(test_data, device, width):
         yield _Row("explanation", name, torch.float32, run, device)
 
 # %% ../nbs/13_speed.ipynb #s72
+@dataclass(frozen=True)
+class BenchPlan:
+    "How much is timed, and with what."
+    images: int = 10_000   # of the training set, to go through over and over
+    batch_size: int = 128  # images in a step
+    width: int = 64        # channels of the first stage; 64 is ResNet-18
+    repeats: int = 5       # how often each row is timed
+    seconds: float = 240   # to spend on that, about; warming up comes on top
+    compile: bool = True   # with torch.compile
+
+    def __post_init__(self): _check_bench(self)
+
 def run_bench(device=None,            # see `select_device`
               data: str | None = None,  # "real" or "synthetic"; None: see `data_source`
               root=None,              # folder of the data, see `data_root`
-              images: int = 10_000,   # training images to go through, over and over
-              batch_size: int = 128,  # images in a step
-              width: int = 64,        # channels of the first stage; 64 is ResNet-18
-              repeats: int = 5,       # how often each row is timed
-              seconds: float = 240,   # to spend on that, about; warming up comes on top
-              compile: bool = True,   # with torch.compile
+              **plan,                 # fields of `BenchPlan`
               ) -> dict:              # see `bench_table`, `plot_bench`; can be written as JSON
     "Time the plain loop and each ingredient in turn, on the machine this runs on."
-    start = time.perf_counter()
-    _check_bench(images, batch_size, repeats, seconds)
+    start, plan = time.perf_counter(), BenchPlan(**plan)
     device, source = select_device(device), data_source(data)
-    settings = dict(device=device.type, data=source, images=images, batch_size=batch_size,
-                    width=width, repeats=repeats, seconds=seconds)
+    settings = dict(device=device.type, data=source) | asdict(plan)
+    del settings["compile"]  # the rows say whether it was there
     # Full batches only: torch.compile would compile again for a smaller one.
-    whole = min(images, 50_000) // batch_size * batch_size
-    rows = list(_bench_rows(device, *load_datasets(root, source, whole), batch_size, width,
-                            compile))
-    share = seconds / repeats / sum(map(_weight, rows))
+    whole = min(plan.images, 50_000) // plan.batch_size * plan.batch_size
+    rows = list(_bench_rows(device, *load_datasets(root, source, whole), plan.batch_size,
+                            plan.width, plan.compile))
+    share = plan.seconds / plan.repeats / sum(map(_weight, rows))
     for row in progress(rows, "warming up"): row.prepare(share * _weight(row))
     peaks = {precision: [] for precision in sorted({row.precision for row in rows})}
-    for _ in progress(range(repeats), "repeats"):
+    for _ in progress(range(plan.repeats), "repeats"):
         for row in rows: row.measure()
         for name, found in peaks.items():
             found.append(matmul_peak(device, getattr(torch, name), min(3, share)))
-    result = _bench_result(environment(device), settings, rows, peaks, width)
+    result = _bench_result(environment(device), settings, rows, peaks, plan.width)
     return result | {"took_seconds": time.perf_counter() - start}
 
 # %% ../nbs/13_speed.ipynb #s73
-def _check_bench(images, batch_size, repeats, seconds):
-    if batch_size < 2:  # batch norm needs two values
-        raise ValueError(f"batch_size must be at least 2 images, got {batch_size}")
-    if images < batch_size:
-        raise ValueError(f"images must be at least one batch of {batch_size}, got {images}")
-    if repeats < 1: raise ValueError(f"repeats must be at least 1, got {repeats}")
-    if not seconds > 0: raise ValueError(f"seconds must be above 0, got {seconds}")
+def _check_bench(plan):
+    if plan.batch_size < 2:  # batch norm needs two values
+        raise ValueError(f"batch_size must be at least 2 images, got {plan.batch_size}")
+    if plan.images < plan.batch_size:
+        raise ValueError(f"images must be at least one batch of {plan.batch_size}, "
+                         f"got {plan.images}")
+    if plan.repeats < 1: raise ValueError(f"repeats must be at least 1, got {plan.repeats}")
+    if not plan.seconds > 0: raise ValueError(f"seconds must be above 0, got {plan.seconds}")
 
 def _weight(row): return 1.0 if row.group == "training" else 0.25
 
@@ -460,7 +467,7 @@ def bench_command(args: Namespace,  # `out`: a file for JSON, or None; and any a
     out = getattr(args, "out", None)
     if out is not None and not Path(out).parent.is_dir():  # known now, not in ten minutes
         raise FileNotFoundError(f"out: there is no folder {Path(out).parent}")
-    known = inspect.signature(run_bench).parameters
+    known = {"device", "data", "root", *(field.name for field in fields(BenchPlan))}
     chosen = {k: v for k, v in vars(args).items() if k in known and v is not None}
     result = run_bench(**chosen)
     print(bench_table(result))

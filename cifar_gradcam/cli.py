@@ -7,14 +7,14 @@ __all__ = ['COMMANDS', 'parser', 'positive_int', 'read_arguments', 'asked_recipe
            'calibrate_command', 'measure_command', 'load_run', 'main']
 
 # %% ../nbs/14_command_line.ipynb #g03
-import argparse, dataclasses, inspect, json, math, sys, typing
+import argparse, dataclasses, json, math, sys, typing
 from pathlib import Path
 
 import matplotlib
 import pydantic
 
 from .augment import load_datasets
-from .bench import bench_command, run_bench
+from .bench import bench_command, BenchPlan
 from .data import CLASSES, DataError, SOURCES
 from .devices import select_device
 from .evaluate import calibrate, predict
@@ -120,12 +120,12 @@ def _calibrate_options(command): _run_option(command, needs="train --hold-out")
 
 # %% ../nbs/14_command_line.ipynb #g70
 def _bench_options(command):
-    option, defaults = command.add_argument, inspect.signature(run_bench).parameters
+    option, defaults = command.add_argument, BenchPlan()
     for name, about in (("images", "in memory, of the training set"),
                         ("batch_size", "images in a step"), ("width", "channels; 64: ResNet-18"),
                         ("repeats", "rounds through all rows"),
                         ("seconds", "that the timed rows may take")):
-        option("--" + name.replace("_", "-"), type=positive_int, default=defaults[name].default,
+        option("--" + name.replace("_", "-"), type=positive_int, default=getattr(defaults, name),
                metavar="NUMBER", help=f"{about} (default: %(default)s)")
     option("--data", choices=SOURCES, help="CIFAR-10, or generated images "
            "(default: real, or what CIFAR_GRADCAM_DATA says)")
