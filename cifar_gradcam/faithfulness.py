@@ -237,16 +237,16 @@ def control_maps(kind: str,       # one of `CONTROLS`
     raise ValueError(f"kind must be one of {CONTROLS}, got {kind!r}")
 
 # %% ../nbs/08_measuring_explanations.ipynb #m46
-def bootstrap_interval(values,             # one number an image, 2 or more
+def bootstrap_interval(values,             # one number an image, shape (N,)
                        level: float = 95,  # in %
                        draws: int = 4000,  # of N images each
                        seed: int = 0,
                        ) -> tuple:         # lower and upper end
     "Percentile interval of the mean over images (Efron, 1979)."
     values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError("values must be one number for each of 2 images or more, "
-                         f"got shape {values.shape}")
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"values must be one number for each image, got shape {values.shape}")
+    if len(values) == 1: return values[0].item(), values[0].item()  # SciPy wants two or more
     found = stats.bootstrap((values,), np.mean, n_resamples=draws,
                             confidence_level=level / 100, method="percentile",
                             random_state=np.random.default_rng(seed))
