@@ -245,7 +245,8 @@ def bootstrap_interval(values,             # one number an image, shape (N,)
     "Percentile interval of the mean over images (Efron, 1979)."
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or not len(values):
-        raise ValueError(f"values must be one number for each image, got shape {values.shape}")
+        raise ValueError("values must be one number for each image, "
+                         f"got shape {values.shape}")
     if len(values) == 1: return values[0].item(), values[0].item()  # SciPy wants two or more
     found = stats.bootstrap((values,), np.mean, n_resamples=draws,
                             confidence_level=level / 100, method="percentile",
