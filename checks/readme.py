@@ -28,7 +28,7 @@ def readme() -> str:
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
         marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((\w+)\.ipynb(#[\w-]+)?\)",
+            parts.append(re.sub(r"\]\((\w+)\.(?:ipynb|qmd)(#[\w-]+)?\)",
                                 lambda link: f"]({site}/{page_name(link[1])}.html{link[2] or ''})", cell.source))
         elif not {"hide", "default_exp", "export"} & set(marks):
             parts += code_cell(cell)
