@@ -30,7 +30,7 @@ def readme() -> str:
         if cell.cell_type == "markdown":
             parts.append(re.sub(r"\]\((\w+)\.(?:ipynb|qmd)(#[\w-]+)?\)",
                                 lambda link: f"]({site}/{page_name(link[1])}.html{link[2] or ''})", cell.source))
-        elif not {"hide", "default_exp", "export"} & set(marks):
+        elif cell.cell_type == "code" and not {"hide", "default_exp", "export"} & set(marks):
             parts += code_cell(cell)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
