@@ -18,8 +18,9 @@ import nbformat
 from PIL import Image
 
 from browser import Browser, find_browser
-from readme import HERE, page_name
+from readme import HERE, page_name, settings
 
+SERVED_UNDER = settings()["doc_baseurl"] + "/"
 MOST_BYTES = 3_000_000  # of a page with its pictures
 # What people look for, and the page they should find.
 SEARCHES = {"residual networks": "residual_networks", "LR finder": "lr_finder", "one cycle": "onecycle_training",
@@ -82,8 +83,10 @@ def dead_links(site):
             address, anchor = urldefrag(link)
             url = urlparse(address)
             if url.scheme or url.netloc: continue
-            base = site if url.path.startswith("/") else path.parent
-            target = (base / unquote(url.path).lstrip("/")).resolve() if url.path else path
+            # The page for lost addresses names the others by their place on the server.
+            base, place = path.parent, unquote(url.path)
+            if place.startswith(SERVED_UNDER): base, place = site, place.removeprefix(SERVED_UNDER)
+            target = (base / place).resolve() if place else path
             if target.is_dir(): target /= "index.html"
             if not target.exists(): dead.append(f"{path.name}: {link}")
             elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
@@ -101,12 +104,23 @@ def heavy_pages(site):
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_): pass
 
+    def translate_path(self, path):
+        return super().translate_path(path.removeprefix(SERVED_UNDER.rstrip("/")))
+
+    def copyfile(self, source, outputfile):
+        try: super().copyfile(source, outputfile)
+        except (BrokenPipeError, ConnectionResetError): pass  # the browser has gone to the next page
+
+    def send_error(self, *args, **kwargs):
+        try: super().send_error(*args, **kwargs)
+        except (BrokenPipeError, ConnectionResetError): pass
+
 
 def served(site):
     "A server of the site on this machine; its search needs one."
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}/"
+    return server, f"http://127.0.0.1:{server.server_port}{SERVED_UNDER}"
 
 
 def axe_source():
