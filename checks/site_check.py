@@ -94,6 +94,12 @@ def dead_links(site):
     return dead
 
 
+def raw_links(site):
+    "Pages that show the Markdown of a link: one inside of another, or inside of code."
+    for path in site.glob("*.html"):
+        if (n := path.read_text(encoding="utf-8").count("](http")): yield f"{path.name} shows {n} links as Markdown"
+
+
 def heavy_pages(site):
     "Pages that weigh more than MOST_BYTES with the pictures that are theirs."
     for path in site.glob("*.html"):
@@ -195,7 +201,7 @@ def faults(site):
     notebooks = [path.stem for path in (HERE / "nbs").glob("*.ipynb")]
     missing = [name for name in notebooks if not (site / f"{page_name(name)}.html").exists()]
     found = [f"not built: {name}" for name in missing]
-    found += [f"dead link: {link}" for link in dead_links(site)] + list(heavy_pages(site))
+    found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *heavy_pages(site)]
     program, axe = find_browser(), axe_source()
     if program: found += faults_in_browser(site, program, axe)
     skipped = ["no browser: widths, requests and search"] * (not program) + ["no axe-core"] * (not axe)

@@ -9,8 +9,9 @@ local function facts()
   return pandoc.Div(pandoc.Para({ pandoc.Str(minutes .. (minutes == 1 and " minute" or " minutes") .. " to read · download "), link }), { class = "page-facts" })
 end
 
--- The signature stands above its source already.
+-- The signature stands above its source already. And a link is no link inside of code: its text stays.
 local function fold(block)
+  block.text = block.text:gsub("%[(`[^`%]]+`)%]%(https?://[^)%s]*%)", "%1")
   if block.attributes["code-summary"] == "Exported source" then block.attributes["code-fold"] = "true" end
   return block
 end
