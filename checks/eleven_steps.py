@@ -36,7 +36,7 @@ assert sum(p.numel() for p in names["model"].parameters()) == 11_173_962
 
 # The same steps in every form in which the original tutorial calls them.
 options = dict(shuffle=True, batch_size=128, num_workers=2, pin_memory=False)
-train_data, test_data, train_loader, test_loader, classes = book.download_data(options, limit=256)
+train_data, test_data, train_loader, test_loader, classes = book.download_data(options, limit=128)
 images, labels = next(iter(train_loader))
 assert images.shape == (128, 3, 32, 32) and len(labels) == 128
 for look in (book.show_random_samples, book.show_class_samples, book.show_image_rgb): look(train_loader, classes)
