@@ -19,9 +19,13 @@ from site_check import build, copy_of_sources, faults
 NOTEBOOKS = sorted((HERE / "nbs").glob("*.ipynb"))
 
 
-def command(*words, cwd=HERE):
+AT_A_TIME = min(2, os.cpu_count())  # notebooks: most keep one core busy
+
+
+def command(*words, cwd=HERE, **variables):
     "Run a command; what it printed is the error where it fails."
-    done = subprocess.run([str(w) for w in words], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run([str(w) for w in words], cwd=cwd, text=True, env=os.environ | variables,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode: raise AssertionError(f"{' '.join(map(str, words))} failed:\n{done.stdout[-6000:]}")
     return done.stdout
 
@@ -143,7 +147,9 @@ def check_notebook(path):
     def run():
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(path, folder)
-            command("nbdev_test", "--path", path.name, "--n_workers", "0", cwd=folder)
+            # Threads of two notebooks that wait for one another's cores take many times as long.
+            command("nbdev_test", "--path", path.name, "--n_workers", "0", cwd=folder,
+                    OMP_NUM_THREADS=str(os.cpu_count() // AT_A_TIME))
     run.__name__ = path.name
     return run
 
@@ -167,8 +173,7 @@ def main():
     checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
               check_installed_needs, check_wheel, check_eleven_steps, check_explorer, check_site]
     passed = [report(*outcome(check)) for check in checks]
-    # Most notebooks keep one core busy: two at a time take little more than half the time.
-    with ThreadPoolExecutor(min(2, os.cpu_count())) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         passed += [report(*found) for found in pool.map(outcome, map(check_notebook, NOTEBOOKS))]
     if passed.count(None): print(f"{passed.count(None)} skipped")
     print(f"{passed.count(True)} passed, {passed.count(False)} failed")
