@@ -1,5 +1,5 @@
 -- Reading time and the notebook itself, beneath the title of each chapter; exported sources folded.
-local words, folder, name = 0, nil, nil
+local words, name = 0, nil
 
 local counter = { Str = function(el) if el.text:match("%w") then words = words + 1 end end }
 
