@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'parser', 'positive_int', 'read_arguments', 'asked_recipe', 'train_command', 'explain_command',
-           'calibrate_command', 'measure_command', 'load_run', 'main']
+           'calibrate_command', 'measure_command', 'experiment_command', 'load_run', 'main']
 
 # %% ../nbs/14_command_line.ipynb #g03
 import argparse, dataclasses, json, math, sys, typing
@@ -12,16 +12,18 @@ from pathlib import Path
 
 import matplotlib
 import pydantic
+from torch import nn
 
 from .augment import load_datasets
 from .bench import bench_command, BenchPlan
 from .data import CLASSES, DataError, SOURCES
 from .devices import select_device
 from .evaluate import calibrate, predict
+from .experiments import beside_record, list_series, run_series
 from .faithfulness import faithfulness_command
 from .gradcam import draw_mistakes, find_mistakes
 from .recipes import recipe_loaders, recipes, train_run
-from .resnet import ResNet, ResNet18
+from .resnet import MODELS
 from .runs import (
     faults_in_words, load_recipe, load_weights, Recipe, reference_folder, write_json)
 from .train import LossIsNaN
@@ -49,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
         "calibrate", help="mend a run's confidences by a temperature",
         description="Fit a temperature on a run's held-out training images, and measure on "
                     "the test images what it does."))
+    _experiment_options(commands.add_parser(
+        "experiment", help="the series of runs behind the book's comparisons",
+        description="Make what is missing of a series of runs. The same command again "
+                    "continues where it was cut off."))
     _bench_options(commands.add_parser(
         "bench", help="how fast training is here, ingredient by ingredient",
         description="Measure training, augmentation and evaluation on "
@@ -132,6 +138,19 @@ def _bench_options(command):
     option("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     option("--out", type=Path, metavar="FILE", help="JSON to write (default: print only)")
     _device_option(command)
+    _root_option(command)
+
+def _experiment_options(command):
+    option = command.add_argument
+    option("series", nargs="?", metavar="SERIES", help="which one: see --list")
+    option("--list", action="store_true",
+           help="name all series, with what is done and how long the rest takes here")
+    option("--only", metavar="RUN", help="make this run, even where its record is there, "
+           "and compare the two")
+    option("--runs", type=Path, default=Path("runs"), metavar="FOLDER",
+           help="where the folders of runs go (default: %(default)s)")
+    option("--records", type=Path, default=Path("records"), metavar="FOLDER",
+           help="where new records go (default: %(default)s)")
     _root_option(command)
 
 def _device_option(command):
@@ -244,21 +263,35 @@ def measure_command(args: argparse.Namespace,      # from `read_arguments`
     return measure(model, test_data, out / "faithfulness.json", args.quick, images=args.images,
                    data=recipe.data)
 
+# %% ../nbs/14_command_line.ipynb #g80
+def experiment_command(args: argparse.Namespace,  # from `read_arguments`
+                       run=run_series,            # see chapter 16
+                       ) -> int:                  # exit status: 1 where runs are missing
+    "Make a series or one of its runs, or list all."
+    if args.list:
+        print(list_series(args.runs, args.records))
+        return 0
+    if args.series is None: raise ValueError("name a series, or ask for --list")
+    done = run(args.series, args.only, args.runs, args.records, args.root)
+    if done and args.only: print(beside_record(args.series, args.only, args.runs, args.records))
+    return 0 if done else 1
+
 # %% ../nbs/14_command_line.ipynb #g43
 def load_run(folder: Path,              # a finished run
-             ) -> tuple[Recipe, ResNet]:  # what it did, and its network in evaluation mode
+             ) -> tuple[Recipe, nn.Module]:  # what it did, and its network in evaluation mode
     "Read a run's recipe and weights; a FileNotFoundError where it is not finished."
     for name in ("config.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is not there: {folder} is no finished run; "
                                     f"make one with: cifar_gradcam train --out {folder}")
     recipe = load_recipe(folder)
-    return recipe, load_weights(ResNet18(width=recipe.width), folder / "weights.safetensors")
+    network = MODELS[recipe.network](width=recipe.width)
+    return recipe, load_weights(network, folder / "weights.safetensors")
 
 # %% ../nbs/14_command_line.ipynb #g08
 COMMANDS = {"train": train_command, "explain": explain_command,
             "faithfulness": measure_command, "calibrate": calibrate_command,
-            "bench": bench_command}
+            "experiment": experiment_command, "bench": bench_command}
 
 def main(argv: list[str] | None = None,  # None: the arguments of the process
          commands: dict = COMMANDS,      # what each of them calls

@@ -19,6 +19,7 @@ from .resnet import BasicBlock
 # %% ../nbs/09_optimizers.ipynb #o04
 def decay_groups(model: nn.Module,     # its parameters are sorted into two groups
                  weight_decay: float,  # for tensors of two or more dimensions
+                 decay_all: bool = False,  # for all others too
                  ) -> list[dict]:      # parameter groups for a torch optimizer
     "Decay for weights only: batch-norm scales, shifts and biases are left alone."
     if weight_decay < 0:
@@ -27,7 +28,7 @@ def decay_groups(model: nn.Module,     # its parameters are sorted into two grou
     weights = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
     groups = [dict(params=weights, weight_decay=weight_decay),
-              dict(params=others, weight_decay=0.0)]
+              dict(params=others, weight_decay=weight_decay if decay_all else 0.0)]
     return [group for group in groups if group["params"]]
 
 # %% ../nbs/09_optimizers.ipynb #o06
@@ -143,19 +144,22 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
                    nesterov: bool = False,     # of SGD; Muon's always is
                    weight_decay: float = 0.0,  # on weights only, see `decay_groups`
                    matrix_lr: float = 0.05,    # Muon's rate for convolutions
+                   decay_all: bool = False,    # decay batch norm and biases too
                    ) -> torch.optim.Optimizer:
     "An optimizer by name, with torch's defaults for what is not asked here."
     if isinstance(optimizer, torch.optim.Optimizer):
         _check_no_settings(
             lr=(lr, None), momentum=(momentum, 0.9), nesterov=(nesterov, False),
-            weight_decay=(weight_decay, 0.0), matrix_lr=(matrix_lr, 0.05))
+            weight_decay=(weight_decay, 0.0), matrix_lr=(matrix_lr, 0.05),
+            decay_all=(decay_all, False))
         return optimizer
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {OPTIMIZERS} or an optimizer, "
                          f"got {optimizer!r}")
     if lr is None: raise ValueError(f"lr must be a number for {optimizer!r}, got None")
-    if optimizer == "Muon": return _muon(model, lr, momentum, weight_decay, matrix_lr)
-    groups = decay_groups(model, weight_decay) if weight_decay else model.parameters()
+    groups = decay_groups(model, weight_decay, decay_all)
+    if optimizer == "Muon": return _muon(model, groups, lr, momentum, matrix_lr)
+    if not weight_decay: groups = model.parameters()
     chosen = getattr(torch.optim, optimizer)
     if optimizer != "SGD": return chosen(groups, lr=lr)
     # One kernel for all parameters, where torch has it.
@@ -164,11 +168,11 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
                   fused=device in ("cpu", "cuda") or None)
 
 # %% ../nbs/09_optimizers.ipynb #o81
-def _muon(model, lr, momentum, weight_decay, matrix_lr):
+def _muon(model, groups, lr, momentum, matrix_lr):
     convolutions = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     ours = {id(weight) for weight in convolutions}
     groups = [dict(group, params=[p for p in group["params"] if id(p) not in ours])
-              for group in decay_groups(model, weight_decay)]
+              for group in groups]
     matrices = dict(params=convolutions, lr=matrix_lr, orthogonal=True)
     return Muon([g for g in (*groups, matrices) if g["params"]], lr, momentum,
                 dtype=select_precision(next(model.parameters()).device))

@@ -26,11 +26,11 @@ from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
 
 import cifar_gradcam
-from .augment import FLIPS
+from .augment import FILLS, FLIPS
 from .data import SOURCES
 from .devices import PRECISIONS, select_device
 from .optim import INITIALIZATIONS, OPTIMIZERS
-from .resnet import ResNet, ResNet18
+from .resnet import MODELS, ResNet, ResNet18
 
 # %% ../nbs/12_runs.ipynb #f03
 # Strict: "20" is no number, 2.5 epochs are not rounded, NaN is refused; 1 will do for 1.0.
@@ -45,8 +45,10 @@ class Recipe:
     max_lr: Annotated[float | None, Field(
         gt=0, description="peak learning rate; none: found by a range test")] = None
     max_lr_epoch: Annotated[float, Field(gt=0, description="epochs until the peak")] = 5
+    schedule: Annotated[Literal["OneCycle", "Constant", "Step", "Cosine"], Field(
+        description="how the learning rate moves below its peak")] = "OneCycle"
     anneal: Annotated[Literal["linear", "cosine"], Field(
-        description="how the learning rate falls after the peak")] = "linear"
+        description="how one cycle falls after its peak")] = "linear"
     matrix_lr: Annotated[float, Field(
         ge=0, description="Muon's peak learning rate for convolutions")] = 0.05
     momentum: Annotated[float | None, Field(
@@ -54,6 +56,8 @@ class Recipe:
     nesterov: Annotated[bool, Field(description="Nesterov's momentum for SGD")] = False
     weight_decay: Annotated[float, Field(
         ge=0, description="on weights only, not on batch norm and biases")] = 0.0
+    decay_all: Annotated[bool, Field(
+        description="decay batch norm and biases too")] = False
     label_smoothing: Annotated[float, Field(
         ge=0, le=1, description="share of a target spread over all classes")] = 0.0
     initialization: Annotated[Literal[INITIALIZATIONS], Field(
@@ -69,10 +73,18 @@ class Recipe:
     flip: Annotated[Literal[FLIPS], Field(description="horizontal flips")] = "random"
     cutout: Annotated[int, Field(
         ge=0, le=32, description="side of the cutout square in pixels; 0: none")] = 16
+    cutout_share: Annotated[float, Field(
+        gt=0, le=1, description="probability that an image is cut")] = 1.0
+    cutout_fill: Annotated[Literal[tuple(FILLS)], Field(
+        description="colour of the square; brighter: half a standard deviation "
+                    "above the mean, a fault of the original")] = "mean"
     hold_out: Annotated[int, Field(
         ge=0, description="training images to test on, in place of the test images")] = 0
+    network: Annotated[Literal[tuple(MODELS)], Field(
+        description="what is trained, see chapter 02")] = "ResNet18"
     width: Annotated[int, Field(
-        ge=1, description="channels of the first stage; 64 is ResNet-18")] = 64
+        ge=1, description="channels of the first stage; 64 is ResNet-18, "
+                          "16 are He's networks for CIFAR-10")] = 64
     seed: Annotated[int, Field(
         ge=0, description="of initialisation, order and augmentation")] = 0
     data: Annotated[Literal[SOURCES], Field(
