@@ -8,7 +8,7 @@ __all__ = ['series', 'RECORD_FILES', 'Series', 'records_folder', 'record_run', '
            'seconds_left', 'list_series', 'beside_record']
 
 # %% ../nbs/16_experiments.ipynb #x05
-import functools, io, json, shutil, time
+import functools, json, shutil, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -53,7 +53,7 @@ _he = Recipe(network="ResNet20", width=16, initialization="he", schedule="Step",
              momentum=0.9, weight_decay=1e-4, decay_all=True, pipeline="batched", cutout=0)
 _varied = Recipe(width=16, epochs=12, max_lr=0.2, max_lr_epoch=3, pipeline="batched")
 _budget = Recipe(width=8, epochs=4, max_lr_epoch=1, momentum=0.9, pipeline="batched", cutout=0)
-_proxy = replace(recipes["reference"], width=16, epochs=4, max_lr_epoch=0.8)
+_quick = recipes["quick"]  # the reference, small and short
 
 # %% ../nbs/16_experiments.ipynb #x12
 series = {
@@ -71,17 +71,17 @@ series = {
          "crop-and-flip": _varied}),
     "ingredients": Series(
         "What does each ingredient of the reference give a small network in a short run?",
-        {"reference": _proxy,
-         "no-muon": replace(_proxy, optimizer="SGD", nesterov=True),
-         "no-average": replace(_proxy, average=None),
-         "no-smoothing": replace(_proxy, label_smoothing=0.0),
-         "no-decay": replace(_proxy, weight_decay=0.0),
-         "no-he": replace(_proxy, initialization="torch"),
-         "no-zero-last": replace(_proxy, zero_last=False),
-         "random-flip": replace(_proxy, flip="random"),
-         "no-flip": replace(_proxy, flip="none"),
-         "no-crop": replace(_proxy, pad=0),
-         "no-cutout": replace(_proxy, cutout=0)}),
+        {"all": _quick,
+         "SGD": replace(_quick, optimizer="SGD", nesterov=True),
+         "no-average": replace(_quick, average=None),
+         "no-smoothing": replace(_quick, label_smoothing=0.0),
+         "no-decay": replace(_quick, weight_decay=0.0),
+         "torch-init": replace(_quick, initialization="torch"),
+         "no-zero-last": replace(_quick, zero_last=False),
+         "random-flip": replace(_quick, flip="random"),
+         "no-flip": replace(_quick, flip="none"),
+         "no-crop": replace(_quick, pad=0),
+         "no-cutout": replace(_quick, cutout=0)}),
     "degradation": Series(
         "Does depth hurt plain networks, and do shortcuts mend it?",
         {"plain-20": replace(_he, network="PlainNet20"),

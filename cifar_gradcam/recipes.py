@@ -7,6 +7,7 @@ __all__ = ['recipes', 'recipe_loaders', 'recipe_model', 'train_run', 'MirrorAver
 
 # %% ../nbs/10_reference_run.ipynb #w05
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ recipes = {
         momentum=0.85, weight_decay=5e-4, label_smoothing=0.2, initialization="he",
         zero_last=True, average=0.98, pipeline="batched", flip="alternating", cutout=8),
 }
+# The same at a sixteenth of the work a step and a fifth of the steps: minutes on two cores.
+recipes["quick"] = replace(recipes["reference"], width=16, epochs=4, max_lr_epoch=1)
 
 # %% ../nbs/10_reference_run.ipynb #f07
 def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented

@@ -49,6 +49,8 @@ class Recipe:
         description="how the learning rate moves below its peak")] = "OneCycle"
     anneal: Annotated[Literal["linear", "cosine"], Field(
         description="how one cycle falls after its peak")] = "linear"
+    final_lr: Annotated[float, Field(
+        gt=0, le=1, description="what is left of the peak after one cycle, a share")] = 1e-4
     matrix_lr: Annotated[float, Field(
         ge=0, description="Muon's peak learning rate for convolutions")] = 0.05
     momentum: Annotated[float | None, Field(
@@ -66,6 +68,9 @@ class Recipe:
         description="start the last batch norm of each block at zero")] = False
     average: Annotated[float | None, Field(
         gt=0, lt=1, description="decay of the averaged weights; none: no average")] = None
+    lookahead: Annotated[float | None, Field(
+        gt=0, le=1, description="share of the way that slow weights go every 5 steps; "
+                                "none: no slow weights")] = None
     pipeline: Annotated[Literal["albumentations", "batched"], Field(
         description="what augments: one image or a batch at a time")] = "albumentations"
     pad: Annotated[int, Field(
@@ -101,6 +106,9 @@ class Recipe:
         if self.pipeline != "batched" and self.flip == "alternating":
             raise ValueError("flip='alternating' needs pipeline='batched', "
                              f"got {self.pipeline!r}")
+        if self.average and self.lookahead:
+            raise ValueError("average and lookahead must not stand together, "
+                             f"got {self.average} and {self.lookahead}")
 
 # %% ../nbs/12_runs.ipynb #f20
 def faults_in_words(error: pydantic.ValidationError,  # of a `Recipe`

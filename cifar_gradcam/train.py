@@ -22,7 +22,7 @@ from .augment import seed_epoch
 from .devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
 from .lr_finder import range_test
-from .optim import average_of, make_optimizer
+from .optim import average_of, Lookahead, make_optimizer
 from .runs import (
     COLUMNS, copy_state, differences, History, load_checkpoint, progress, Recipe,
     restore_state, save_checkpoint, table_row, write_json)
@@ -36,11 +36,14 @@ def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwr
                                         # longer than that, a quarter of the run
               cycle_momentum: bool = True,  # 0.95, down to 0.85 at the peak, and back
               anneal: str = "linear",       # the way down: "linear" or "cosine"
+              final_lr: float = 1e-4,       # the last rate, as a share of the peak
               ) -> torch.optim.lr_scheduler.OneCycleLR:  # to be stepped after each batch
-    "Two phases: linear from max_lr/100 to max_lr, then down to max_lr/10,000."
+    "Two phases: linear from max_lr/100 to max_lr, then down to a share of it."
     if not 0 < max_lr < math.inf: raise ValueError(f"max_lr must be above 0, got {max_lr}")
     if max_lr_epoch <= 0:
         raise ValueError(f"max_lr_epoch must be above 0, got {max_lr_epoch}")
+    if not 0 < final_lr <= 1:
+        raise ValueError(f"final_lr must be above 0 and at most 1, got {final_lr}")
     if anneal not in ANNEALS:
         raise ValueError(f"anneal must be one of {tuple(ANNEALS)}, got {anneal!r}")
     total = max(epochs * steps_per_epoch, 3)  # torch divides by the length of each phase
@@ -52,7 +55,7 @@ def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwr
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, peaks, total_steps=total, pct_start=max(rise, 2 / total),
         anneal_strategy=ANNEALS[anneal],
-        cycle_momentum=cycle_momentum and momentum, div_factor=100, final_div_factor=100)
+        cycle_momentum=cycle_momentum and momentum, div_factor=100, final_div_factor=0.01 / final_lr)
 
 ANNEALS = {"linear": "linear", "cosine": "cos"}  # our names and torch's
 
@@ -138,7 +141,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
                 scheduler=None,      # advanced after each batch
                 dtype: torch.dtype = torch.float32,  # the precision to compute in
                 label: str = "epoch",      # names the epoch in the bar and in errors
-                average=None,        # from `average_of`: follows the model
+                average=None,        # `average_of` or `Lookahead`: follows the model
                 ) -> tuple[float, float]:  # mean loss an image, accuracy in %
     "One pass over the training images, measured as they are seen, while the weights change."
     device, losses, sizes = _device_of(model), [], []
@@ -187,7 +190,7 @@ class Plan:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler | None  # None: the optimizer's own rate
-    average: AveragedModel | None  # follows the model, and is tested in its place
+    average: AveragedModel | Lookahead | None  # follows the model, is tested in its place
     criterion: Callable            # of training
     test_criterion: Callable
     dtype: torch.dtype             # to compute in
@@ -282,9 +285,9 @@ def _decide(model, train_loader, recipe, optimizer, criterion, lr_scheduler, see
         scheduler = make_schedule(
             lr_scheduler, optimizer, peak, recipe.epochs, len(train_loader),
             max_lr_epoch=recipe.max_lr_epoch, cycle_momentum=recipe.momentum is None,
-            anneal=recipe.anneal)
+            anneal=recipe.anneal, final_lr=recipe.final_lr)
     if recipe.compile: model.compile()
-    average = average_of(model, recipe.average) if recipe.average else None
+    average = _average(model, recipe)
     setup = {name: getattr(recipe, name) for name in LOOP_FIELDS} | {
         "optimizer": type(optimizer).__name__, "lr": optimizer.defaults["lr"],
         "lr_scheduler": lr_scheduler, "max_lr": peak, "batches": len(train_loader),
@@ -294,7 +297,11 @@ def _decide(model, train_loader, recipe, optimizer, criterion, lr_scheduler, see
     return Plan(model, optimizer, scheduler, average, criterion, test_criterion, dtype,
                 recipe.epochs, seed, setup, folder, kept)
 
-LOOP_FIELDS = ("epochs", "max_lr_epoch", "anneal", "matrix_lr", "momentum", "nesterov",
+def _average(model, recipe):  # what is tested in the model's place, or None
+    if recipe.lookahead: return Lookahead(model, recipe.lookahead)
+    return average_of(model, recipe.average) if recipe.average else None
+
+LOOP_FIELDS = ("epochs", "max_lr_epoch", "anneal", "final_lr", "lookahead", "matrix_lr", "momentum", "nesterov",
                "weight_decay", "decay_all", "label_smoothing", "average")
 
 # %% ../nbs/04_onecycle_training.ipynb #p03
