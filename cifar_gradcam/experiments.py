@@ -53,15 +53,25 @@ _he = Recipe(network="ResNet20", width=16, initialization="he", schedule="Step",
              momentum=0.9, weight_decay=1e-4, decay_all=True, pipeline="batched", cutout=0)
 _varied = Recipe(width=16, epochs=12, max_lr=0.2, max_lr_epoch=3, pipeline="batched")
 _budget = Recipe(width=8, epochs=4, max_lr_epoch=1, momentum=0.9, pipeline="batched", cutout=0)
+_spent = {name: replace(_budget, schedule=name)
+          for name in ("Constant", "Step", "Cosine", "OneCycle")}
+_spent["OneCycle-cosine"] = replace(_spent["OneCycle"], anneal="cosine")
 _quick = recipes["quick"]  # the reference, small and short
 
 # %% ../nbs/16_experiments.ipynb #x12
 series = {
     "schedule-peaks": Series(
         "Which peak suits each way to spend the learning rate?",
-        {f"{name}-{rate:g}": replace(_budget, schedule=name, max_lr=rate, hold_out=5000)
-         for name in ("Constant", "Step", "Cosine", "OneCycle")
+        {f"{name}-{rate:g}": replace(recipe, max_lr=rate, hold_out=5000)
+         for name, recipe in _spent.items()
          for rate in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)}, seeds=(10,)),
+    "schedules": Series(
+        "Each with the peak that suits it: which way to spend the learning rate is best?",
+        {name: replace(_spent[name], max_lr=rate)
+         for name, rate in (("Constant", 0.05), ("Step", 0.05), ("Cosine", 0.1),
+                            ("OneCycle", 0.1), ("OneCycle-cosine", 0.1))}
+        | {"OneCycle-momentum": replace(_spent["OneCycle"], max_lr=0.1, momentum=None)},
+        seeds=(0, 1, 2, 3, 4)),
     "peaks-sgd": Series(
         "How good is a short run of SGD at each peak, and at what a range test suggests?",
         _peaks(_short, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0))),

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['INITIALIZATIONS', 'turn', 'OPTIMIZERS', 'decay_groups', 'initialize', 'orthogonalize', 'step_on_sphere', 'Muon',
-           'make_optimizer', 'average_of', 'Lookahead']
+           'make_optimizer', 'average_of', 'Lookahead', 'Whitened', 'whiten_first', 'fold_first']
 
 # %% ../nbs/09_optimizers.ipynb #o03
 import copy, math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .devices import select_precision
@@ -169,7 +171,7 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
 
 # %% ../nbs/09_optimizers.ipynb #o81
 def _muon(model, groups, lr, momentum, matrix_lr):
-    convolutions = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [p for p in model.parameters() if p.ndim == 4]
     ours = {id(weight) for weight in convolutions}
     groups = [dict(group, params=[p for p in group["params"] if id(p) not in ours])
               for group in groups]
@@ -218,3 +220,32 @@ class Lookahead(nn.Module):
             fast.copy_(slow)
 
 def _tensors(model): return [*model.parameters(), *model.buffers()]
+
+# %% ../nbs/09_optimizers.ipynb #k21
+class Whitened(nn.Module):
+    "A parametrisation: the kernel is `coordinates @ basis`, and the coordinates are trained."
+    def __init__(self, images: Tensor,  # normalised, shape (N, 3, 32, 32); some thousand
+                 floor: float = 1e-2):  # added to variances, so that noise is not blown up
+        super().__init__()
+        patches = F.unfold(images.float(), 3).movedim(1, 2).reshape(-1, 27)
+        variances, directions = torch.linalg.eigh(torch.cov(patches.T))
+        scale = (variances.clamp_min(0) + floor).sqrt()
+        self.register_buffer("basis", (directions / scale).T.contiguous())
+        self.register_buffer("inverse", (directions * scale).contiguous().T)
+
+    def forward(self, coordinates: Tensor) -> Tensor:  # both (out, 3, 3, 3)
+        return (coordinates.flatten(1) @ self.basis).view_as(coordinates)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return (weight.flatten(1) @ self.inverse.T).view_as(weight)
+
+def whiten_first(model: nn.Module,  # its `conv1` has 3 × 3 kernels and 3 inputs
+                 images: Tensor,    # see `Whitened`
+                 ) -> None:
+    "Train the first convolution in whitened coordinates from now on."
+    parametrize.register_parametrization(model.conv1, "weight", Whitened(images))
+
+def fold_first(model: nn.Module) -> None:
+    "Put the first convolution back as an ordinary weight; nothing where it is one."
+    if parametrize.is_parametrized(model.conv1):
+        parametrize.remove_parametrizations(model.conv1, "weight")

@@ -15,10 +15,11 @@ import torch
 from torch import nn, Tensor
 
 from .augment import (
-    BatchedImages, hold_out, load_datasets, make_loaders, train_transform)
+    AugmentedImages, BatchedImages, hold_out, load_datasets, make_loaders,
+    plain_transform, train_transform)
 from .devices import select_device, select_precision
 from .evaluate import predict
-from .optim import initialize
+from .optim import fold_first, initialize, whiten_first
 from .resnet import MODELS
 from .runs import (
     claim_folder, environment, History, load_weights, Recipe, save_weights,
@@ -82,11 +83,13 @@ def train_run(recipe: Recipe,   # what to do
     device = select_device(recipe.device)
     model = recipe_model(recipe, device)
     loaders = recipe_loaders(recipe, root, device)
+    if recipe.whiten: whiten_first(model, _some_images(loaders[0]).to(device))
     precision = str(select_precision(device, recipe.precision))
     write_json(out / "environment.json", environment(device) | {"precision": precision})
     print(f"{device} in {precision.removeprefix('torch.')}", flush=True)
     history = train_test_loop(model, device, *loaders, seed=recipe.seed, run_dir=out,
                               recipe=recipe)
+    fold_first(model)
     if len(history) == recipe.epochs: _finish(out, model, *loaders, history)
     return history
 
@@ -101,6 +104,11 @@ class MirrorAverage(nn.Module):
         return (self.model(x) + self.model(x.flip(3))) / 2
 
 # %% ../nbs/10_reference_run.ipynb #e78
+def _some_images(loader, n=2000):  # of the training set, normalised, not augmented
+    data = AugmentedImages(loader.dataset.data[:n], loader.dataset.targets[:n],
+                           plain_transform())
+    return torch.stack([image for image, _ in data])
+
 def _finish(out, model, train_loader, test_loader, history):
     before = evaluate(model, test_loader, precision="float32")[1]
     save_weights(model, out / "weights.safetensors")

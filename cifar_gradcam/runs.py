@@ -66,6 +66,8 @@ class Recipe:
         description="of the convolutions")] = "torch"
     zero_last: Annotated[bool, Field(
         description="start the last batch norm of each block at zero")] = False
+    whiten: Annotated[bool, Field(
+        description="train the first convolution in whitened coordinates")] = False
     average: Annotated[float | None, Field(
         gt=0, lt=1, description="decay of the averaged weights; none: no average")] = None
     lookahead: Annotated[float | None, Field(
