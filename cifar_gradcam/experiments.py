@@ -92,6 +92,14 @@ series = {
          "no-flip": replace(_quick, flip="none"),
          "no-crop": replace(_quick, pad=0),
          "no-cutout": replace(_quick, cutout=0)}),
+    "candidates": Series(
+        "What might the reference gain? To be compared with all ingredients, above.",
+        {"lookahead-0.25": replace(_quick, average=None, lookahead=0.25, final_lr=0.07),
+         "lookahead-0.5": replace(_quick, average=None, lookahead=0.5, final_lr=0.07),
+         "average-floor": replace(_quick, final_lr=0.07),
+         "whitened": replace(_quick, whiten=True),
+         "pad-2": replace(_quick, pad=2), "pad-3": replace(_quick, pad=3),
+         "cutout-12": replace(_quick, cutout=12)}),
     "degradation": Series(
         "Does depth hurt plain networks, and do shortcuts mend it?",
         {"plain-20": replace(_he, network="PlainNet20"),
