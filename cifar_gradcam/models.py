@@ -8,7 +8,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'NESTED_UNDER', 'unwrap', 'plain_network',
            'load_foreign_weights', 'network_like', 'LogitsAndMaps', 'export_onnx']
 
 # %% ../nbs/17_models.ipynb #m05
-import contextlib, copy, math, os, pickle, re
+import contextlib, copy, math, os, pickle, re, zipfile
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -289,6 +289,9 @@ _DATA = [Namespace, np.ndarray, np.dtype, *_NUMPY,
 
 def _read_tensors(path):
     with open(path, "rb") as file: start = file.read(9)
+    if start[:2] == b"PK" and _is_torchscript(path):
+        raise ValueError(f"{path} is TorchScript, which is a program: save its weights alone, "
+                         "torch.save(torch.jit.load(path).state_dict(), other_path)")
     try:
         if start[8:] == b"{": return load_file(path)  # after the length of the header
         # older releases of torch know tensors and plain containers only
@@ -305,6 +308,11 @@ def _read_tensors(path):
     except Exception as fault: cause = fault  # of many kinds, by what is in the file
     raise ValueError(f"{path} cannot be read: it is damaged, or not a file of torch.save or "
                      f"safetensors (it begins with {start!r})") from cause
+
+def _is_torchscript(path):
+    if not zipfile.is_zipfile(path): return False
+    with zipfile.ZipFile(path) as file:
+        return any(name.endswith("/constants.pkl") for name in file.namelist())
 
 # %% ../nbs/17_models.ipynb #m46
 def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
