@@ -280,6 +280,12 @@ def _bare(name):  # of a weight, without the marks of wrappers
     while parts[0] == "module": parts = parts[1:]
     return ".".join(parts)
 
+# %% ../nbs/17_models.ipynb #m42b
+def _is_torchscript(path):
+    if not zipfile.is_zipfile(path): return False
+    with zipfile.ZipFile(path) as file:
+        return any(name.endswith("/constants.pkl") for name in file.namelist())
+
 # %% ../nbs/17_models.ipynb #m42
 _NUMPY = [(function, f"numpy.{core}.multiarray.{function.__name__}")
           for function in (np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0])
@@ -308,11 +314,6 @@ def _read_tensors(path):
     except Exception as fault: cause = fault  # of many kinds, by what is in the file
     raise ValueError(f"{path} cannot be read: it is damaged, or not a file of torch.save or "
                      f"safetensors (it begins with {start!r})") from cause
-
-def _is_torchscript(path):
-    if not zipfile.is_zipfile(path): return False
-    with zipfile.ZipFile(path) as file:
-        return any(name.endswith("/constants.pkl") for name in file.namelist())
 
 # %% ../nbs/17_models.ipynb #m46
 def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
