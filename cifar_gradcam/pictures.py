@@ -80,15 +80,13 @@ def picture_window(picture: Image.Image,
 def lay_over(picture: Image.Image,  # RGB
              heat: np.ndarray,      # the map, shape (h, w), from 0 to 1
              ) -> Image.Image:      # as large as the picture
-    "A map over a picture, at the picture's resolution; see `overlay`."
-    large = Image.fromarray(np.asarray(heat, dtype=np.float32)).resize(
-        picture.size, Image.Resampling.BILINEAR)
-    covered = np.array(picture)
-    for top in range(0, picture.height, 64):  # a strip of rows at a time
-        rows = slice(top, top + 64)
-        mixed = overlay(covered[rows] / 255, np.asarray(large)[rows].clip(0, 1))
-        covered[rows] = (255 * mixed).round()
-    return Image.fromarray(covered)
+    "A map over a picture in grey, at its resolution: `overlay` for pictures of any size."
+    colours = overlay(np.zeros((1, 256, 3)), np.linspace(0, 1, 256)[None], opacity=1)[0]
+    levels = Image.fromarray((255 * np.asarray(heat)).round().astype(np.uint8))
+    coloured = levels.resize(picture.size, Image.Resampling.BILINEAR)
+    coloured.putpalette((255 * colours).round().astype(np.uint8).tobytes())
+    grey = ImageOps.grayscale(picture).convert("RGB")
+    return Image.blend(grey, coloured.convert("RGB"), 0.5)
 
 # %% ../nbs/18_pictures.ipynb #p22
 def draw_answer(picture: Image.Image,  # RGB
@@ -231,7 +229,7 @@ def _free_name(path, rows):  # two folders may hold a cat.jpg
 
 def _as_png(picture):
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=3)
+    picture.save(buffer, "PNG", compress_level=1)  # a photo hardly gets smaller with more
     return buffer.getvalue()
 
 def _as_csv(rows):
