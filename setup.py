@@ -23,7 +23,8 @@ setup(
     include_package_data=True,  # what MANIFEST.in names
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split()},
+    extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split(),
+                    "onnx": cfg["onnx_requirements"].split()},  # for export_onnx, chapter 17: few readers need it
     # By the second, nbdev links each name in the text to its documentation, and each function to its source.
     entry_points={"console_scripts": cfg["console_scripts"].split(),
                   "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../nbs/index.ipynb #h02
 from . import (
     augment, bench, cli, data, devices, explorer, faithfulness, figures, gradcam,
-    lr_finder, optim, resnet, runs, train)
+    lr_finder, models, optim, pictures, resnet, runs, train)
 from .augment import *
 from .bench import *
 from .cli import *
@@ -21,7 +21,9 @@ from .faithfulness import *
 from .figures import *
 from .gradcam import *
 from .lr_finder import *
+from .models import *
 from .optim import *
+from .pictures import *
 from .recipes import __all__ as _of_recipes
 from .recipes import *
 from .resnet import *
@@ -32,4 +34,5 @@ from .train import *
 # to a dictionary in them.
 __all__ = _of_evaluate + _of_recipes + [
     name for module in (data, devices, augment, resnet, lr_finder, optim, runs, train, gradcam,
-                        explorer, bench, faithfulness, figures, cli) for name in module.__all__]
+                        explorer, bench, faithfulness, figures, models, pictures, cli)
+    for name in module.__all__]
