@@ -78,6 +78,8 @@ def train_run(recipe: Recipe,   # what to do
     if (out / "metrics.json").exists(): return History.load(out / "history.csv")
     device = select_device(recipe.device)
     model = recipe_model(recipe, device)
+    if recipe.weights and not (out / "checkpoint.pt").exists():
+        load_weights(model, recipe.weights)
     loaders = recipe_loaders(recipe, root, device)
     with hold_folder(out):
         claim_folder(out, recipe)

@@ -10,7 +10,7 @@ __all__ = ['EPOCH_FILES', 'COLUMNS', 'Recipe', 'faults_in_words', 'check_folder'
            'progress']
 
 # %% ../nbs/12_runs.ipynb #u05
-import contextlib, copy, csv, io, json, os, platform, sys, time
+import contextlib, copy, csv, io, json, os, platform, shlex, sys, time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -87,6 +87,8 @@ class Recipe:
     width: Annotated[int, Field(
         ge=1, description="channels of the first stage; 64 is ResNet-18, "
                           "16 are He's networks for CIFAR-10")] = 64
+    weights: Annotated[str | None, Field(
+        description="file of weights to start from; none: from scratch")] = None
     seed: Annotated[int, Field(
         ge=0, description="of initialisation, order and augmentation")] = 0
     data: Annotated[Literal[SOURCES], Field(
@@ -124,17 +126,18 @@ def check_folder(out: Path, recipe: Recipe) -> None:
         if any((out / name).exists() for name in EPOCH_FILES):
             if changed := differences(asdict(there), asdict(recipe)):
                 raise FileExistsError(f"folder {out} holds another run: {changed}; "
-                                      + _what_then(there, recipe))
+                                      + _what_then(out, there, recipe))
     # A run killed while it wrote its very first file has left a part of that.
     elif out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()}
                            - {".lock", "config.json.partial"}):
         raise FileExistsError(f"{out} exists and is not a run's folder; choose another")
 
-def _what_then(there, asked):
-    if replace(there, epochs=asked.epochs) == asked:
-        return ("its learning rate was planned for all its epochs, so more cannot follow; "
-                "choose another folder and train all of them there")
-    return "choose another folder, or ask for the same run"
+def _what_then(out, there, asked):
+    if replace(there, epochs=asked.epochs) != asked:
+        return "choose another folder, or ask for the same run"
+    return ("its learning rate was planned for all its epochs, so none can follow; train all "
+            f"of them in another folder, or start there from --weights {shlex.quote(str(out))}"
+            "/weights.safetensors when this run is finished")
 
 def differences(there: dict, asked: dict) -> str:
     "Where two settings differ, in words; empty where they do not."
