@@ -8,7 +8,7 @@ __all__ = ['series', 'RECORD_FILES', 'Series', 'records_folder', 'record_run', '
            'seconds_left', 'list_series', 'beside_record']
 
 # %% ../nbs/16_experiments.ipynb #x05
-import functools, io, json, shutil, time
+import functools, json, shutil, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 

@@ -10,7 +10,7 @@ __all__ = ['EPOCH_FILES', 'COLUMNS', 'Recipe', 'faults_in_words', 'check_folder'
            'progress']
 
 # %% ../nbs/12_runs.ipynb #u05
-import contextlib, copy, csv, io, json, os, platform, shlex, sys, time
+import contextlib, copy, csv, io, json, os, platform, shlex, time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -25,11 +25,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 from tqdm.auto import tqdm
-from tqdm.notebook import tqdm_notebook
 
 import cifar_gradcam
 from .augment import FILLS, FLIPS
-from .data import SOURCES
+from .data import SOURCES, watched
 from .devices import PRECISIONS, select_device
 from .optim import INITIALIZATIONS, OPTIMIZERS
 from .resnet import MODELS, ResNet, ResNet18
@@ -135,9 +134,10 @@ def check_folder(out: Path, recipe: Recipe) -> None:
 def _what_then(out, there, asked):
     if replace(there, epochs=asked.epochs) != asked:
         return "choose another folder, or ask for the same run"
+    weights = out / "weights.safetensors"
     return ("its learning rate was planned for all its epochs, so none can follow; train all "
-            f"of them in another folder, or start there from --weights {shlex.quote(str(out))}"
-            "/weights.safetensors when this run is finished")
+            "of them in another folder" + f", or start there from --weights "
+            f"{shlex.quote(str(weights))}" * weights.exists())
 
 def differences(there: dict, asked: dict) -> str:
     "Where two settings differ, in words; empty where they do not."
@@ -344,7 +344,7 @@ def progress(steps: Iterable,            # with a length, such as a loader
              ) -> Iterator:              # what `steps` yields
     "A bar on a terminal or in a notebook, else a line a minute; TQDM_DISABLE=1: neither."
     silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")  # in notebooks too
-    bar = not silent and (sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook))
+    bar = watched()
     last = time.monotonic()
     with tqdm(total=len(steps), desc=label, leave=False, disable=not bar) as line:
         for done, step in enumerate(steps, 1):
