@@ -275,12 +275,14 @@ def _on(recipe, data):  # the recipe with other images, where they are asked for
     if source == recipe.data: return recipe
     return dataclasses.replace(recipe, data=source, hold_out=0)  # held out of the run's own
 
+# %% ../nbs/14_command_line.ipynb #g87
 def calibrate_command(args: argparse.Namespace,  # from `read_arguments`
                       ) -> int:                  # exit status
     "Fit a temperature on the images that a run held out, and write what it does."
     recipe, model, out = _open_run(args)
     if not recipe.hold_out:
-        raise ValueError(f"{args.run} held no training images out: train it with --hold-out")
+        raise ValueError(f"{args.run} held no training images out; train one that does, into a "
+                         "folder of its own: cifar_gradcam train --hold-out 5000 --out FOLDER")
     _, held_out = recipe_loaders(recipe, args.root)
     _, test = recipe_loaders(dataclasses.replace(recipe, hold_out=0), args.root)
     found = calibrate(predict(model, held_out), predict(model, test))
@@ -334,7 +336,7 @@ def _no_run(folder):
     fault = f"{folder / 'config.json'} is not there: {folder} is no run's folder; "
     if folder.exists() and any(folder.iterdir()):
         return fault + "name one, or: reference"
-    return fault + f"make a run with: {shlex.join(['cifar_gradcam', 'train', '--out', str(folder)])}"
+    return fault + f"make a run with: cifar_gradcam train --out {shlex.quote(str(folder))}"
 
 # %% ../nbs/14_command_line.ipynb #g08
 COMMANDS = {"train": train_command, "explain": explain_command,
@@ -354,6 +356,7 @@ def main(argv: list[str] | None = None,  # None: the arguments of the process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # what shells use for that
 
+# %% ../nbs/14_command_line.ipynb #g88
 def _spell_out(streams):  # letters that a stream has no code for, rather than fail
     for stream in streams:
         if hasattr(stream, "reconfigure") and stream.errors == "strict":

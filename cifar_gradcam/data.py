@@ -242,7 +242,7 @@ def data_root(root: str | Path | None = None,  # a folder chosen by the caller
         return _around_batches(folder)
     return cache_folder()
 
-def _around_batches(folder):  # by its own name, or by that of what a link or "." leads to
+def _around_batches(folder):  # by its own name, or by where a link or "." leads to
     batches = torchvision.datasets.CIFAR10.base_folder
     found = [p.parent for p in (folder, folder.resolve()) if p.name == batches]
     return found[0] if found else folder
@@ -291,7 +291,8 @@ def _fetch(official, folder):  # the faults: none if it was fetched and unpacked
     archive = folder / official.filename
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".cifar-10.lock"), TemporaryDirectory(dir=folder) as aside:
+        with (FileLock(folder / ".cifar-10.lock"),
+              TemporaryDirectory(dir=folder) as aside):
             if not damaged_files(official, folder): return []  # another was faster
             if not archive.is_file() or _fault(archive, official.tgz_md5):
                 _download(official.url, Path(aside) / archive.name)
@@ -329,9 +330,9 @@ def _how_to_get_it(official, folder, wrong):
             f"- put {official.filename} (md5 {official.tgz_md5}) from {official.url} "
             "there, it is unpacked on the next call;\n"
             "- point CIFAR10_ROOT at a folder that has cifar-10-batches-py;\n"
-            "- use synthetic images: --data synthetic (train, explain, faithfulness, bench), "
-            "CIFAR_GRADCAM_DATA=synthetic for a new run or for download_data; in Python "
-            'also source="synthetic" or Recipe(data="synthetic").')
+            "- use synthetic images: --data synthetic (train, explain, faithfulness, "
+            "bench), CIFAR_GRADCAM_DATA=synthetic for a new run or for download_data; "
+            'in Python also source="synthetic" or Recipe(data="synthetic").')
 
 # %% ../nbs/00_data.ipynb #a20
 def synthetic_images(n: int,                    # how many images

@@ -84,10 +84,11 @@ def train_run(recipe: Recipe,   # what to do
     with hold_folder(out):
         claim_folder(out, recipe)
         precision = str(select_precision(device, recipe.precision))
-        write_json(out / "environment.json", environment(device) | {"precision": precision})
+        write_json(out / "environment.json",
+                   environment(device) | {"precision": precision})
         print(f"{device} in {precision.removeprefix('torch.')}", flush=True)
-        history = train_test_loop(model, device, *loaders, seed=recipe.seed, run_dir=out,
-                                  recipe=recipe)
+        history = train_test_loop(model, device, *loaders, seed=recipe.seed,
+                                  run_dir=out, recipe=recipe)
         if len(history) == recipe.epochs: _finish(out, model, *loaders, history)
     return history
 
