@@ -331,8 +331,8 @@ def _how_to_get_it(official, folder, wrong):
             "there, it is unpacked on the next call;\n"
             "- point CIFAR10_ROOT at a folder that has cifar-10-batches-py;\n"
             "- use synthetic images: --data synthetic (train, explain, faithfulness, "
-            "bench), CIFAR_GRADCAM_DATA=synthetic for a new run or for download_data; "
-            'in Python also source="synthetic" or Recipe(data="synthetic").')
+            "bench) or CIFAR_GRADCAM_DATA=synthetic, but not to resume a run; in Python "
+            'also download_data(source="synthetic") or Recipe(data="synthetic").')
 
 # %% ../nbs/00_data.ipynb #a20
 def synthetic_images(n: int,                    # how many images
