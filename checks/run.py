@@ -54,7 +54,7 @@ def check_export():
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of_sources(Path(folder))
         for path in (copy / "cifar_gradcam").glob("*.py"):
-            if path.name != "__init__.py": path.unlink()  # so that a file no notebook exports shows too
+            if path.name not in ("__init__.py", "__main__.py"): path.unlink()  # so that a file no notebook exports shows too
         command("nbdev_export", cwd=copy)
         gone = [p.name for p in (HERE / "cifar_gradcam").glob("*.py") if not (copy / "cifar_gradcam" / p.name).exists()]
         changed = changed_files(copy, "cifar_gradcam/*.py") + gone

@@ -8,7 +8,7 @@ __all__ = ['FILLS', 'LOADER_DEFAULTS', 'FLIPS', 'plain_transform', 'seed_transfo
            'Changes', 'change_batch', 'draw_changes', 'BatchedImages']
 
 # %% ../nbs/01_augmentations.ipynb #b03
-import functools, os, random
+import functools, multiprocessing, os, random
 from typing import NamedTuple
 
 # Albumentations asks a server for its newest version when it is imported;
@@ -127,6 +127,8 @@ def seed_epoch(loader,              # from `download_data`, or `BatchedImages`
         if getattr(loader.sampler, "generator", 0) is None:
             loader.sampler.generator = loader.generator
     loader.generator.manual_seed(int(order))
+    for sampler in (loader.sampler, loader.batch_sampler):  # one with a seed of its own
+        if hasattr(sampler, "set_epoch"): sampler.set_epoch(epoch)
     transform = _transform_of(loader.dataset)
     if transform is not None: seed_transform(transform, int(draws))
 
@@ -154,6 +156,7 @@ def _loader_arguments(chosen):
     for name in ("dataset", "sampler", "batch_sampler"):
         if name in args: raise ValueError(f"loader_args must not hold {name!r}: "
                                           "one set of arguments serves two datasets")
+    if args["num_workers"]: _check_not_starting()
     if args.get("persistent_workers"):
         raise ValueError("loader_args: persistent_workers must be False, got True: "
                          "workers that live on cannot be seeded for each epoch")
@@ -161,6 +164,13 @@ def _loader_arguments(chosen):
     args["pin_memory"] = bool(args["pin_memory"]) and torch.cuda.is_available()
     args.setdefault("worker_init_fn", seed_worker if args["num_workers"] else None)
     return args
+
+def _check_not_starting():
+    # Spawned workers read the script first; multiprocessing has no public word for that.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError("a worker that starts reads the script, which starts workers "
+                           "again: put what the script does below "
+                           "`if __name__ == \"__main__\":`, or take num_workers=0")
 
 # %% ../nbs/01_augmentations.ipynb #b10
 def download_data(loader_args: dict | None = None,  # over `LOADER_DEFAULTS`

@@ -7,16 +7,17 @@ __all__ = ['COMMANDS', 'parser', 'positive_int', 'read_arguments', 'asked_recipe
            'calibrate_command', 'measure_command', 'experiment_command', 'load_run', 'main']
 
 # %% ../nbs/14_command_line.ipynb #g03
-import argparse, dataclasses, json, math, sys, typing
+import argparse, dataclasses, json, math, os, shlex, sys, tempfile, typing
 from pathlib import Path
 
 import matplotlib
 import pydantic
 from torch import nn
 
+from . import __version__
 from .augment import load_datasets
 from .bench import bench_command, BenchPlan
-from .data import CLASSES, DataError, SOURCES
+from .data import CLASSES, data_source, DataError, SOURCES
 from .devices import select_device
 from .evaluate import calibrate, predict
 from .experiments import beside_record, list_series, run_series
@@ -25,7 +26,7 @@ from .gradcam import draw_mistakes, find_mistakes
 from .recipes import recipe_loaders, recipes, train_run
 from .resnet import MODELS
 from .runs import (
-    faults_in_words, load_recipe, load_weights, Recipe, reference_folder, write_json)
+    faults_in_words, History, load_recipe, load_weights, Recipe, reference_folder, write_json)
 from .train import LossIsNaN
 
 # %% ../nbs/14_command_line.ipynb #g04
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     "The options of all commands; those of `train` are the fields of `Recipe`."
     top = argparse.ArgumentParser(
         "cifar_gradcam", description="Train ResNet-18 on CIFAR-10 and explain its mistakes.")
+    top.add_argument("--version", action="version", version=f"cifar_gradcam {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _train_options(commands.add_parser(
         "train", help="train a network into a run folder",
@@ -89,7 +91,9 @@ def _field_option(name, kind):  # what argparse wants to know of a field of `Rec
     option = dict(default=argparse.SUPPRESS, help=f"{more.description} [{now}]")
     if value is bool: return option | dict(action=argparse.BooleanOptionalAction)
     if typing.get_origin(value) is typing.Literal:
-        return option | dict(choices=typing.get_args(value))
+        names = ", ".join(typing.get_args(value))
+        long = dict(metavar="NAME", help=f"{more.description}: {names} [{now}]")
+        return option | dict(choices=typing.get_args(value)) | (long if len(names) > 40 else {})
     kinds = set(typing.get_args(value)) or {value}
     shown = (kinds - {type(None)}).pop().__name__.upper()
     return option | dict(metavar=shown, type=_reader(kind, type(None) in kinds))
@@ -108,16 +112,24 @@ def _reader(kind, optional):
 def _run_option(command, needs="train"):
     command.add_argument("run", type=Path, metavar="RUN",
                          help=f"a folder in which {needs} has finished, or: reference")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="what to write into "
+                         "(default: the run's folder; for the reference, this one)")
     _device_option(command)
     _root_option(command)
 
+def _data_option(command, default):
+    command.add_argument("--data", choices=SOURCES, help="CIFAR-10, or generated images "
+                         f"(default: what CIFAR_GRADCAM_DATA says, else {default})")
+
 def _explain_options(command):
     _run_option(command)
+    _data_option(command, "the run's own")
     command.add_argument("--mistakes", type=positive_int, default=20, metavar="NUMBER",
                          help="how many mistakes to draw (default: %(default)s)")
 
 def _faithfulness_options(command):
     _run_option(command)
+    _data_option(command, "the run's own")
     command.add_argument("--images", type=positive_int, metavar="NUMBER",
                          help="test images, chosen by a fixed seed (default: 500)")
     command.add_argument("--quick", action="store_true", help="few images: to see that it works")
@@ -133,8 +145,7 @@ def _bench_options(command):
                         ("seconds", "that the timed rows may take")):
         option("--" + name.replace("_", "-"), type=positive_int, default=getattr(defaults, name),
                metavar="NUMBER", help=f"{about} (default: %(default)s)")
-    option("--data", choices=SOURCES, help="CIFAR-10, or generated images "
-           "(default: real, or what CIFAR_GRADCAM_DATA says)")
+    _data_option(command, "real")
     option("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     option("--out", type=Path, metavar="FILE", help="JSON to write (default: print only)")
     _device_option(command)
@@ -187,7 +198,9 @@ def asked_recipe(args: argparse.Namespace,  # from `read_arguments`, of `train`
             raise ValueError("--resume takes the recipe from the folder; leave out "
                              + ", ".join(sorted(given) + ["recipe"] * bool(args.recipe)))
         return load_recipe(args.out)
-    try: return dataclasses.replace(recipes[args.recipe or "tutorial"], **given)
+    start = recipes[args.recipe or "tutorial"]
+    given.setdefault("data", data_source(default=start.data))
+    try: return dataclasses.replace(start, **given)
     except pydantic.ValidationError as fault: raise ValueError(faults_in_words(fault)) from fault
 
 # %% ../nbs/14_command_line.ipynb #g06
@@ -199,16 +212,23 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
     history = run(recipe, args.out, args.root)
     if len(history) < recipe.epochs:
         print(f"{len(history)} of {recipe.epochs} epochs are in {args.out}; "
-              f"continue with: cifar_gradcam train --resume --out {args.out}")
+              f"continue with: {_resuming(args.out, args.root)}")
         return 130
     metrics = json.loads((args.out / "metrics.json").read_text())
     print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
-          f"on {metrics['test_images']:,} {_held_out(recipe)}images "
+          f"on {metrics['test_images']:,} {_kind(recipe)}images "
           f"after {metrics['epochs']} epochs of {metrics['train_images']:,}.")
-    _name_files(sorted(args.out.iterdir()), f"In {args.out}:")  # not all new in a finished run
+    # Not all are new in a finished run.
+    _name_files(sorted(args.out.glob("[!.]*")), f"In {args.out}:")
     return 0
 
-def _held_out(recipe): return "held-out training " if recipe.hold_out else ""
+def _resuming(out, root=None):
+    words = ["cifar_gradcam", "train", "--resume", "--out", str(out)]
+    return shlex.join(words + (["--root", str(root)] if root else []))
+
+def _kind(recipe):
+    return ("generated " * (recipe.data == "synthetic")
+            + "held-out training " * bool(recipe.hold_out))
 
 def _name_files(paths, title="Written:"):
     print(title, *(f"  {path}" for path in paths), sep="\n")
@@ -218,11 +238,12 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
                     ) -> int:                  # exit status
     "Test a run's weights, draw its mistakes, and name the files written."
     recipe, model, out = _open_run(args)
+    recipe = _on(recipe, args.data)
     _, loader = recipe_loaders(recipe, args.root)
     mistakes = find_mistakes(model, loader)
     right, first = mistakes.seen - len(mistakes), mistakes[:args.mistakes]
     print(f"Test accuracy {100 * right / mistakes.seen:.2f} %: "
-          f"{right:,} of {mistakes.seen:,} {_held_out(recipe)}images are right.")
+          f"{right:,} of {mistakes.seen:,} {_kind(recipe)}images are right.")
     if len(first) < args.mistakes:
         print(f"{args.mistakes} mistakes were asked for; there are {len(first)}.")
     grid, paths = (math.ceil(max(len(first), 1) / 5), 5), []
@@ -236,15 +257,32 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
 # %% ../nbs/14_command_line.ipynb #g61
 def _open_run(args):  # recipe, network on its device, folder to write into
     is_reference = str(args.run) == "reference"
-    recipe, model = load_run(reference_folder() if is_reference else args.run)
-    return recipe, model.to(select_device(args.device)), Path(".") if is_reference else args.run
+    recipe, model = load_run(reference_folder() if is_reference else args.run, args.root)
+    out = args.out or (Path(".") if is_reference else args.run)
+    _check_writable(out)
+    return recipe, model.to(select_device(args.device)), out
 
+def _check_writable(out):  # known now, not after an hour
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out): pass
+    except OSError as fault:
+        raise OSError(f"nothing can be written into {out} ({fault.strerror}); "
+                      "name another folder with --out") from fault
+
+def _on(recipe, data):  # the recipe with other images, where they are asked for
+    source = data_source(data, default=recipe.data)
+    if source == recipe.data: return recipe
+    return dataclasses.replace(recipe, data=source, hold_out=0)  # held out of the run's own
+
+# %% ../nbs/14_command_line.ipynb #g87
 def calibrate_command(args: argparse.Namespace,  # from `read_arguments`
                       ) -> int:                  # exit status
     "Fit a temperature on the images that a run held out, and write what it does."
     recipe, model, out = _open_run(args)
     if not recipe.hold_out:
-        raise ValueError(f"{args.run} held no training images out: train it with --hold-out")
+        raise ValueError(f"{args.run} held no training images out; train one that does, into a "
+                         "folder of its own: cifar_gradcam train --hold-out 5000 --out FOLDER")
     _, held_out = recipe_loaders(recipe, args.root)
     _, test = recipe_loaders(dataclasses.replace(recipe, hold_out=0), args.root)
     found = calibrate(predict(model, held_out), predict(model, test))
@@ -259,6 +297,7 @@ def measure_command(args: argparse.Namespace,      # from `read_arguments`
                     ) -> int:                      # exit status
     "Measure the maps of a run's network on its test images, and name the file written."
     recipe, model, out = _open_run(args)
+    recipe = _on(recipe, args.data)
     _, test_data = load_datasets(args.root, recipe.data, recipe.limit)
     return measure(model, test_data, out / "faithfulness.json", args.quick, images=args.images,
                    data=recipe.data)
@@ -278,15 +317,26 @@ def experiment_command(args: argparse.Namespace,  # from `read_arguments`
 
 # %% ../nbs/14_command_line.ipynb #g43
 def load_run(folder: Path,              # a finished run
+             root=None,                 # folder of the data, for the advice in an error
              ) -> tuple[Recipe, nn.Module]:  # what it did, and its network in evaluation mode
     "Read a run's recipe and weights; a FileNotFoundError where it is not finished."
-    for name in ("config.json", "weights.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is not there: {folder} is no finished run; "
-                                    f"make one with: cifar_gradcam train --out {folder}")
+    if not (folder / "config.json").is_file(): raise FileNotFoundError(_no_run(folder))
     recipe = load_recipe(folder)
+    if not (folder / "weights.safetensors").is_file():
+        table = folder / "history.csv"
+        done = len(History.load(table)) if table.exists() else 0
+        raise FileNotFoundError(f"the run in {folder} is not finished: it has {done} of "
+                                f"{recipe.epochs} epochs and weights.safetensors is not there; "
+                                f"finish it with: {_resuming(folder, root)}")
     network = MODELS[recipe.network](width=recipe.width)
     return recipe, load_weights(network, folder / "weights.safetensors")
+
+def _no_run(folder):
+    if folder.is_file(): return f"{folder} is a file; name the folder of a run, or: reference"
+    fault = f"{folder / 'config.json'} is not there: {folder} is no run's folder; "
+    if folder.exists() and any(folder.iterdir()):
+        return fault + "name one, or: reference"
+    return fault + f"make a run with: cifar_gradcam train --out {shlex.quote(str(folder))}"
 
 # %% ../nbs/14_command_line.ipynb #g08
 COMMANDS = {"train": train_command, "explain": explain_command,
@@ -295,14 +345,34 @@ COMMANDS = {"train": train_command, "explain": explain_command,
 
 def main(argv: list[str] | None = None,  # None: the arguments of the process
          commands: dict = COMMANDS,      # what each of them calls
-         ) -> int:                       # exit status: 1 after an error, 130 after Ctrl-C
+         ) -> int:                       # exit status: 1 after an error, 130 after Ctrl-C,
+                                         # 141 where nobody reads on
     "The command `cifar_gradcam`."
-    args = read_arguments(argv)
+    _spell_out((sys.stdout, sys.stderr))
+    try:
+        try: return _obey(read_arguments(argv), commands)
+        finally: sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has gone, as `head` does: there is no one to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # what shells use for that
+
+# %% ../nbs/14_command_line.ipynb #g88
+def _spell_out(streams):  # letters that a stream has no code for, rather than fail
+    for stream in streams:
+        if hasattr(stream, "reconfigure") and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+def _obey(args, commands):
     matplotlib.use("agg")  # files, not windows
     try: return commands[args.command](args)
+    except BrokenPipeError: raise  # an OSError that nobody would read
     except (DataError, OSError, ValueError, LossIsNaN) as fault:
         print(f"cifar_gradcam {args.command}: {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before the first epoch, or while drawing
         print(f"cifar_gradcam {args.command}: interrupted", file=sys.stderr)
         return 130
+
+# %% ../nbs/14_command_line.ipynb #g83
+# Started by `python -m cifar_gradcam.cli`; in a notebook, `__main__` has no `__spec__`.
+if __name__ == "__main__" and __spec__: sys.exit(main())

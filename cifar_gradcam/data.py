@@ -6,10 +6,10 @@
 __all__ = ['CLASSES', 'CIFAR10_MEAN', 'CIFAR10_STD', 'SOURCES', 'channel_counts', 'channel_statistics', 'denormalize',
            'dataset_labels', 'show_random_samples', 'show_class_samples', 'show_image_rgb', 'check_images',
            'data_source', 'load_cifar10', 'data_root', 'cache_folder', 'DataError', 'damaged_files', 'cifar10',
-           'synthetic_images', 'write_synthetic_cifar10', 'SyntheticCIFAR10', 'synthetic_cifar10']
+           'watched', 'synthetic_images', 'write_synthetic_cifar10', 'SyntheticCIFAR10', 'synthetic_cifar10']
 
 # %% ../nbs/00_data.ipynb #a03
-import math, os, pickle
+import math, os, pickle, sys, urllib.request
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,11 +17,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import torchvision
+from filelock import FileLock
 from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision.datasets.utils import calculate_md5, download_and_extract_archive
+from torchvision.datasets.utils import calculate_md5, extract_archive
+from tqdm.auto import tqdm
+from tqdm.notebook import tqdm_notebook
 
 # %% ../nbs/00_data.ipynb #a04
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer",
@@ -203,10 +206,11 @@ def check_images(images: np.ndarray,  # uint8, shape (N, 32, 32, 3)
 # %% ../nbs/00_data.ipynb #a22
 SOURCES = ("real", "synthetic")
 
-def data_source(name: str | None = None,  # None: the variable, or "real"
+def data_source(name: str | None = None,  # None: the variable, or `default`
+                default: str = "real",    # where neither says anything
                 ) -> str:                 # "real" or "synthetic"
     "Which data to use: `name`, else what `CIFAR_GRADCAM_DATA` says, else the real."
-    chosen = name or os.environ.get("CIFAR_GRADCAM_DATA") or "real"
+    chosen = name or os.environ.get("CIFAR_GRADCAM_DATA") or default
     if chosen not in SOURCES:
         where = "source" if name else "CIFAR_GRADCAM_DATA"
         raise ValueError(f"{where} must be one of {SOURCES}, got {chosen!r}")
@@ -226,7 +230,7 @@ def load_cifar10(train: bool = True,         # the training or the test images
 def data_root(root: str | Path | None = None,  # a folder chosen by the caller
               ) -> Path:  # the folder that holds (or will hold) cifar-10-batches-py
     "Where CIFAR-10 lives: `root`, else what `CIFAR10_ROOT` names, else the cache."
-    if root is not None: return Path(root).expanduser()
+    if root is not None: return _around_batches(Path(root).expanduser())
     if named := os.environ.get("CIFAR10_ROOT"):
         folder = Path(named).expanduser()
         if not folder.is_dir():
@@ -235,8 +239,13 @@ def data_root(root: str | Path | None = None,  # a folder chosen by the caller
                 "name the folder that holds cifar-10-batches-py")
         if not os.access(folder, os.R_OK | os.X_OK):
             raise PermissionError(f"CIFAR10_ROOT is {named!r}, which is not readable")
-        return folder
+        return _around_batches(folder)
     return cache_folder()
+
+def _around_batches(folder):  # by its own name, or by where a link or "." leads to
+    batches = torchvision.datasets.CIFAR10.base_folder
+    found = [p.parent for p in (folder, folder.resolve()) if p.name == batches]
+    return found[0] if found else folder
 
 # %% ../nbs/00_data.ipynb #a39
 def cache_folder() -> Path:  # it may not exist yet
@@ -279,15 +288,41 @@ def cifar10(root: str | Path | None = None,  # see `data_root`
 
 # %% ../nbs/00_data.ipynb #a47
 def _fetch(official, folder):  # the faults: none if it was fetched and unpacked
+    archive = folder / official.filename
     try:
-        download_and_extract_archive(official.url, folder, filename=official.filename,
-                                     md5=official.tgz_md5)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (FileLock(folder / ".cifar-10.lock"),
+              TemporaryDirectory(dir=folder) as aside):
+            if not damaged_files(official, folder): return []  # another was faster
+            if not archive.is_file() or _fault(archive, official.tgz_md5):
+                _download(official.url, Path(aside) / archive.name)
+                os.replace(Path(aside) / archive.name, archive)
+            if not (fault := _fault(archive, official.tgz_md5)):
+                _unpack(archive, folder / official.base_folder, Path(aside))
+            return [fault] if fault else []
     except (OSError, RuntimeError, HTTPException) as error:
-        archive = folder / official.filename
         fault = _fault(archive, official.tgz_md5) if archive.is_file() else None
         failed = f"fetching {official.url} failed: {error}"
         return [fault, failed] if fault else [failed]
-    return []
+
+# %% ../nbs/00_data.ipynb #a47d
+def watched() -> bool:
+    "Does somebody see a bar: on a terminal or in a notebook, without TQDM_DISABLE=1?"
+    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"): return False
+    return sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
+
+def _download(url, path):
+    with (urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as file,
+          tqdm(total=response.length, unit="B", unit_scale=True, leave=False,
+               disable=not watched()) as bar):
+        print(f"fetching {url}", flush=True)
+        while part := response.read(2**18): bar.update(file.write(part))
+
+def _unpack(archive, batches, aside):  # batches: the folder to fill
+    extract_archive(str(archive), str(aside))
+    made = aside / batches.name
+    if not batches.exists(): return made.rename(batches)
+    for part in made.iterdir(): os.replace(part, batches / part.name)
 
 def _how_to_get_it(official, folder, wrong):
     listed = "\n  ".join(wrong)
@@ -295,8 +330,9 @@ def _how_to_get_it(official, folder, wrong):
             f"- put {official.filename} (md5 {official.tgz_md5}) from {official.url} "
             "there, it is unpacked on the next call;\n"
             "- point CIFAR10_ROOT at a folder that has cifar-10-batches-py;\n"
-            '- use the synthetic data: download_data(source="synthetic"), '
-            "--data synthetic or CIFAR_GRADCAM_DATA=synthetic.")
+            "- use synthetic images: --data synthetic (train, explain, faithfulness, "
+            "bench) or CIFAR_GRADCAM_DATA=synthetic, but not to resume a run; in Python "
+            'also download_data(source="synthetic") or Recipe(data="synthetic").')
 
 # %% ../nbs/00_data.ipynb #a20
 def synthetic_images(n: int,                    # how many images

@@ -12,7 +12,6 @@ import functools, json, shutil, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import filelock
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
@@ -26,7 +25,7 @@ from .lr_finder import RangeTest
 from .optim import make_optimizer
 from .recipes import recipe_model, recipes, train_run
 from .runs import (
-    differences, History, load_recipe, Recipe, reference_folder)
+    differences, FolderIsBusy, History, hold_folder, load_recipe, Recipe, reference_folder)
 from .train import train_step
 
 # %% ../nbs/16_experiments.ipynb #x10
@@ -155,14 +154,13 @@ def run_series(name: str,                # a key of `series`
     for run, recipe in _chosen(name, only).items():
         if only is None and recorded(name, run, records): continue
         folder = Path(runs) / name / run
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:  # the system frees the lock of a process that was killed
-            with filelock.FileLock(folder.with_name(f"{run}.lock"), timeout=0):
+        try:
+            with hold_folder(folder):  # until its record is written
                 print(f"{name}/{run}", flush=True)
                 if len(train_run(recipe, folder, root)) < recipe.epochs: return False
                 if not recorded(name, run, records):
                     record_run(folder, Path(records) / name / run)
-        except filelock.Timeout:
+        except FolderIsBusy:
             print(f"{name}/{run} is being made by another process", flush=True)
             done = False
     return done

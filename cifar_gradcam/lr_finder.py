@@ -38,6 +38,7 @@ def suggest_lr(lrs,                   # learning rate at each step, growing
     "The rate at which the smoothed loss is lowest (after Smith, 2017, sec. 3.3)."
     lrs, losses = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
     _check_length(lrs, losses, skip_start)
+    _check_finite(lrs, losses, skip_start)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     lowest = skip_start + int(np.argmin(losses[skip_start:]))
     if not losses[lowest] < 0.99 * losses[skip_start]:
@@ -50,6 +51,16 @@ def suggest_lr(lrs,                   # learning rate at each step, growing
     return float(lrs[lowest])
 
 # %% ../nbs/03_lr_finder.ipynb #d33
+def _check_finite(lrs, losses, skip_start):
+    if np.isfinite(losses[skip_start:]).any(): return
+    first = int(np.argmin(np.isfinite(losses)))
+    told = (f"the loss is {losses[first]} from step {first + 1} on, "
+            f"at a rate of {lrs[first]:.2g}")
+    if first == 0:  # before the first update
+        raise ValueError(f"{told}: no rate mends that; look for what is not finite "
+                         "in the model, in the images or in the criterion")
+    raise ValueError(f"{told}: lower start_lr")
+
 def _check_length(lrs, losses, skip_start):
     if len(lrs) != len(losses):
         raise ValueError(f"losses must be as many as lrs ({len(lrs)}), "
@@ -64,7 +75,9 @@ def _walk(finder, train_loader, start_lr, end_lr, num_iter):
     # What `finder.range_test` does, but for its bar and its lines.
     for group in finder.optimizer.param_groups: group["lr"] = start_lr
     ladder = ExponentialLR(finder.optimizer, end_lr, num_iter)
-    batches = TrainDataLoaderIter(train_loader)  # starts anew when the loader ends
+    batches = train_loader
+    if not isinstance(batches, TrainDataLoaderIter):
+        batches = TrainDataLoaderIter(batches)  # starts anew when the loader ends
     lrs, losses = [], []
     for _ in progress(range(num_iter), "range test"):
         lrs.append(ladder.get_last_lr()[0])
@@ -76,7 +89,8 @@ def _walk(finder, train_loader, start_lr, end_lr, num_iter):
 
 # %% ../nbs/03_lr_finder.ipynb #d06
 def range_test(model: nn.Module,          # on the device to train on; is not changed
-               train_loader: DataLoader,  # batches, from its start again when it ends
+               train_loader: DataLoader,  # batches, from its start again when it ends;
+                                          # or a `TrainDataLoaderIter` that reads them
                optimizer=None,            # None: SGD with momentum 0.9; is not changed
                criterion=None,            # None: cross-entropy
                start_lr: float = 1e-4,    # the first rate
@@ -124,6 +138,8 @@ def _check_range(start_lr, end_lr, num_iter, train_loader):
     if num_iter < 20:
         raise ValueError("num_iter must be at least 20, or the curve is too short, "
                          f"got {num_iter}")
+    if isinstance(train_loader, TrainDataLoaderIter):
+        train_loader = train_loader.data_loader
     if hasattr(train_loader, "__next__") or not hasattr(train_loader, "__len__"):
         raise TypeError("train_loader must be a DataLoader or a list of batches, "
                         f"got {type(train_loader).__name__}")

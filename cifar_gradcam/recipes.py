@@ -22,8 +22,8 @@ from .evaluate import predict
 from .optim import fold_first, initialize, whiten_first
 from .resnet import MODELS
 from .runs import (
-    claim_folder, environment, History, load_weights, Recipe, save_weights,
-    write_json, write_whole)
+    check_folder, claim_folder, environment, History, hold_folder, load_weights, Recipe,
+    save_weights, write_json, write_whole)
 from .train import evaluate, train_test_loop
 
 # %% ../nbs/10_reference_run.ipynb #f05
@@ -78,19 +78,24 @@ def train_run(recipe: Recipe,   # what to do
               ) -> History:     # shorter than `recipe.epochs` where Ctrl-C ended it
     "A whole run into a folder."
     out = Path(out)
-    claim_folder(out, recipe)
+    check_folder(out, recipe)
     if (out / "metrics.json").exists(): return History.load(out / "history.csv")
     device = select_device(recipe.device)
     model = recipe_model(recipe, device)
+    if recipe.weights and not (out / "checkpoint.pt").exists():
+        load_weights(model, recipe.weights)
     loaders = recipe_loaders(recipe, root, device)
     if recipe.whiten: whiten_first(model, _some_images(loaders[0]).to(device))
-    precision = str(select_precision(device, recipe.precision))
-    write_json(out / "environment.json", environment(device) | {"precision": precision})
-    print(f"{device} in {precision.removeprefix('torch.')}", flush=True)
-    history = train_test_loop(model, device, *loaders, seed=recipe.seed, run_dir=out,
-                              recipe=recipe)
-    fold_first(model)
-    if len(history) == recipe.epochs: _finish(out, model, *loaders, history)
+    with hold_folder(out):
+        claim_folder(out, recipe)
+        precision = str(select_precision(device, recipe.precision))
+        write_json(out / "environment.json",
+                   environment(device) | {"precision": precision})
+        print(f"{device} in {precision.removeprefix('torch.')}", flush=True)
+        history = train_test_loop(model, device, *loaders, seed=recipe.seed,
+                                  run_dir=out, recipe=recipe)
+        fold_first(model)
+        if len(history) == recipe.epochs: _finish(out, model, *loaders, history)
     return history
 
 # %% ../nbs/10_reference_run.ipynb #f09
