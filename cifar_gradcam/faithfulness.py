@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['ROAD_SHARES', 'BASELINES', 'CONTROLS', 'LAYERS', 'FUSED', 'COSTLY', 'SANITY_MAPS', 'MEASURES', 'LAYER_LOOKS',
-           'METHOD_LOOKS', 'QUICK', 'removal_order', 'neighbour_sum', 'impute', 'removed_pixels', 'class_probability',
-           'road_scores', 'blank_images', 'step_counts', 'insertion_deletion', 'control_maps', 'bootstrap_interval',
-           'randomized', 'rank_correlation', 'structural_similarity', 'sanity_check', 'all_maps', 'map_name',
-           'passes_needed', 'MeasurementPlan', 'measure', 'faithfulness_record', 'answered_wrong', 'describe_record',
-           'image_scores', 'compare_maps', 'best_control', 'rank_table', 'faithfulness_table', 'plot_ranking',
-           'recommend', 'plot_sanity', 'faithfulness_command']
+           'METHOD_LOOKS', 'QUICK', 'MISTAKE_SHARES', 'LEAST_FALL', 'LEAST_WINS', 'MOST_ALIKE', 'VERDICTS',
+           'REMOVAL_LOOKS', 'removal_order', 'neighbour_sum', 'impute', 'removed_pixels', 'all_logits',
+           'class_probability', 'road_scores', 'blank_images', 'step_counts', 'insertion_deletion', 'control_maps',
+           'bootstrap_interval', 'randomized', 'rank_correlation', 'structural_similarity', 'sanity_check', 'all_maps',
+           'map_name', 'passes_needed', 'MeasurementPlan', 'measure', 'faithfulness_record', 'answered_wrong',
+           'describe_record', 'image_scores', 'compare_maps', 'best_control', 'rank_table', 'faithfulness_table',
+           'plot_ranking', 'recommend', 'plot_sanity', 'faithfulness_command', 'jittered', 'removal_curves',
+           'compare_falls', 'likeness_while_forgetting', 'verdict_of', 'explain_mistake', 'draw_explanation',
+           'mistake_page']
 
 # %% ../nbs/08_measuring_explanations.ipynb #m05
-import copy, json, time
+import copy, json, textwrap, time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -27,12 +30,13 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 import cifar_gradcam
-from .data import data_source
+from .data import CLASSES, data_source, denormalize
 from .devices import autocast, reuse_memory, select_precision, tuned
 from .evaluate import fingerprint
 from .figures import INK
 from .gradcam import (
-    DEFAULT_LAYERS, DEFAULT_METHOD, explain, METHODS, stretch, target_layer)
+    check_explainable, DEFAULT_LAYERS, DEFAULT_METHOD, explain, METHODS, overlay,
+    signed_maps, stretch, target_layer)
 from .runs import environment, progress, write_whole
 from .train import evaluation_mode
 
@@ -121,20 +125,30 @@ def removed_pixels(order: Tensor,      # from `removal_order`
 
 # %% ../nbs/08_measuring_explanations.ipynb #m26
 @torch.no_grad()
-def class_probability(model: nn.Module,  # on any device; its mode comes back
-                      images: Tensor,    # normalised, shape (N, 3, H, W)
-                      targets: Tensor,   # one class an image, shape (N,)
-                      batch_size: int = 250,     # images at a time
-                      precision: str = "auto",   # see `select_precision`
-                      ) -> Tensor:       # shape (N,), float32, on the CPU
-    "The probability that a model gives to one class of each image."
+def all_logits(model: nn.Module,  # on any device; its mode comes back
+               images: Tensor,    # normalised, shape (N, 3, H, W)
+               batch_size: int = 250,    # images at a time
+               precision: str = "auto",  # see `select_precision`
+               ) -> Tensor:       # shape (N, K), float32, on the CPU
+    "What a model answers to images."
     device, found = next(model.parameters()).device, []
     with evaluation_mode(model), autocast(device, select_precision(device, precision)):
-        for x, y in zip(images.split(batch_size), targets.split(batch_size)):
+        for x in images.split(batch_size):
             x = x.to(device).contiguous(memory_format=torch.channels_last)
-            share = model(x).float().softmax(1)
-            found.append(share.gather(1, y.to(device)[:, None])[:, 0].cpu())
+            found.append(model(x).float().cpu())
     return torch.cat(found)
+
+def class_probability(model: nn.Module,
+                      images: Tensor,   # normalised, shape (N, 3, H, W)
+                      targets: Tensor,  # one class an image, shape (N,)
+                      against: Tensor | None = None,  # the only other choice, (N,)
+                      **how,            # batch_size, precision: see `all_logits`
+                      ) -> Tensor:      # shape (N,), float32, on the CPU
+    "The probability of one class of each image, among all or among two."
+    logits = all_logits(model, images, **how)
+    score = logits.gather(1, targets.cpu()[:, None])[:, 0]
+    if against is None: return (score - logits.logsumexp(1)).exp()
+    return (score - logits.gather(1, against.cpu()[:, None])[:, 0]).sigmoid()
 
 def _check_test(images, targets, maps):
     if not len(images): raise ValueError("images is empty: there is nothing to measure")
@@ -155,7 +169,7 @@ def road_scores(model: nn.Module,
                 shares=ROAD_SHARES,    # how much to remove, in %
                 noise: float = 0.01,   # see `impute`
                 seed: int = 0,         # of the noise, and of the order of equal pixels
-                **how,                 # batch_size, precision: see `class_probability`
+                **how,                 # against, batch_size, precision: `class_probability`
                 ) -> dict:  # "most", "least": probabilities (S, N); "score": (N,)
     "ROAD of each map: what is lost with the pixels it points at (Rong et al., 2022)."
     _check_test(images, targets, maps)
@@ -194,7 +208,7 @@ def insertion_deletion(model: nn.Module,
                        baseline: str = "mean",  # see `blank_images`
                        steps: int = 8,   # points of each curve, besides its start
                        seed: int = 0,    # for the order of equal pixels
-                       **how,            # batch_size, precision: `class_probability`
+                       **how,            # against, batch_size, precision: `class_probability`
                        ) -> dict:  # shares, insertion, deletion, and both …_area
     "Insertion and deletion curves of each map and their areas (Petsiuk et al., 2018)."
     _check_test(images, targets, maps)
@@ -787,3 +801,256 @@ def faithfulness_command(model: nn.Module,  # trained, on the device to use
           f"(the default of explain is {found['default']}).")
     print(f"Written:\n  {out}")
     return 0
+
+# %% ../nbs/08_measuring_explanations.ipynb #w02
+def jittered(heat: Tensor,   # a map, shape (H, W)
+             times: int,     # how many copies
+             seed: int = 0,
+             most: int = 2,  # pixels, in each direction
+             ) -> Tensor:    # shape (times, H, W)
+    "Copies of a map, moved a little; the first stays. Borders are continued."
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.randint(0, 2 * most + 1, (times, 2), generator=generator)
+    starts[0] = most
+    wide = F.pad(heat[None, None], [most] * 4, mode="replicate")[0, 0]
+    h, w = heat.shape
+    return torch.stack([wide[i:i + h, j:j + w] for i, j in starts.tolist()])
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w03
+MISTAKE_SHARES = (10, 20, 40)  # of the pixels, in %
+
+def removal_curves(model: nn.Module,
+                   image: Tensor,  # normalised, shape (3, H, W)
+                   maps: dict,     # name -> maps to remove by, each (R, H, W)
+                   seed: int = 0,  # of noise and ties
+                   ) -> dict:      # name -> logits, shape (shares, R, K)
+    "What a model answers to one image without the pixels that maps point at."
+    every = torch.cat([*maps.values()])
+    many, order = image.expand(len(every), -1, -1, -1), removal_order(every, seed)
+    filled = torch.cat([impute(many, removed_pixels(order, share), seed=seed)
+                        for share in MISTAKE_SHARES])
+    logits = all_logits(model, filled, precision="float32")
+    parts = logits.reshape(len(MISTAKE_SHARES), len(every), -1).split(
+        [len(part) for part in maps.values()], dim=1)
+    return dict(zip(maps, parts))
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w05
+LEAST_FALL, LEAST_WINS, MOST_ALIKE = 0.02, 0.9, 0.5  # the rule
+
+def compare_falls(own: Tensor,      # falls of the probability under a map, shape (R,)
+                  control: Tensor,  # the same under a control, shape (S,)
+                  ) -> dict:        # fall, control: means; wins: share of pairs; beats
+    "Does removing by the map cost more than removing by the control?"
+    larger = (own[:, None] > control).float() + (own[:, None] == control).float() / 2
+    found = {"fall": own.mean().item(), "control": control.mean().item(),
+             "wins": larger.mean().item()}
+    lead = found["fall"] - found["control"]
+    return found | {"beats": lead >= LEAST_FALL and found["wins"] >= LEAST_WINS}
+
+def likeness_while_forgetting(model: nn.Module,
+                              image: Tensor,  # normalised, shape (3, H, W)
+                              target: int,    # class that the map explains
+                              ) -> dict:      # state -> rank correlation, 0 where empty
+    "The sanity check of one image: its map against those of the forgetting network."
+    maps = {name: explain(state, image[None], [target])
+            for name, state in randomized(model)}
+    alike = {name: rank_correlation(maps["trained"], m) for name, m in maps.items()}
+    return {name: value.nan_to_num(0.0).item() for name, value in alike.items()}
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w06
+VERDICTS = {
+    "beats both": "beats both controls here",
+    "centre": "is no better than the centre of the picture: do not read it",
+    "random": "is no better than random patches: do not read it",
+    "neither": "is no better than random patches or the centre: do not read it",
+    "insensitive": "hardly changes when the network forgets: do not read it",
+    "empty": "is empty: no place speaks for it"}
+
+def verdict_of(comparisons: dict,  # "random", "centre": from `compare_falls`
+               empty: bool,        # whether the map is
+               alike: float = 0.0, # mean likeness while forgetting, from -1 to 1
+               ) -> str:           # a key of `VERDICTS`
+    "The rule."
+    if empty: return "empty"
+    if alike > MOST_ALIKE: return "insensitive"
+    lost = [name for name, found in comparisons.items() if not found["beats"]]
+    return "beats both" if not lost else lost[0] if len(lost) == 1 else "neither"
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w08
+def explain_mistake(model: nn.Module,  # on any device; comes back in the mode it was in
+                    image: Tensor,     # normalised, shape (3, H, W)
+                    true: int,         # its class
+                    classes=CLASSES,   # class names in label order
+                    repeats: int = 8,  # of each removal
+                    seed: int = 0,     # of everything random
+                    draw: bool = True, # make the figure of `draw_explanation` too
+                    ) -> dict:         # plain numbers, texts and lists
+    "What the network looked at, what spoke against the truth, and how far to believe it."
+    with tuned(model):
+        p = _check_one(model, image, true, repeats)
+        first, second = p.argsort(descending=True)[:2].tolist()
+        pair = first, second if first == true else int(true)
+        maps = _three_maps(model, image, pair)
+        removal = _removal(model, image, p, maps, pair, repeats, seed)
+        alike = likeness_while_forgetting(model, image, first)
+    found = {"predicted": classes[first], "true": classes[int(true)],
+             "against": classes[pair[1]], "mistake": first != true,
+             "probability": {"predicted": p[first].item(), "against": p[pair[1]].item()},
+             "image": np.rint(255 * denormalize(image)).astype(int).tolist(),
+             "maps": maps, "shares": [0, *MISTAKE_SHARES], "removal": removal,
+             "sanity": alike}
+    found |= _verdict(found)
+    if draw: draw_explanation(found)
+    return found
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w09
+def _check_one(model, image, true, repeats):
+    # the probabilities of an image, float32, after a look at what was given
+    if not torch.is_tensor(image) or image.ndim != 3:
+        got = tuple(image.shape) if hasattr(image, "shape") else type(image).__name__
+        raise ValueError(f"image must be one tensor of shape (3, H, W), got {got}")
+    if repeats < 2: raise ValueError(f"repeats must be at least 2, got {repeats}")
+    check_explainable(image[None], [0])
+    p = all_logits(model, image[None], precision="float32")[0].softmax(0)
+    if int(true) != true or not 0 <= true < len(p):
+        raise ValueError(f"true must be a class from 0 to {len(p) - 1}, got {true}")
+    return p
+
+def _three_maps(model, image, pair):
+    # for both classes and their contrast: values of the layer, and the score
+    found = {}
+    for name, target, other in (("predicted", pair[0], None), ("against", pair[1], None),
+                                ("contrast", *pair)):
+        maps, scores = signed_maps(model, image[None], [target],
+                                   None if other is None else [other])
+        found[name] = {"grid": [[round(v, 6) for v in row] for row in maps[0].tolist()],
+                       "score": round(scores.item(), 6)}
+    return found
+
+def _heat(entry, size):  # the positive part of a map, as large as the image
+    grid = torch.tensor(entry["grid"])[None, None]
+    return F.interpolate(grid.relu(), size, mode="bilinear")[0, 0]
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w10
+def _removal(model, image, p, maps, pair, repeats, seed):
+    # for both maps that explain the answer: curves, and comparisons with the controls
+    size = image.shape[1:]
+    own = {name: jittered(_heat(maps[name], size), repeats, seed)
+           for name in ("predicted", "contrast")}
+    spot = control_maps("centred Gaussian", 1, size[0])[0]
+    controls = {"random": control_maps("random blobs", repeats, size[0], seed),
+                "centre": jittered(spot, repeats, seed + 1)}
+    curves = removal_curves(model, image, own | controls, seed)
+    wholes, found = {"predicted": p[pair[0]], "contrast": p[pair[0]] / p[[*pair]].sum()}, {}
+    for name, whole in wholes.items():
+        shares = {kind: _share(curves[kind], pair, name) for kind in (name, *controls)}
+        falls = {kind: whole - share.mean(0) for kind, share in shares.items()}
+        found[name] = {
+            "whole": whole.item(),
+            "curves": {"map" if kind == name else kind:
+                       [[round(v, 5) for v in row] for row in share.tolist()]
+                       for kind, share in shares.items()},
+            "comparisons": {kind: compare_falls(falls[name], falls[kind])
+                            for kind in controls}}
+    return found
+
+def _share(logits, pair, name):  # (S, R, K) -> (S, R): of all classes, or of the two
+    if name == "predicted": return logits.softmax(2)[..., pair[0]]
+    return (logits[..., pair[0]] - logits[..., pair[1]]).sigmoid()
+
+def _verdict(found):
+    empty = {name: max(map(max, found["maps"][name]["grid"])) <= 0
+             for name in found["removal"]}
+    alike = float(np.mean([*found["sanity"].values()][1:]))
+    codes = {name: verdict_of(part["comparisons"], empty[name],
+                              alike if name == "predicted" else 0.0)
+             for name, part in found["removal"].items()}
+    start = "" if found["mistake"] else f"Not a mistake: it is a {found['true']}. "
+    return {"alike": alike, "verdicts": codes, "sentence": start + (
+        f"The map for {found['predicted']} {VERDICTS[codes['predicted']]}; the contrast, "
+        f"{found['predicted']} rather than {found['against']}, "
+        f"{VERDICTS[codes['contrast']]}.")}
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w11
+def draw_explanation(found: dict,  # from `explain_mistake`
+                     ) -> plt.Figure:
+    "The page of one mistake: maps on one scale, removals, the sanity check, the verdict."
+    fig = plt.figure(figsize=(8.6, 5.6), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=(1, 1.1))
+    _draw_maps(top, found)
+    axes = bottom.subplots(1, 3)
+    for ax, name in zip(axes, found["removal"]): _draw_removal(ax, found, name)
+    states = [*found["sanity"]]
+    axes[2].plot(states, [*found["sanity"].values()], "o-", ms=4)
+    axes[2].axhline(MOST_ALIKE, ls=":", lw=1, color=INK)
+    axes[2].tick_params("x", rotation=60, labelsize=7)
+    axes[2].set(title="likeness while forgetting", ylim=(-1, 1.05))
+    axes[2].title.set_fontsize(9)
+    fig.suptitle(textwrap.fill(found["sentence"], 92), fontsize=10)
+    return fig
+
+def _draw_maps(fig, found):
+    picture, maps = np.array(found["image"]) / 255, found["maps"]
+    grids = {name: torch.tensor(entry["grid"]) for name, entry in maps.items()}
+    most = max(grid.abs().max().item() for grid in grids.values()) or 1.0
+    axes, p = fig.subplots(1, 4), found["probability"]
+    axes[0].imshow(picture, interpolation="nearest")
+    axes[0].set_title(f"true class: {found['true']}", fontsize=9)
+    heads = (f"for {found['predicted']}, {100 * p['predicted']:.1f} %",
+             f"for {found['against']}, {100 * p['against']:.1f} %",
+             f"{found['predicted']} rather than {found['against']}")
+    for ax, head, (name, grid) in zip(axes[1:], heads, grids.items()):
+        large = F.interpolate(grid[None, None], picture.shape[:2], mode="bilinear")[0, 0]
+        ax.imshow(overlay(picture, (large.numpy() / most + 1) / 2, 0.6, "PuOr_r"),
+                  interpolation="nearest")
+        ax.set_title(f"{head}\n{grid.relu().sum():+.1f} {-(-grid).relu().sum():+.1f} "
+                     f"of {maps[name]['score']:.1f}", fontsize=9)
+    for ax in axes: ax.axis("off")
+    colours = plt.cm.ScalarMappable(plt.Normalize(-most, most), "PuOr_r")
+    fig.colorbar(colours, ax=axes, shrink=0.8, label="logit units at a place")
+
+
+# %% ../nbs/08_measuring_explanations.ipynb #w12
+REMOVAL_LOOKS = {"map": ("tab:orange", "o-", "the map"),
+                 "random": ("tab:blue", "s--", "random patches"),
+                 "centre": (INK, "x:", "the centre")}
+
+def _draw_removal(ax, found, name):
+    part = found["removal"][name]
+    for kind, values in part["curves"].items():
+        colour, style, label = REMOVAL_LOOKS[kind]
+        values = 100 * np.array([[part["whole"]] * len(values[0]), *values])
+        ax.plot(found["shares"], values.mean(1), style, color=colour, ms=4, label=label)
+        ax.fill_between(found["shares"], values.min(1), values.max(1), color=colour,
+                        alpha=0.2, lw=0)
+    among = "" if name == "predicted" else f" or {found['against']}"
+    ax.set_title(f"{found['predicted']}{among}, in %", fontsize=9)
+    ax.set(xlabel="removed, in %", ylim=(-3, 103))
+    if name == "predicted": ax.legend(fontsize=7, title="removed by", title_fontsize=7)
+
+def mistake_page(model: nn.Module,
+                 dataset,           # normalised images and labels
+                 index: int,        # of the image in it
+                 out: str | Path,   # a folder, made where it is missing
+                 **how,             # repeats, seed: see `explain_mistake`
+                 ) -> list:         # the two files written: PNG and JSON
+    "Explain one image of a data set, and write the page and its numbers."
+    if not 0 <= index < len(dataset):
+        raise ValueError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
+    image, label = dataset[index]
+    found = {"index": index} | explain_mistake(model, image, int(label), draw=False, **how)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    picture, numbers = (Path(out) / f"image_{index}.{kind}" for kind in ("png", "json"))
+    fig = draw_explanation(found)
+    fig.savefig(picture, dpi=150, facecolor="white")
+    plt.close(fig)
+    write_whole(numbers, (json.dumps(found, allow_nan=False) + "\n").encode())
+    return [picture, numbers]
+
