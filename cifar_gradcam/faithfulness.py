@@ -10,9 +10,9 @@ __all__ = ['ROAD_SHARES', 'BASELINES', 'CONTROLS', 'LAYERS', 'FUSED', 'COSTLY', 
            'bootstrap_interval', 'randomized', 'rank_correlation', 'structural_similarity', 'sanity_check', 'all_maps',
            'map_name', 'passes_needed', 'MeasurementPlan', 'measure', 'faithfulness_record', 'answered_wrong',
            'describe_record', 'image_scores', 'compare_maps', 'best_control', 'rank_table', 'faithfulness_table',
-           'plot_ranking', 'recommend', 'plot_sanity', 'faithfulness_command', 'jittered', 'removal_curves',
-           'compare_falls', 'likeness_while_forgetting', 'verdict_of', 'explain_mistake', 'draw_explanation',
-           'mistake_page']
+           'plot_ranking', 'recommend', 'image_gains', 'plot_sanity', 'faithfulness_command', 'jittered',
+           'removal_curves', 'compare_falls', 'likeness_while_forgetting', 'verdict_of', 'explain_mistake',
+           'draw_explanation', 'mistake_page']
 
 # %% ../nbs/08_measuring_explanations.ipynb #m05
 import copy, json, textwrap, time
@@ -744,6 +744,17 @@ def recommend(record: dict,  # from `measure`
     return dict(default=default, challenger=challenger, lead=lead, low=low, high=high,
                 choice=choice, beats=beats)
 
+# %% ../nbs/08_measuring_explanations.ipynb #d04
+def image_gains(record: dict,  # from `measure`
+                name: str,     # of a map, see `map_name`
+                measure: str = "road",  # a key of `MEASURES`
+                ) -> np.ndarray:  # one an image; positive: better than the control
+    "What a map has over the best control, image by image."
+    own = image_scores(record, name, measure)
+    rival = image_scores(record, best_control(record, measure), measure)
+    return MEASURES[measure] * (own - rival[:len(own)])
+
+
 # %% ../nbs/08_measuring_explanations.ipynb #m96
 def plot_sanity(record: dict,  # from `measure`
                 ) -> plt.Figure:
@@ -775,10 +786,8 @@ def _draw_checks(ax, checks, kind):
         looks = (dict(lw=7, alpha=0.4) if method == "gradcam" else
                  dict(marker=marker, ms=4, lw=1.3))
         ax.plot(check["stages"], values, color=colour, label=method, **looks)
-    levels = [check[f"other_{kind}"] for check in checks.values()]
-    levels = [level for level in levels if level is not None]
-    if levels:
-        ax.axhspan(min(levels), max(levels), color=INK, alpha=0.25, lw=0, zorder=0)
+        floor = check[f"other_{kind}"]  # of this method: the maps of another image
+        if floor is not None: ax.axhline(floor, color=colour, ls=":", lw=1.2, zorder=0)
     ax.tick_params("x", rotation=60, labelsize=8)
 
 # %% ../nbs/08_measuring_explanations.ipynb #n01
@@ -837,7 +846,7 @@ def removal_curves(model: nn.Module,
 
 
 # %% ../nbs/08_measuring_explanations.ipynb #w05
-LEAST_FALL, LEAST_WINS, MOST_ALIKE = 0.02, 0.9, 0.5  # the rule
+LEAST_FALL, LEAST_WINS, MOST_ALIKE = 0.02, 0.75, 0.5  # the rule
 
 def compare_falls(own: Tensor,      # falls of the probability under a map, shape (R,)
                   control: Tensor,  # the same under a control, shape (S,)
@@ -993,7 +1002,7 @@ def draw_explanation(found: dict,  # from `explain_mistake`
     axes[2].tick_params("x", rotation=60, labelsize=7)
     axes[2].set(title="likeness while forgetting", ylim=(-1, 1.05))
     axes[2].title.set_fontsize(9)
-    fig.suptitle(textwrap.fill(found["sentence"], 92), fontsize=10)
+    fig.suptitle(textwrap.fill(found["sentence"], 100), fontsize=9.5)
     return fig
 
 def _draw_maps(fig, found):
@@ -1010,7 +1019,7 @@ def _draw_maps(fig, found):
         large = F.interpolate(grid[None, None], picture.shape[:2], mode="bilinear")[0, 0]
         ax.imshow(overlay(picture, (large.numpy() / most + 1) / 2, 0.6, "PuOr_r"),
                   interpolation="nearest")
-        ax.set_title(f"{head}\n{grid.relu().sum():+.1f} {-(-grid).relu().sum():+.1f} "
+        ax.set_title(f"{head}\n+{grid.relu().sum():.1f} −{(-grid).relu().sum():.1f} "
                      f"of {maps[name]['score']:.1f}", fontsize=9)
     for ax in axes: ax.axis("off")
     colours = plt.cm.ScalarMappable(plt.Normalize(-most, most), "PuOr_r")
