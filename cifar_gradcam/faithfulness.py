@@ -152,6 +152,7 @@ def _probability(logits, targets, against=None):
     if against is None: return (score - logits.logsumexp(1)).exp()
     return (score - logits.gather(1, against.cpu()[:, None])[:, 0]).sigmoid()
 
+# %% ../nbs/08_measuring_explanations.ipynb #m26b
 def _check_test(images, targets, maps):
     if not len(images): raise ValueError("images is empty: there is nothing to measure")
     if tuple(maps.shape) != (len(images), *images.shape[2:]):
@@ -351,7 +352,6 @@ def scattered(maps: Tensor,  # shape (N, H, W), 0 or more
     ranks = keys.flatten(1).argsort(1).argsort(1).reshape(maps.shape)
     return ranks / ranks[0].numel()
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #m60
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 FUSED = ("layer2", "layer3", "layer4")
@@ -437,7 +437,6 @@ def _ends(model, images, precision):
     return {b: (all_logits(model, blank_images(images, b), precision=precision), whole)
             for b in BASELINES}
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #m66
 def _batch_size(model, method, layers, steps):
     # so that a batch costs about 10,000 forward passes, or fewer
@@ -494,7 +493,6 @@ def _peak(maps):  # share of the heat in the hottest tenth of the pixels
     tenth = falling[:, :falling.shape[1] // 10].sum(1)
     return tenth / falling.sum(1).clamp_min(1e-12)
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #g04
 def _judge(subject, step, maps):
     # the scores of the maps of some images, by measure, and the curves behind them
@@ -515,7 +513,6 @@ def _judge(subject, step, maps):
             scores[f"{kind} {baseline}"] = found[f"{kind}_area"]
             curves[f"{kind} {baseline}"] = found[kind]
     return scores, curves
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #m65
 def _whole_numbers(values): return [round(1e4 * v) for v in values.tolist()]
@@ -558,7 +555,6 @@ def _settings(plan, model, available):
         "maps": [map_name(*pair) for pair in plan.maps],
         "sanity": [map_name(*pair) for pair in plan.sanity]}
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #g05
 def _drawn(wrong, n, seed):
     # n places in random order, half of them mistakes where there are so many
@@ -593,7 +589,6 @@ def _answers(model, dataset, settings):
         "against": against.tolist(), "probability": _whole_numbers(share),
         "margin": _whole_numbers(margin[:, 0]), "maps": {}, "sanity": {}, "verdicts": {}}
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #m70
 def _steps(subject, plan, record):
     # what is still to do, batch by batch
@@ -617,7 +612,6 @@ def _steps(subject, plan, record):
 
 def _write(record, out):
     if out is not None: write_whole(out, (json.dumps(record) + "\n").encode())
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #m68
 def measure(model: nn.Module,  # trained, on any device
@@ -661,7 +655,6 @@ def _add_verdict(subject, row, record):
     found = explain_mistake(subject.model, subject.images[row], int(subject.labels[row]),
                             draw=False)
     record["verdicts"][str(record["indices"][row])] = found["verdicts"]
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #m76
 def faithfulness_record() -> dict | None:  # None where nothing was measured
@@ -792,7 +785,6 @@ def verdict_agreement(record: dict,  # from `measure`, with verdicts
                           if part.any()}
     return found
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #m82
 LAYER_LOOKS = {"layer1": ("tab:purple", "v"), "layer2": ("tab:green", "s"),
                "layer3": ("tab:blue", "o"), "layer4": ("tab:orange", "^")}
@@ -887,7 +879,6 @@ def image_gains(record: dict,  # from `measure`
     rival = image_scores(record, best_control(record, measure), measure)
     return MEASURES[measure] * (own - rival[:len(own)])
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #m96
 def plot_sanity(record: dict,  # from `measure`
                 ) -> plt.Figure:
@@ -958,7 +949,6 @@ def jittered(heat: Tensor,   # a map, shape (H, W)
     h, w = heat.shape
     return torch.stack([wide[i:i + h, j:j + w] for i, j in starts.tolist()])
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #w03
 MISTAKE_SHARES = (10, 20, 40)  # of the pixels, in %
 
@@ -976,7 +966,6 @@ def removal_curves(model: nn.Module,
     parts = logits.reshape(len(MISTAKE_SHARES), len(every), -1).split(
         [len(part) for part in maps.values()], dim=1)
     return dict(zip(maps, parts))
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #w05
 LEAST_FALL, LEAST_WINS, MOST_ALIKE = 0.02, 0.75, 0.5  # the rule
@@ -1001,7 +990,6 @@ def likeness_while_forgetting(model: nn.Module,
     alike = {name: rank_correlation(maps["trained"], m) for name, m in maps.items()}
     return {name: value.nan_to_num(0.0).item() for name, value in alike.items()}
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #w06
 VERDICTS = {
     "beats both": "beats both controls here",
@@ -1020,7 +1008,6 @@ def verdict_of(comparisons: dict,  # "random", "centre": from `compare_falls`
     if alike > MOST_ALIKE: return "insensitive"
     lost = [name for name, found in comparisons.items() if not found["beats"]]
     return "beats both" if not lost else lost[0] if len(lost) == 1 else "neither"
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #w08
 def explain_mistake(model: nn.Module,  # on any device; comes back in the mode it was in
@@ -1048,7 +1035,6 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
     found |= _verdict(found)
     if draw: draw_explanation(found)
     return found
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #w09
 def _check_one(model, image, true, repeats):
@@ -1078,7 +1064,6 @@ def _heat(entry, size):  # the positive part of a map, as large as the image
     grid = torch.tensor(entry["grid"])[None, None]
     return F.interpolate(grid.relu(), size, mode="bilinear")[0, 0]
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #w10
 def _removal(model, image, p, maps, pair, repeats, seed):
     # for both maps that explain the answer: curves, and comparisons with the controls
@@ -1106,6 +1091,7 @@ def _share(logits, pair, name):  # (S, R, K) -> (S, R): of all classes, or of th
     if name == "predicted": return logits.softmax(2)[..., pair[0]]
     return (logits[..., pair[0]] - logits[..., pair[1]]).sigmoid()
 
+# %% ../nbs/08_measuring_explanations.ipynb #w10b
 def _verdict(found):
     empty = {name: max(map(max, found["maps"][name]["grid"])) <= 0
              for name in found["removal"]}
@@ -1118,7 +1104,6 @@ def _verdict(found):
         f"The map for {found['predicted']} {VERDICTS[codes['predicted']]}; the contrast, "
         f"{found['predicted']} rather than {found['against']}, "
         f"{VERDICTS[codes['contrast']]}.")}
-
 
 # %% ../nbs/08_measuring_explanations.ipynb #w11
 def draw_explanation(found: dict,  # from `explain_mistake`
@@ -1138,6 +1123,7 @@ def draw_explanation(found: dict,  # from `explain_mistake`
     fig.suptitle(textwrap.fill(found["sentence"], 100), fontsize=9.5)
     return fig
 
+# %% ../nbs/08_measuring_explanations.ipynb #w11b
 def _draw_maps(fig, found):
     picture, maps = np.array(found["image"]) / 255, found["maps"]
     grids = {name: torch.tensor(entry["grid"]) for name, entry in maps.items()}
@@ -1158,7 +1144,6 @@ def _draw_maps(fig, found):
     colours = plt.cm.ScalarMappable(plt.Normalize(-most, most), "PuOr_r")
     fig.colorbar(colours, ax=axes, shrink=0.8, label="logit units at a place")
 
-
 # %% ../nbs/08_measuring_explanations.ipynb #w12
 REMOVAL_LOOKS = {"map": ("tab:orange", "o-", "the map"),
                  "random": ("tab:blue", "s--", "random patches"),
@@ -1177,6 +1162,7 @@ def _draw_removal(ax, found, name):
     ax.set(xlabel="removed, in %", ylim=(-3, 103))
     if name == "predicted": ax.legend(fontsize=7, title="removed by", title_fontsize=7)
 
+# %% ../nbs/08_measuring_explanations.ipynb #w12b
 def mistake_page(model: nn.Module,
                  dataset,           # normalised images and labels
                  index: int,        # of the image in it
@@ -1195,4 +1181,3 @@ def mistake_page(model: nn.Module,
     plt.close(fig)
     write_whole(numbers, (json.dumps(found, allow_nan=False) + "\n").encode())
     return [picture, numbers]
-

@@ -237,7 +237,6 @@ def _for_model(model, images):
     if images.device.type != "cpu": return images
     return images.contiguous(memory_format=torch.channels_last)
 
-
 # %% ../nbs/05_gradcam.ipynb #k06
 def signed_maps(model: nn.Module,      # on any device; comes back in the mode it was in
                 images: Tensor,        # normalised, shape (N, 3, H, W)
@@ -258,7 +257,6 @@ def signed_maps(model: nn.Module,      # on any device; comes back in the mode i
             maps.append(METHODS[method](seen).float().cpu())
             scores.append(seen.scores.float().cpu())
     return torch.cat(maps), torch.cat(scores)
-
 
 # %% ../nbs/05_gradcam.ipynb #f08
 @dataclass(frozen=True)
@@ -350,7 +348,6 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
         panels.append((covered, titles, side.frame))
     return _draw_cells(panels, columns, bar)
 
-
 # %% ../nbs/05_gradcam.ipynb #k09
 @dataclass(frozen=True)
 class _Side:  # one map of each mistake
@@ -378,7 +375,6 @@ def check_scale(scale, negative, method, layers) -> str:  # "one" or "alone"
     if negative and scale == "alone":
         raise ValueError("negative parts need scale 'one', got 'alone'")
     return scale
-
 
 # %% ../nbs/05_gradcam.ipynb #k10
 def _stretched(model, mistakes, sides, method, layers):
@@ -411,7 +407,6 @@ def _shown(grid, score, negative):
     above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
     if not above and not (negative and below): return "empty"
     return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
-
 
 # %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
@@ -470,7 +465,6 @@ def _lay_out_cell(n_panels, columns):
     return [(p % 2 * (side + 0.06), head + p // 2 * (side + head), side)
             for p in range(n_panels)]
 
-
 # %% ../nbs/05_gradcam.ipynb #f65
 def _draw_cells(panels,   # pictures, titles and colour of the frame, for each in a cell
                 columns,  # of cells
@@ -519,7 +513,6 @@ def _draw_legend(fig, bar, with_contrast):
     strip.set_yticks([])
     strip.tick_params(length=0); strip.spines[:].set_visible(False)
     fig.text(0.5, 0.12 / height, bar.text, **style)
-
 
 # %% ../nbs/05_gradcam.ipynb #f04
 def target_layer(model: nn.Module,  # a `ResNet`, or any model
@@ -601,7 +594,6 @@ def check_against(targets: Tensor,  # classes to explain, shape (N,)
                          f"{int(against[same[0]])} in both for image {int(same[0])}")
     return against
 
-
 # %% ../nbs/05_gradcam.ipynb #f44
 @torch.no_grad()
 def check_fit(model: nn.Module,   # in evaluation mode
@@ -633,7 +625,6 @@ def check_fit(model: nn.Module,   # in evaluation mode
         if len(outside):
             raise ValueError(f"{name} must be from 0 to {n_classes - 1}, as the model "
                              f"has {n_classes} classes, got {int(outside[0])}")
-
 
 # %% ../nbs/05_gradcam.ipynb #f19
 def check_order(loader) -> None:
