@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
-           'observe', 'explain', 'Mistakes', 'find_mistakes', 'draw_mistakes', 'plot_misclassified', 'target_layer',
-           'target_layers', 'check_method', 'check_explainable', 'check_fit', 'check_order', 'check_grid']
+           'observe', 'explain', 'signed_maps', 'Mistakes', 'find_mistakes', 'draw_mistakes', 'check_scale',
+           'plot_misclassified', 'target_layer', 'target_layers', 'check_method', 'check_explainable', 'check_against',
+           'check_fit', 'check_order', 'check_grid']
 
 # %% ../nbs/05_gradcam.ipynb #f03
 import contextlib, math, warnings
@@ -52,6 +53,7 @@ def stretch(maps: Tensor,  # shape (N, h, w)
 def overlay(image: np.ndarray,     # shape (H, W, 3), floats from 0 to 1
             heat: np.ndarray,      # shape (H, W), floats from 0 to 1
             opacity: float = 0.5,  # of the heat map
+            colours: str = "inferno",  # a colour map of matplotlib's
             ) -> np.ndarray:       # shape (H, W, 3), floats from 0 to 1
     "A heat map over the image in grey: from dark violet for 0 to bright yellow for 1."
     if not 0 <= opacity <= 1:
@@ -61,8 +63,8 @@ def overlay(image: np.ndarray,     # shape (H, W, 3), floats from 0 to 1
         raise ValueError(f"image must have shape (H, W, 3) and heat (H, W), "
                          f"got {image.shape} and {heat.shape}")
     grey = image @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
-    colours = plt.get_cmap("inferno")(heat)[..., :3]
-    return (1 - opacity) * grey[..., None] + opacity * colours
+    coloured = plt.get_cmap(colours)(heat)[..., :3]
+    return (1 - opacity) * grey[..., None] + opacity * coloured
 
 # %% ../nbs/05_gradcam.ipynb #n11
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Seen:
     layer: nn.Module       # a part of it
     images: Tensor         # normalised, shape (N, 3, H, W)
     targets: Tensor        # classes to explain, shape (N,)
-    scores: Tensor         # their logits, shape (N,)
+    scores: Tensor         # their logits, or the margins to others, shape (N,)
     A: Tensor              # activations, shape (N, K, h, w)
     G: Tensor | None       # gradients of the scores, like A; None: not asked for
     batch_size: int = 128  # images at a time, for methods with many more passes
@@ -85,6 +87,7 @@ def observe(model: nn.Module,         # in evaluation mode
             layers,                   # submodules of the model
             gradients: bool = True,   # go backwards too
             batch_size: int = 128,    # handed on
+            against: Tensor | None = None,  # a second class, (N,): explain the margin
             ) -> list[Seen]:          # one for each layer
     "One forward and one backward pass for all layers; autograd starts at the first."
     kept, slopes = {}, {}
@@ -98,6 +101,7 @@ def observe(model: nn.Module,         # in evaluation mode
     finally:
         for hook in hooks: hook.remove()
     scores = logits.gather(1, targets[:, None])[:, 0]
+    if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
     if gradients:
         slopes = dict(zip(kept, torch.autograd.grad(scores.sum(), [*kept.values()])))
     return [Seen(model, layer, images, targets, scores.detach(), kept[layer].detach(),
@@ -121,6 +125,8 @@ def _eigencam(seen):
     points = (points - points.mean(1, keepdim=True)).cpu().numpy()
     U, S, _ = np.linalg.svd(points, full_matrices=False)
     along = U[:, :, 0] * S[:, :1]               # coordinates along the first direction
+    active = points.mean(2)                     # the bright end: where channels are active
+    along *= np.where((along * active).sum(1, keepdims=True) < 0, -1, 1)
     return torch.from_numpy(along).reshape(-1, *seen.A.shape[2:])
 
 # %% ../nbs/05_gradcam.ipynb #n18
@@ -187,32 +193,41 @@ def explain(model: nn.Module,      # on any device; comes back in the mode it wa
             layers=None,           # a submodule, a name, or several; see `target_layers`
             batch_size: int = 128, # images at a time
             smooth: bool = False,  # the mean with the map of the mirror image
+            against=None,          # N other classes: why the target rather than these
             ) -> Tensor:           # maps, shape (N, H, W), from 0 to 1, on the CPU
     "Heat maps as large as the images, each stretched to the range from 0 to 1."
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     check_method(method)
     layers, targets = target_layers(model, layers), check_explainable(images, targets)
+    against = check_against(targets, against, method)
     device = next(model.parameters()).device
     with evaluation_mode(model), tuned(model), autocast(device, torch.float32):
-        check_fit(model, images, targets, layers)
-        how = (targets, method, layers, batch_size)
+        check_fit(model, images, targets, layers, against)
+        how = (targets, against, method, layers, batch_size)
         maps = stretch(_mean_maps(model, images, *how))
         if not smooth: return maps
         mirrored = stretch(_mean_maps(model, images.flip(3), *how))
         return stretch((maps + mirrored.flip(2)) / 2)
 
 # %% ../nbs/05_gradcam.ipynb #n36
-def _mean_maps(model, images, targets, method, layers, batch_size):
+def _batches(model, images, targets, against, method, layers, batch_size):
+    # for each batch of images, what `observe` saw at each layer
+    others = [None] * len(images) if against is None else against.split(batch_size)
+    parts = [*zip(images.split(batch_size), targets.split(batch_size), others)]
+    for x, classes, other in _with_bar(parts, method):
+        x = _for_model(model, x)
+        yield observe(model, x, classes.to(x.device), layers, method not in GRADIENT_FREE,
+                      batch_size, None if other is None else other.to(x.device))
+
+def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
+
+def _mean_maps(model, images, targets, against, method, layers, batch_size):
     # each layer's map stretched and enlarged; their mean
-    done = []
-    parts = [*zip(images.split(batch_size), targets.split(batch_size))]
-    for x, classes in _with_bar(parts, method):
-        x, large = _for_model(model, x), []
-        for seen in observe(model, x, classes.to(x.device), layers,
-                            method not in GRADIENT_FREE, batch_size):
-            small = stretch(METHODS[method](seen).relu().float().cpu())[:, None]
-            large.append(F.interpolate(small, x.shape[2:], mode="bilinear")[:, 0])
+    done, size = [], images.shape[2:]
+    for batch in _batches(model, images, targets, against, method, layers, batch_size):
+        large = [_enlarge(stretch(METHODS[method](seen).relu().float().cpu()), size)
+                 for seen in batch]
         done.append(torch.stack(large).mean(0))
     return torch.cat(done)
 
@@ -221,6 +236,27 @@ def _for_model(model, images):
     images = images.to(next(model.parameters()))
     if images.device.type != "cpu": return images
     return images.contiguous(memory_format=torch.channels_last)
+
+# %% ../nbs/05_gradcam.ipynb #k06
+def signed_maps(model: nn.Module,      # on any device; comes back in the mode it was in
+                images: Tensor,        # normalised, shape (N, 3, H, W)
+                targets,               # class to explain for each image
+                against=None,          # other classes: why the target rather than these
+                method: str = DEFAULT_METHOD,  # a key of `METHODS`
+                layer=DEFAULT_LAYERS,  # one layer, see `target_layer`
+                batch_size: int = 128, # images at a time
+                ) -> tuple:  # maps (N, h, w) of the layer; logits or margins, (N,); CPU
+    "Maps before ReLU and stretching, and the scores that they explain."
+    check_method(method)
+    layers, targets = [target_layer(model, layer)], check_explainable(images, targets)
+    against = check_against(targets, against, method)
+    device, maps, scores = next(model.parameters()).device, [], []
+    with evaluation_mode(model), tuned(model), autocast(device, torch.float32):
+        check_fit(model, images, targets, layers, against)
+        for seen, in _batches(model, images, targets, against, method, layers, batch_size):
+            maps.append(METHODS[method](seen).float().cpu())
+            scores.append(seen.scores.float().cpu())
+    return torch.cat(maps), torch.cat(scores)
 
 # %% ../nbs/05_gradcam.ipynb #f08
 @dataclass(frozen=True)
@@ -283,28 +319,94 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
                   grad_CAM: bool = True, # draw the maps too
                   method: str = DEFAULT_METHOD,  # a key of `METHODS`
                   layers=None,           # see `target_layers`
+                  scale: str | None = None,  # "one" for all maps, or "alone"; see above
+                  negative: bool = False,    # on one scale: draw what is below 0 too
                   ) -> plt.Figure:
-    "A grid of mistakes: each the image, and its maps for predicted and true class."
+    "A grid of mistakes: each the image, its maps for both classes, and their contrast."
     _, columns = check_grid(plot_size, len(mistakes))
+    scale = check_scale(scale, negative, method, layers)
     if not len(mistakes): return _nothing_to_draw(mistakes)
     if len(classes) < (n_classes := mistakes.probabilities.shape[1]):
         raise ValueError(f"classes must be at least {n_classes} names, "
                          f"got {len(classes)}")
     pictures = denormalize(mistakes.images)
-    wrong = _names(mistakes, classes, "✗", mistakes.predictions)
-    true = _names(mistakes, classes, "✓", mistakes.labels)
+    sides = [_Side("✗", "tab:orange", mistakes.predictions),
+             _Side("✓", "tab:blue", mistakes.labels)]
+    names = [_names(mistakes, classes, side) for side in sides]
     if not grad_CAM:
-        titles = [f"{' '.join(a)}\n{' '.join(b)}" for a, b in zip(wrong, true)]
+        titles = [f"{' '.join(a)}\n{' '.join(b)}" for a, b in zip(*names)]
         return _draw_cells([(pictures, titles, None)], columns)
+    if method not in GRADIENT_FREE:
+        sides.append(_Side("✗ − ✓", "tab:green", mistakes.predictions, mistakes.labels))
+        names.append([(sides[-1].mark, "margin")] * len(mistakes))
+    if scale == "alone": drawn, bar = _stretched(model, mistakes, sides, method, layers)
+    else: drawn, bar = _on_one_scale(model, mistakes, sides, method, layers, negative)
     panels = [(pictures, [f"no. {int(i)}" for i in mistakes.indices], None)]
-    for targets, names, frame in ((mistakes.predictions, wrong, "tab:orange"),
-                                  (mistakes.labels, true, "tab:blue")):
-        heats = explain(model, mistakes.images, targets, method, layers).numpy()
-        titles = ["\n".join(name) + ("" if heat.any() else ", empty")
-                  for name, heat in zip(names, heats)]
-        covered = [overlay(*pair) for pair in zip(pictures, heats)]
-        panels.append((covered, titles, frame))
-    return _draw_cells(panels, columns)
+    for side, name, (heats, notes) in zip(sides, names, drawn):
+        covered = [overlay(*pair, colours=bar.colours) for pair in zip(pictures, heats)]
+        titles = ["\n".join((*two, note)).strip() for two, note in zip(name, notes)]
+        panels.append((covered, titles, side.frame))
+    return _draw_cells(panels, columns, bar)
+
+# %% ../nbs/05_gradcam.ipynb #k09
+@dataclass(frozen=True)
+class _Side:  # one map of each mistake
+    mark: str
+    frame: str    # colour
+    targets: Tensor
+    against: Tensor | None = None
+
+@dataclass(frozen=True)
+class _Bar:  # below the grid: what the colours of the maps mean
+    text: str
+    ticks: tuple = ("least", "most")
+    colours: str = "inferno"
+
+def check_scale(scale, negative, method, layers) -> str:  # "one" or "alone"
+    "The scale of the maps of a figure: as asked for, or the one that fits the method."
+    single = not isinstance(layers, (list, tuple)) or len(layers) == 1
+    fits = single and method not in GRADIENT_FREE
+    if scale is None: scale = "one" if fits else "alone"
+    if scale not in ("one", "alone"):
+        raise ValueError(f"scale must be 'one', 'alone' or None, got {scale!r}")
+    if scale == "one" and not fits:
+        raise ValueError("scale 'one' needs one layer and a method with a gradient, got "
+                         f"{method!r} and layers {layers!r}")
+    if negative and scale == "alone":
+        raise ValueError("negative parts need scale 'one', got 'alone'")
+    return scale
+
+# %% ../nbs/05_gradcam.ipynb #k10
+def _stretched(model, mistakes, sides, method, layers):
+    drawn = []
+    for side in sides:
+        heats = explain(model, mistakes.images, side.targets, method, layers,
+                        against=side.against).numpy()
+        drawn.append((heats, ["" if heat.any() else "empty" for heat in heats]))
+    return drawn, _Bar("evidence, each map stretched to its own maximum")
+
+def _on_one_scale(model, mistakes, sides, method, layers, negative):
+    found, size = [], mistakes.images.shape[2:]
+    layer, = target_layers(model, layers)
+    for side in sides:
+        maps, scores = signed_maps(model, mistakes.images, side.targets, side.against,
+                                   method, layer)
+        found.append((maps, [_shown(*pair, negative) for pair in zip(maps, scores)]))
+    values = torch.stack([maps for maps, _ in found])
+    most = (values.abs() if negative else values.relu()).amax().item() or 1.0
+    low = -most if negative else 0.0
+    drawn = [(((_enlarge(maps if negative else maps.relu(), size) - low) / (most - low))
+              .numpy(), notes) for maps, notes in found]
+    unit = "logit" if target_layer(model, DEFAULT_LAYERS) is layer else "score"
+    ends = (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}")
+    return drawn, _Bar(f"units of the {unit} at one place, all maps on one scale", ends,
+                       "PuOr_r" if negative else "inferno")
+
+def _shown(grid, score, negative):
+    # how much of the score a map shows: "+2.6 of 2.7"
+    above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
+    if not above and not (negative and below): return "empty"
+    return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
 
 # %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
@@ -313,21 +415,24 @@ def plot_misclassified(model: nn.Module,          # trained
                        device=None,               # None: where the model is
                        no_misclf: int = 20,       # how many mistakes to draw
                        plot_size=(4, 5),          # rows and columns of mistakes
-                       grad_CAM: bool = True,     # beside each image, both maps
+                       grad_CAM: bool = True,     # beside each image, its maps
                        method: str = DEFAULT_METHOD,  # a key of `METHODS`
                        layers=None,               # see `target_layers`
+                       **how,                     # scale, negative: `draw_mistakes`
                        ) -> plt.Figure:
-    "The first mistakes of a model, with probabilities and maps for both classes."
+    "The first mistakes of a model, with probabilities, maps and their contrast."
     if no_misclf < 1: raise ValueError(f"no_misclf must be at least 1, got {no_misclf}")
     check_grid(plot_size, no_misclf)
     check_method(method)
+    check_scale(how.get("scale"), how.get("negative", False), method, layers)
     if grad_CAM: target_layers(model, layers)  # a wrong name is told before the search
     if device is not None: model.to(select_device(device))
     mistakes = find_mistakes(model, test_loader, limit=no_misclf)
     if len(mistakes) < no_misclf:
         print(f"{no_misclf} mistakes were asked for; the model makes {len(mistakes)} "
               f"in {mistakes.seen:,} images.")
-    return draw_mistakes(model, mistakes, classes, plot_size, grad_CAM, method, layers)
+    return draw_mistakes(model, mistakes, classes, plot_size, grad_CAM, method, layers,
+                         **how)
 
 # %% ../nbs/05_gradcam.ipynb #n52
 def _percent(p):
@@ -335,11 +440,11 @@ def _percent(p):
     if 0.9995 <= p < 1: return "> 99.9 %"
     return f"{100 * p:.1f} %"
 
-def _names(mistakes, classes, mark, chosen):
+def _names(mistakes, classes, side):
     # "cat" and "93.1 %" with a mark, for each mistake
     places = torch.arange(len(mistakes))
-    return [(f"{mark} {classes[int(c)]}", _percent(p)) for c, p in
-            zip(chosen, mistakes.probabilities[places, chosen].tolist())]
+    return [(f"{side.mark} {classes[int(c)]}", _percent(p)) for c, p in
+            zip(side.targets, mistakes.probabilities[places, side.targets].tolist())]
 
 def _nothing_to_draw(mistakes):
     fig, ax = plt.subplots(figsize=(5, 1))
@@ -351,25 +456,26 @@ _GAP, _HEAD = 0.25, 0.46  # inches between two cells; above a picture, for its t
 
 def _lay_out_cell(n_panels, columns):
     # left, top and side of each picture of a mistake, in inches; a page is 8.6 wide
-    room = 8.6 / columns - _GAP
+    room, head = 8.6 / columns - _GAP, 1.35 * _HEAD  # a map's title has three lines
     if n_panels == 1: return [(0, _HEAD, min(max(room, 1.25), 1.6))]
-    if columns <= 3:  # the image and its maps in a row
-        side = min((room - 0.12) / 3, 1.6)
-        return [(p * (side + 0.06), _HEAD, side) for p in range(3)]
-    large = max(room, 1.4)  # the maps beneath the image, half as wide
-    small, top = (large - 0.06) / 2, large + 1.5 * _HEAD
-    return [(0, 0.75 * _HEAD, large), (0, top, small), (small + 0.06, top, small)]
+    if columns <= 2:  # the image and its maps in a row
+        side = min((room - 0.06 * (n_panels - 1)) / n_panels, 1.6)
+        return [(p * (side + 0.06), head, side) for p in range(n_panels)]
+    side = (max(room, 1.4) - 0.06) / 2  # two by two
+    return [(p % 2 * (side + 0.06), head + p // 2 * (side + head), side)
+            for p in range(n_panels)]
 
 # %% ../nbs/05_gradcam.ipynb #f65
 def _draw_cells(panels,   # pictures, titles and colour of the frame, for each in a cell
                 columns,  # of cells
+                bar=None, # a `_Bar`, where there are maps
                 ):
-    n, foot = len(panels[0][0]), 0.35 if len(panels) == 1 else 1.0
+    n, foot = len(panels[0][0]), 0.35 if bar is None else 1.0
     columns = min(columns, n)
     places = _lay_out_cell(len(panels), columns)
     cell_width = max(left + side for left, _, side in places) + _GAP
     cell_height = max(top + side for _, top, side in places)
-    width = max(columns * cell_width, 3.6)
+    width = max(columns * cell_width, 3.6 if bar is None else 5.4)
     start = (width - columns * cell_width + _GAP) / 2  # centred under a wider legend
     height = math.ceil(n / columns) * cell_height + foot
     fig = plt.figure(figsize=(width, height))
@@ -383,27 +489,30 @@ def _draw_cells(panels,   # pictures, titles and colour of the frame, for each i
                          linespacing=1.1)
             ax.set_xticks([]); ax.set_yticks([])
             ax.spines[:].set(visible=bool(frame), color=frame or "none", linewidth=2)
-    _draw_legend(fig, with_maps=len(panels) > 1)
+    _draw_legend(fig, bar, with_contrast=len(panels) > 3)
     return fig
 
 # %% ../nbs/05_gradcam.ipynb #f66
-def _draw_legend(fig, with_maps):
+def _draw_legend(fig, bar, with_contrast):
     width, height = fig.get_size_inches()
     style = dict(ha="center", va="center", fontsize=9)
-    if not with_maps:
+    if bar is None:
         fig.text(0.5, 0.15 / height, "✗ predicted   ✓ true class", **style)
         return
-    for shift, colour, text in ((-0.85, "tab:orange", "✗ predicted class"),
-                                (0.85, "tab:blue", "✓ true class")):
+    boxes = [("tab:orange", "✗ predicted class"), ("tab:blue", "✓ true class")]
+    if with_contrast: boxes.append(("tab:green", "✗ rather than ✓"))
+    for place, (colour, text) in enumerate(boxes):
+        shift = 1.6 * (place - (len(boxes) - 1) / 2)
         fig.text(0.5 + shift / width, 0.75 / height, text, **style,
                  bbox=dict(boxstyle="square", fc="none", ec=colour, lw=2))
-    bar = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
+    strip = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
     grey = np.full((1, 256, 3), 0.5)  # the colours as they are on a grey pixel
-    bar.imshow(overlay(grey, np.linspace(0, 1, 256)[None]),
-               extent=(0, 1, 0, 1), aspect="auto")
-    bar.set_xticks([0, 1], ["least", "most"], fontsize=8); bar.set_yticks([])
-    bar.tick_params(length=0); bar.spines[:].set_visible(False)
-    fig.text(0.5, 0.12 / height, "evidence for the class, scaled within each map", **style)
+    strip.imshow(overlay(grey, np.linspace(0, 1, 256)[None], colours=bar.colours),
+                 extent=(0, 1, 0, 1), aspect="auto")
+    strip.set_xticks(np.linspace(0, 1, len(bar.ticks)), bar.ticks, fontsize=8)
+    strip.set_yticks([])
+    strip.tick_params(length=0); strip.spines[:].set_visible(False)
+    fig.text(0.5, 0.12 / height, bar.text, **style)
 
 # %% ../nbs/05_gradcam.ipynb #f04
 def target_layer(model: nn.Module,  # a `ResNet`, or any model
@@ -437,6 +546,16 @@ def check_method(method: str) -> None:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
 
 # %% ../nbs/05_gradcam.ipynb #f07
+def _check_classes(name, classes, images):
+    # one whole number for each image, as an int64 tensor on the CPU
+    classes = torch.as_tensor(classes, device="cpu")
+    if classes.shape != (len(images),):
+        raise ValueError(f"{name} must be one class for each of {len(images)} images, "
+                         f"got shape {tuple(classes.shape)}")
+    if classes.is_floating_point():
+        raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
+    return classes.long()
+
 def check_explainable(images: Tensor,  # should be normalised, shape (N, 3, H, W)
                       targets,         # should be N class indices
                       ) -> Tensor:     # the targets as an int64 tensor on the CPU
@@ -451,16 +570,29 @@ def check_explainable(images: Tensor,  # should be normalised, shape (N, 3, H, W
     low, high = images.amin().item(), images.amax().item()
     if not np.isfinite([low, high]).all():
         raise ValueError("images hold NaN or infinity")
-    targets = torch.as_tensor(targets, device="cpu")
-    if targets.shape != (len(images),):
-        raise ValueError(f"targets must be one class for each of {len(images)} images, "
-                         f"got shape {tuple(targets.shape)}")
-    if targets.is_floating_point():
-        raise TypeError(f"targets must be whole numbers, got {targets.dtype}")
+    targets = _check_classes("targets", targets, images)
     if max(-low, high) > 5 or 0 <= low < high <= 1:
         warnings.warn(f"images run from {low:.1f} to {high:.1f}; normalised ones run "
                       "from about -2 to 2: were they normalised?", stacklevel=3)
-    return targets.long()
+    return targets
+
+# %% ../nbs/05_gradcam.ipynb #k07
+def check_against(targets: Tensor,  # classes to explain, shape (N,)
+                  against,          # None, or N other classes
+                  method: str,      # a key of `METHODS`
+                  ) -> Tensor | None:  # `against` as an int64 tensor on the CPU
+    "Raise where `against` cannot be what the targets are compared with."
+    if against is None: return None
+    if method in GRADIENT_FREE:
+        fitting = ", ".join(name for name in METHODS if name not in GRADIENT_FREE)
+        raise ValueError(f"against needs a method with a gradient ({fitting}), "
+                         f"got {method!r}")
+    against = _check_classes("against", against, targets)
+    same = (against == targets).nonzero()[:, 0]
+    if len(same):
+        raise ValueError(f"against must differ from targets, got class "
+                         f"{int(against[same[0]])} in both for image {int(same[0])}")
+    return against
 
 # %% ../nbs/05_gradcam.ipynb #f44
 @torch.no_grad()
@@ -468,6 +600,7 @@ def check_fit(model: nn.Module,   # in evaluation mode
               images: Tensor,     # shape (N, 3, H, W); only the first is used
               targets: Tensor,    # shape (N,)
               layers: list,       # submodules that should give feature maps
+              against: Tensor | None = None,  # other classes, shape (N,)
               ) -> None:
     "Ask a model about one image: do images, targets and layers fit it?"
     shapes = {layer: [] for layer in layers}
@@ -486,10 +619,12 @@ def check_fit(model: nn.Module,   # in evaluation mode
             got = f"one of shape {got[0]}" if len(got) == 1 else len(got) or "none"
             raise ValueError("layer must have one output, of shape (N, channels, h, w), "
                              f"got {got}")
-    if (targets < 0).any() or (targets >= n_classes).any():
-        outside = targets[(targets < 0) | (targets >= n_classes)]
-        raise ValueError(f"targets must be from 0 to {n_classes - 1}, as the model has "
-                         f"{n_classes} classes, got {int(outside[0])}")
+    for name, classes in (("targets", targets), ("against", against)):
+        if classes is None: continue
+        outside = classes[(classes < 0) | (classes >= n_classes)]
+        if len(outside):
+            raise ValueError(f"{name} must be from 0 to {n_classes - 1}, as the model "
+                             f"has {n_classes} classes, got {int(outside[0])}")
 
 # %% ../nbs/05_gradcam.ipynb #f19
 def check_order(loader) -> None:
