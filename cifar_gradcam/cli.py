@@ -21,8 +21,10 @@ from .data import CLASSES, data_source, DataError, SOURCES
 from .devices import select_device
 from .evaluate import calibrate, predict
 from .experiments import beside_record, list_series, run_series
-from .faithfulness import faithfulness_command
+from .faithfulness import faithfulness_command, mistake_page
 from .gradcam import draw_mistakes, find_mistakes
+from .models import load_foreign_weights, network_like, read_state_dict
+from .pictures import explain_pictures
 from .recipes import recipe_loaders, recipes, train_run
 from .resnet import MODELS
 from .runs import (
@@ -109,8 +111,8 @@ def _reader(kind, optional):
     return read
 
 # %% ../nbs/14_command_line.ipynb #g34
-def _run_option(command, needs="train"):
-    command.add_argument("run", type=Path, metavar="RUN",
+def _run_option(command, needs="train", **how):
+    command.add_argument("run", type=Path, metavar="RUN", **how,
                          help=f"a folder in which {needs} has finished, or: reference")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="what to write into "
                          "(default: the run's folder; for the reference, this one)")
@@ -122,7 +124,13 @@ def _data_option(command, default):
                          f"(default: what CIFAR_GRADCAM_DATA says, else {default})")
 
 def _explain_options(command):
-    _run_option(command)
+    _run_option(command, nargs="?")
+    command.add_argument("--weights", type=Path, metavar="FILE", help="in place of a run: "
+                         "weights of this network, as training scripts save them")
+    command.add_argument("--image", type=int, metavar="NUMBER", help="explain this test image "
+                         "alone: maps, numbers, and how far to believe them")
+    command.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="explain these "
+                         "pictures, or folders of them, in place of test images")
     _data_option(command, "the run's own")
     command.add_argument("--mistakes", type=positive_int, default=20, metavar="NUMBER",
                          help="how many mistakes to draw (default: %(default)s)")
@@ -238,7 +246,9 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
                     ) -> int:                  # exit status
     "Test a run's weights, draw its mistakes, and name the files written."
     recipe, model, out = _open_run(args)
+    if args.images: return _explain_pictures(model, args.images, out)
     recipe = _on(recipe, args.data)
+    if args.image is not None: return _explain_image(model, recipe, args, out)
     _, loader = recipe_loaders(recipe, args.root)
     mistakes = find_mistakes(model, loader)
     right, first = mistakes.seen - len(mistakes), mistakes[:args.mistakes]
@@ -254,11 +264,35 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
     _name_files(paths)
     return 0
 
+# %% ../nbs/14_command_line.ipynb #g92
+def _explain_image(model, recipe, args, out):
+    _, test_data = load_datasets(args.root, recipe.data, recipe.limit)
+    paths = mistake_page(model, test_data, args.image, out)
+    print(json.loads(paths[1].read_text())["sentence"])
+    _name_files(paths)
+    return 0
+
+def _explain_pictures(model, paths, out):  # status 1 where a file was passed over
+    report = explain_pictures(model, paths, out)
+    print(report)
+    if report.rows: _name_files([*(out / row["map"] for row in report.rows), out / "pictures.csv"])
+    return report.status
+
+def _network_of(path):  # a network whose weights lie in a file
+    state = read_state_dict(path)
+    model = load_foreign_weights(network_like(state), path)
+    if (n := model.linear.out_features) != len(CLASSES):
+        raise ValueError(f"{path} is of {n} classes; CIFAR-10 has {len(CLASSES)}")
+    return model
+
 # %% ../nbs/14_command_line.ipynb #g61
 def _open_run(args):  # recipe, network on its device, folder to write into
-    is_reference = str(args.run) == "reference"
-    recipe, model = load_run(reference_folder() if is_reference else args.run, args.root)
-    out = args.out or (Path(".") if is_reference else args.run)
+    weights, is_reference = getattr(args, "weights", None), str(args.run) == "reference"
+    if (args.run is None) == (weights is None):
+        raise ValueError("name either a run, or weights by --weights FILE")
+    if weights: recipe, model = Recipe(), _network_of(weights)
+    else: recipe, model = load_run(reference_folder() if is_reference else args.run, args.root)
+    out = args.out or (Path(".") if weights or is_reference else args.run)
     _check_writable(out)
     return recipe, model.to(select_device(args.device)), out
 
