@@ -69,8 +69,7 @@ series = {
         {name: replace(_spent[name], max_lr=rate)
          for name, rate in (("Constant", 0.05), ("Step", 0.05), ("Cosine", 0.1),
                             ("OneCycle", 0.1), ("OneCycle-cosine", 0.1))}
-        | {"OneCycle-momentum": replace(_spent["OneCycle"], max_lr=0.1, momentum=None)},
-        seeds=(0, 1, 2, 3, 4)),
+        | {"OneCycle-momentum": replace(_spent["OneCycle"], max_lr=0.1, momentum=None)}),
     "peaks-sgd": Series(
         "How good is a short run of SGD at each peak, and at what a range test suggests?",
         _peaks(_short, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0))),

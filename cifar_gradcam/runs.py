@@ -49,7 +49,7 @@ class Recipe:
     schedule: Annotated[Literal["OneCycle", "Constant", "Step", "Cosine"], Field(
         description="how the learning rate moves below its peak")] = "OneCycle"
     anneal: Annotated[Literal["linear", "cosine"], Field(
-        description="how one cycle falls after its peak")] = "linear"
+        description="how one cycle rises and falls")] = "linear"
     final_lr: Annotated[float, Field(
         gt=0, le=1, description="what is left of the peak after one cycle, a share")] = 1e-4
     matrix_lr: Annotated[float, Field(

@@ -35,10 +35,10 @@ def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwr
               max_lr_epoch: float = 5,  # epochs until the peak; in a run that is not
                                         # longer than that, a quarter of the run
               cycle_momentum: bool = True,  # 0.95, down to 0.85 at the peak, and back
-              anneal: str = "linear",       # the way down: "linear" or "cosine"
+              anneal: str = "linear",       # the way up and down: "linear" or "cosine"
               final_lr: float = 1e-4,       # the last rate, as a share of the peak
               ) -> torch.optim.lr_scheduler.OneCycleLR:  # to be stepped after each batch
-    "Two phases: linear from max_lr/100 to max_lr, then down to a share of it."
+    "Two phases: from max_lr/100 up to max_lr, then down to a share of it."
     if not 0 < max_lr < math.inf: raise ValueError(f"max_lr must be above 0, got {max_lr}")
     if max_lr_epoch <= 0:
         raise ValueError(f"max_lr_epoch must be above 0, got {max_lr_epoch}")
