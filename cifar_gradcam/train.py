@@ -301,8 +301,9 @@ def _average(model, recipe):  # what is tested in the model's place, or None
     if recipe.lookahead: return Lookahead(model, recipe.lookahead)
     return average_of(model, recipe.average) if recipe.average else None
 
-LOOP_FIELDS = ("epochs", "max_lr_epoch", "anneal", "final_lr", "lookahead", "matrix_lr", "momentum", "nesterov",
-               "weight_decay", "decay_all", "label_smoothing", "average")
+LOOP_FIELDS = ("epochs", "max_lr_epoch", "anneal", "final_lr", "lookahead", "matrix_lr",
+               "momentum", "nesterov", "weight_decay", "decay_all", "label_smoothing",
+               "average")
 
 # %% ../nbs/04_onecycle_training.ipynb #p03
 SCHEDULERS = (*SCHEDULES, None)
