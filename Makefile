@@ -17,7 +17,7 @@ run: $(VENV)/installed-$(HERE)
 	@echo "First, what the network that ships with the book gets wrong, and why (a minute on a CPU):"
 	@$(BIN)/cifar_gradcam explain reference --out runs/shipped
 	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
-	  echo "A GPU: the reference run, 20 epochs on all images."; \
+	  echo "A GPU: the reference run, 40 epochs on all images."; \
 	  $(BIN)/cifar_gradcam train $(FULL) && $(BIN)/cifar_gradcam explain runs/full; \
 	else \
 	  echo "No GPU: the quick recipe, minutes on two cores. The full one takes hours on a CPU:"; \
