@@ -180,14 +180,16 @@ def check_view_pictures(browser, picture, maps):
             close(pixels(browser, f"{VIEW}.querySelectorAll('canvas')[{k}]"), colours, f"{what} in the larger view")
 
 
-# An expression: the controls that a screen reader has no name for.
-NAMELESS = ("[...document.querySelectorAll('button, select, input')].filter(e => !e.getAttribute('aria-label') && "
-            "!e.labels?.length && (e.matches('select, input') || !(e.textContent.trim() || e.querySelector('img')?.alt))).map(e => e.outerHTML)")
+def check_names(browser, document="document"):
+    "A screen reader has a name for each control."
+    nameless = (f"[...{document}.querySelectorAll('button, select, input')].filter(e => !e.getAttribute('aria-label') && !e.labels?.length && "
+                "(e.matches('select, input') || !(e.textContent.trim() || e.querySelector('img')?.alt))).map(e => e.outerHTML)")
+    same(browser.run(nameless), [], "controls without a name")
 
 
 def check_labels(browser):
     "What a screen reader is told."
-    same(browser.run(NAMELESS), [], "controls without a name")
+    check_names(browser)
     same(browser.run("document.querySelectorAll('#matrix th[scope]').length"), 20, "heads of rows and columns")
     same(browser.run("document.querySelector('#count').getAttribute('aria-live')"), "polite", "the count is announced")
     stops = browser.run("[...document.querySelectorAll('#matrix button, #tiles button')].filter(b => b.tabIndex === 0).length")

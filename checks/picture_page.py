@@ -1,11 +1,11 @@
-"""The page of your own picture in a real browser, compared with Python: `python checks/picture_page.py [FOLDER]`; a folder gets screenshots.
+"""The page of your own picture in a real browser, compared with Python: `python checks/picture_page.py`.
 
 Where there is no Chromium or Chrome, no npm or no onnx it says so and ends well.
 """
+import argparse
 import base64
 import io
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,13 +18,14 @@ from cifar_gradcam.data import CLASSES, denormalize, synthetic_images
 from cifar_gradcam.gradcam import explain, signed_maps
 from cifar_gradcam.pictures import lay_over, picture_window, read_picture, to_network
 from cifar_gradcam.runs import load_reference
-from explorer import NAMELESS, check_targets, choose, same, slide
+from explorer import check_names, check_targets, choose, same, slide
 from picture_app import build_alone
 from site_check import AXE, axe_source, served
 
 ENOUGH = 0.01  # how far browser and Python may be apart; pixels are from 0 to 1
 SAID = "document.querySelector('#yp-said').textContent"
-ANSWER = "document.querySelector('#yp-app').answer"
+APP = "document.querySelector('#yp-app')"
+ANSWER = APP + ".answer"
 BUTTON = "document.querySelector('#yp-load')"
 
 
@@ -76,8 +77,7 @@ def close(found, wanted, what, enough=ENOUGH):
 
 
 def check_answer(browser, model, path):
-    "Everything that the page computes of a picture, beside Python's."
-    give(browser, path)
+    "Everything that the page computed of a picture, beside Python's."
     picture = read_picture(path)
     image = to_network(picture)
     found = browser.run(f"(a => ({{first: a.first, second: a.second, probabilities: a.probabilities, ...Object.fromEntries("
@@ -158,8 +158,7 @@ def check_pictures_to_try(browser, folder, model):
             browser.run(f"{tiles}[{k}].focus()")
             browser.press("Enter")
         browser.until(f"{SAID}.startsWith('test image {one['index']}, ')")
-        with torch.no_grad(): answer = model(to_network(read_picture(folder / "web" / one["file"])))[0]
-        close(browser.run(f"[...{ANSWER}.logits]"), answer, f"logits of test image {one['index']}")
+        check_answer(browser, model, folder / "web" / one["file"])
         same(browser.run(f"[...{tiles}].map(b => b.getAttribute('aria-pressed')).indexOf('true')"), k, "the one on show")
 
 
@@ -175,11 +174,11 @@ def check_screen(browser, axe):
     for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
         browser.size(width, 844, dark)
         same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
-        check_targets(browser, f"at {width} px")
+        check_targets(browser, f"at {width} px", APP)
         if axe:
             browser.run(axe + "; 0")
             same(browser.run(AXE), [], f"axe at {width} px{', dark' * dark}")
-    same(browser.run(NAMELESS), [], "controls without a name")
+    check_names(browser, APP)
     same(browser.run("document.querySelector('#yp-said').getAttribute('aria-live')"), "polite", "what is said is announced")
     same(browser.run("[...document.querySelectorAll('#yp-app canvas')].every(c => c.getAttribute('aria-label'))"), True, "names of the pictures")
 
@@ -224,7 +223,9 @@ def check_page(browser, folder, address, screenshots=None):
         browser.size(1440, 900)
         check_failures(browser, address)
         browser.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-        for path in pictures: check_answer(browser, model, path)  # without a network
+        for path in pictures:  # without a network
+            give(browser, path)
+            check_answer(browser, model, path)
         check_ways_in(browser, pictures)
         browser.call("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
         check_pictures_to_try(browser, folder, model)
@@ -232,7 +233,7 @@ def check_page(browser, folder, address, screenshots=None):
         check_bars(browser)
         check_opacity(browser)
         check_screen(browser, axe_source())
-        if screenshots: keep_screenshots(browser, Path(screenshots))
+        if screenshots: keep_screenshots(browser, screenshots)
         same(browser.logged, [], "logged as error or warning")
         same([url for url in browser.requested if not url.startswith(address)], [], "asked of another server")
         check_missing(browser, folder, address)
@@ -240,6 +241,9 @@ def check_page(browser, folder, address, screenshots=None):
 
 def keep_screenshots(browser, folder):
     folder.mkdir(parents=True, exist_ok=True)
+    if browser.run("document.querySelectorAll('.yp-tiles button').length"):
+        browser.click("[...document.querySelectorAll('.yp-tiles button')].at(-1)")
+        browser.until(f"{SAID}.startsWith('test image')")
     for width, height in ((1440, 900), (390, 844)):
         for dark in (False, True):
             browser.size(width, height, dark)
@@ -247,19 +251,24 @@ def keep_screenshots(browser, folder):
             (folder / f"{width}-{'dark' if dark else 'light'}.png").write_bytes(base64.b64decode(picture))
 
 
-def main(screenshots=None):
-    program = find_browser()
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--screenshots", type=Path, help="a folder for them")
+    parser.add_argument("--site", type=Path, help="the folder of the built site; else the page is made alone")
+    words, program = parser.parse_args(), find_browser()
     if program is None:
         print("skipped: neither Chromium nor Chrome is installed")
         return
-    with tempfile.TemporaryDirectory() as folder:
-        if missing := build_alone(Path(folder)):
+    with tempfile.TemporaryDirectory() as aside:
+        folder = words.site or Path(aside)
+        missing = build_alone(folder) if words.site is None else json.loads((folder / "web" / "app.json").read_text()).get("missing")
+        if missing:
             print(f"skipped: the page {missing}")
             return
         server, address = served(folder)
-        with Browser(program) as browser: check_page(browser, Path(folder), address, screenshots)
+        with Browser(program) as browser: check_page(browser, folder, address, words.screenshots)
         server.shutdown()
     print(f"the page of your own picture works in {Path(program).name}")
 
 
-if __name__ == "__main__": main(*sys.argv[1:])
+if __name__ == "__main__": main()

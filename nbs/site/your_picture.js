@@ -337,10 +337,10 @@ function about() {  // the network's size and what its weights lost, where that 
   const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "in half precision" : `in ${chosen}`;
   const file = `The network takes ${megabytes(app.sizes["model.onnx"])} with its weights ${precision}, the runtime (${app.runtime}) ${megabytes(app.sizes["ort.wasm"])}.`;
   if (!precisions) return file;
-  const share = name => `${precisions[name].accuracy.toFixed(2)} %`;
-  const other = chosen === "half" && precisions["8 bits"];
-  return `${file} So it is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, with float32 on ${share("float32")}.`
-    + (other ? ` With 8 bits a weight it would be half as large and right on ${share("8 bits")}, but some maps would look different.` : "");
+  const share = name => `${precisions[name].accuracy.toFixed(2)} %`, {bytes, maps_moved_in_99_percent_at_most: moved} = precisions["8 bits"];
+  return `${file} So it is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, in float32 on ${share("float32")}.`
+    + (chosen === "8 bits" ? "" : ` With 8 bits a weight it would take ${megabytes(bytes)} and be right on ${share("8 bits")}, `
+    + `but in one image of a hundred some place of the map would change by more than ${moved}, in a range from 0 to 1.`);
 }
 async function main() {
   try {
