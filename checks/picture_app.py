@@ -148,7 +148,7 @@ def bring_runtime(folder):
     cache = cache_folder() / "npm" / RUNTIME
     if not all((cache / name).exists() for name, _ in RUNTIME_FILES):
         with tempfile.TemporaryDirectory() as aside:
-            subprocess.run([shutil.which("npm"), "pack", "--silent", "--pack-destination", aside, RUNTIME], check=True, capture_output=True)
+            subprocess.run([shutil.which("npm"), "pack", "--loglevel=error", "--pack-destination", aside, RUNTIME], check=True, capture_output=True)
             cache.mkdir(parents=True, exist_ok=True)
             with tarfile.open(next(Path(aside).glob("*.tgz"))) as archive:
                 for name, _ in RUNTIME_FILES:
@@ -179,10 +179,13 @@ def build_app(folder):
     "Everything into a folder beside the page; app.json tells the page what is there, or why nothing is. Returns the reason."
     folder.mkdir(parents=True, exist_ok=True)
     missing = [f"the package {name}" for name in NEEDED if find_spec(name) is None] + ["npm"] * (shutil.which("npm") is None)
-    if missing: about = {"missing": f"needs {' and '.join(missing)}"}
+    if missing:
+        about = {"missing": f"needs {' and '.join(missing)}"}
     else:
         try: about = parts_of_app(folder)
-        except subprocess.CalledProcessError as fault: about = {"missing": f"npm could not bring {RUNTIME} ({fault.stderr.decode().strip()[-200:]})"}
+        except subprocess.CalledProcessError as fault:
+            print(fault.stderr.decode(), file=sys.stderr)
+            about = {"missing": f"needs {RUNTIME}, which npm could not bring"}
     (folder / "app.json").write_text(json.dumps(about), encoding="utf-8")
     return about.get("missing")
 

@@ -238,8 +238,11 @@ function showPicture() {
   }
   put(at("seen"), seen);
 }
-function showBars(order) {
-  at("bars").tBodies[0].replaceChildren(...order.map(c => {
+function showBars(order) {  // the whole table is made here: Quarto makes tables that stand in the page its own
+  const table = make("table"), body = make("tbody");
+  table.append(make("caption", "", "Probability of each class"), body);
+  at("bars").replaceChildren(table);
+  body.append(...order.map(c => {
     const row = make("tr"), name = make("th", "", app.classes[c]), bar = make("td"), strip = make("i"), p = answer.probabilities[c];
     name.scope = "row";
     row.dataset.c = c;
@@ -254,7 +257,7 @@ function showMaps() {
   const {first, second, logits} = answer, [a, b] = [first, second].map(c => app.classes[c]);
   at("first").value = first;
   at("second").value = second;
-  for (const row of at("bars").tBodies[0].rows) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
+  for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
   const logit = c => `its logit is ${logits[c].toFixed(1)}`;
   drawn = [
     ["yp-first", evidence(first), `evidence for ${a}`, logit(first)],
