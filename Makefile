@@ -10,7 +10,7 @@ HERE    = $(subst /,_,$(subst $() ,_,$(CURDIR)))
 FULL  = --recipe reference --out runs/full
 QUICK = --recipe quick --out runs/quick
 
-.PHONY: run test docs readme clean
+.PHONY: run test docs web readme clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed-$(HERE)
@@ -36,6 +36,10 @@ notebook-%: $(VENV)/dev-installed-$(HERE)
 docs: $(VENV)/dev-installed-$(HERE)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python checks/site_check.py _docs
 
+# The page of your own picture alone, to be served from _web; needs npm, and no Quarto
+web: $(VENV)/dev-installed-$(HERE)
+	@$(BIN)/python checks/picture_app.py _web
+
 readme: $(VENV)/dev-installed-$(HERE)
 	$(BIN)/python checks/readme.py
 
@@ -51,4 +55,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf .venv _docs _proc build dist *.egg-info
+	rm -rf .venv _docs _web _proc build dist *.egg-info
