@@ -87,12 +87,14 @@ series = {
          "no-average": replace(_small, average=None),
          "no-smoothing": replace(_small, label_smoothing=0.0),
          "no-decay": replace(_small, weight_decay=0.0),
-         "torch-init": replace(_small, initialization="torch"),
-         "no-zero-last": replace(_small, zero_last=False),
-         "random-flip": replace(_small, flip="random"),
          "no-flip": replace(_small, flip="none"),
          "no-crop": replace(_small, pad=0),
          "no-cutout": replace(_small, cutout=0)}),
+    "ingredients-more": Series(
+        "Three more, to be compared with all ingredients, above.",
+        {"torch-init": replace(_small, initialization="torch"),
+         "no-zero-last": replace(_small, zero_last=False),
+         "random-flip": replace(_small, flip="random")}),
     "candidates": Series(
         "What might the reference gain? To be compared with all ingredients, above.",
         {"lookahead-0.25": replace(_small, average=None, lookahead=0.25, final_lr=0.07),
