@@ -13,7 +13,8 @@ __all__ = ['ROAD_SHARES', 'BASELINES', 'CONTROLS', 'INTEGRATED', 'PATH_STEPS', '
            'describe_record', 'image_scores', 'compare_maps', 'best_control', 'holm', 'rank_table', 'same_maps',
            'faithfulness_table', 'gain_by_group', 'verdict_agreement', 'plot_ranking', 'recommend', 'image_gains',
            'plot_sanity', 'faithfulness_command', 'jittered', 'removal_curves', 'compare_falls',
-           'likeness_while_forgetting', 'verdict_of', 'explain_mistake', 'draw_explanation', 'mistake_page']
+           'likeness_while_forgetting', 'verdict_of', 'explain_mistake', 'draw_explanation', 'mistake_page',
+           'check_verdict', 'verdict_reliability', 'judge_mistakes', 'write_verdicts', 'shipped_verdicts']
 
 # %% ../nbs/08_measuring_explanations.ipynb #m05
 import copy, json, textwrap, time
@@ -39,7 +40,8 @@ from .figures import INK
 from .gradcam import (
     check_against, check_explainable, DEFAULT_LAYERS, DEFAULT_METHOD, explain, METHODS, overlay,
     signed_maps, stretch, target_layer)
-from .models import dtype_and_device_of, images_for, logits_for, plain_network
+from .models import (
+    dtype_and_device_of, images_for, logits_for, plain_network)
 from .runs import environment, progress, write_whole
 from .train import evaluation_mode
 
@@ -241,19 +243,20 @@ CONTROLS = ("random pixels", "random blobs", "centred Gaussian")
 
 def control_maps(kind: str,       # one of `CONTROLS`
                  n: int,          # how many
-                 size: int = 32,  # height and width
+                 size=32,         # height and width: one number, or two
                  seed: int = 0,
-                 ) -> Tensor:     # shape (n, size, size), from 0 to 1
+                 ) -> Tensor:     # shape (n, height, width), from 0 to 1
     "Maps that know nothing of a model or an image."
     generator = torch.Generator().manual_seed(seed)
-    if kind == "random pixels": return torch.rand(n, size, size, generator=generator)
+    h, w = (size, size) if isinstance(size, int) else size
+    if kind == "random pixels": return torch.rand(n, h, w, generator=generator)
     if kind == "random blobs":
         grid = torch.rand(n, 1, 4, 4, generator=generator)
-        return stretch(F.interpolate(grid, (size, size), mode="bilinear")[:, 0])
-    if kind == "centred Gaussian":
-        away = torch.arange(size) - (size - 1) / 2
-        bell = torch.exp(-(away / (size / 4))**2 / 2)  # standard deviation: a quarter
-        return stretch((bell[:, None] * bell).expand(n, size, size))
+        return stretch(F.interpolate(grid, (h, w), mode="bilinear")[:, 0])
+    if kind == "centred Gaussian":  # standard deviation: a quarter of each side
+        away = [(torch.arange(side) - (side - 1) / 2) / (side / 4) for side in (h, w)]
+        tall, wide = (torch.exp(-a**2 / 2) for a in away)
+        return stretch((tall[:, None] * wide).expand(n, h, w))
     raise ValueError(f"kind must be one of {CONTROLS}, got {kind!r}")
 
 # %% ../nbs/08_measuring_explanations.ipynb #m46
@@ -428,6 +431,7 @@ def all_maps() -> list:  # a method and layers, or a control and (); then target
         ("gradcam", ("layer4",), "predicted", "scattered")] + [
         (*pair, target) for target in TARGETS[1:] for pair in again]
 
+# %% ../nbs/08_measuring_explanations.ipynb #m60b
 def map_name(method: str,  # or a control
              layers=(),    # names; of Integrated Gradients: the baseline
              target: str = "predicted",  # one of `TARGETS`
@@ -458,7 +462,7 @@ class MeasurementPlan:
     sanity_images: int = 64   # the same for the sanity checks
     steps: int = 8            # see `insertion_deletion`
     seed: int = 0             # of the choice of images, and of everything random
-    verdicts: int = 60        # mistakes that get a verdict, at most
+    verdicts: int = 40        # mistakes whose verdict is checked, at most
     maps: tuple = tuple(all_maps())  # see there
     sanity: tuple = SANITY_MAPS      # pairs of a method and layers to check
     precision: str = "auto"          # of the forward passes that judge maps
@@ -538,7 +542,7 @@ def _maps_of(subject, step):
     rows, targets, against = _asked(subject, step)
     seed = subject.settings["seed"]
     if step.method in CONTROLS:  # all up to the last: an image has its map in any batch
-        n, size = int(rows.max()) + 1, subject.images.shape[2]
+        n, size = int(rows.max()) + 1, subject.images.shape[2:]
         return control_maps(step.method, n, size, seed)[rows]
     given = subject.model, subject.images[rows], targets
     if step.method in INTEGRATED:
@@ -711,11 +715,6 @@ def _take_steps(subject, steps, record, out):
             record["maps"][step.name] = _map_entry(step, judged, seconds)
             judged, seconds = [], 0.0
         _write(record, out)  # a finished map is never lost
-
-def _add_verdict(subject, row, record):
-    found = explain_mistake(subject.model, subject.images[row], int(subject.labels[row]),
-                            draw=False)
-    record["verdicts"][str(record["indices"][row])] = found["verdicts"]
 
 # %% ../nbs/08_measuring_explanations.ipynb #m76
 def faithfulness_record() -> dict | None:  # None where nothing was measured
@@ -908,9 +907,8 @@ def _cells_of(record):
                if entry["method"] in METHODS and not entry.get("form")
                and entry.get("target", "predicted") == "predicted"]
     methods = list(dict.fromkeys(entry["method"] for entry in entries))
-    columns = sorted({"+".join(entry["layers"]) for entry in entries},
-                     key=lambda layers: (layers.count("+"), layers))
-    return methods, columns
+    columns = {"+".join(entry["layers"]) for entry in entries}
+    return methods, sorted(columns, key=lambda c: (c.count("+"), c))
 
 def _row_labels(methods, results):  # with the number of images where it is smaller
     most = max(row["images"] for row in results.values())
@@ -936,9 +934,8 @@ def plot_ranking(record: dict, measure: str = "road",
     others = [name for name in results if name.startswith((*CONTROLS, *INTEGRATED))]
     others.sort(key=lambda name: (name not in CONTROLS, name))
     n_rows = max(len(methods), len(others))
-    if ax is None:
-        size = 2.9 + 1.05 * (len(columns) + 1), 1.6 + 0.42 * n_rows
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    size = 2.9 + 1.05 * (len(columns) + 1), 1.6 + 0.42 * n_rows
+    if ax is None: ax = plt.subplots(figsize=size, layout="constrained")[1]
     beside = len(columns) + 0.4  # the column of the controls, and what has no layer
     places = {map_name(m, c): (j, i) for i, m in enumerate(methods)
               for j, c in enumerate(columns)}
@@ -946,13 +943,13 @@ def plot_ranking(record: dict, measure: str = "road",
     shades, limits = plt.get_cmap("RdBu"), plt.Normalize(-10, 10, clip=True)
     for name, (column, row) in places.items():
         if name not in results: continue  # not measured: an empty cell
-        shade = shades(limits(100 * results[name]["gain"]))
-        _draw_cell(ax, column, row, results[name], shade)
+        _draw_cell(ax, column, row, results[name],
+                   shades(limits(100 * results[name]["gain"])))
         if name in others:
             ax.text(column + 0.55, row, name, color=INK, va="center", fontsize=9)
     ax.set_yticks(range(len(methods)), _row_labels(methods, results))
-    ax.set_xticks([*range(len(columns)), beside],
-                  [*(c.replace("+", "+\n") for c in columns), "no layer"])
+    labels = [*(c.replace("+", "+\n") for c in columns), "no layer"]
+    ax.set_xticks([*range(len(columns)), beside], labels)
     ax.set(xlim=(-0.6, beside + 2), ylim=(n_rows - 0.5, -0.6), title=(
         f"{measure} above the {best_control(record, measure)}, percentage points"))
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
@@ -1032,6 +1029,7 @@ def faithfulness_command(model: nn.Module,  # trained, on the device to use
                          dataset,           # the test set: normalised images and labels
                          out: str | Path,   # a JSON file; continued if it is there
                          quick: bool = False,  # a few images only, see `QUICK`
+                         judged: int | None = None,  # mistakes to judge; None: all
                          **counts,          # images, costly_images, …: see `measure`
                          ) -> int:          # exit status
     "Measure every map, print the ranking, and write the record."
@@ -1043,7 +1041,10 @@ def faithfulness_command(model: nn.Module,  # trained, on the device to use
     found = recommend(record)
     print(f"Recommended: {found['choice']} "
           f"(the default of explain is {found['default']}).")
-    print(f"Written:\n  {out}")
+    verdicts = Path(out).with_name("verdicts.json")
+    write_verdicts(model, dataset, verdicts, QUICK["verdicts"] if quick else judged,
+                   given.get("data"))
+    print(f"Written:\n  {out}\n  {verdicts}")
     return 0
 
 # %% ../nbs/08_measuring_explanations.ipynb #w02
@@ -1070,7 +1071,8 @@ def removal_curves(model: nn.Module,
                    ) -> dict:      # name -> logits, shape (shares, R, K)
     "What a model answers to one image without the pixels that maps point at."
     every = torch.cat([*maps.values()])
-    many, order = image.expand(len(every), -1, -1, -1), removal_order(every, seed)
+    image, order = image.to(dtype_and_device_of(model)[1]), removal_order(every, seed)
+    many = image.expand(len(every), -1, -1, -1)
     filled = torch.cat([impute(many, removed_pixels(order, share), seed=seed)
                         for share in MISTAKE_SHARES])
     logits = all_logits(model, filled, precision="float32")
@@ -1181,22 +1183,25 @@ def _removal(model, image, p, maps, pair, repeats, seed):
     size = image.shape[1:]
     own = {name: jittered(_heat(maps[name], size), repeats, seed)
            for name in ("predicted", "contrast")}
-    spot = control_maps("centred Gaussian", 1, size[0])[0]
-    controls = {"random": control_maps("random blobs", repeats, size[0], seed),
-                "centre": jittered(spot, repeats, seed + 1)}
-    curves = removal_curves(model, image, own | controls, seed)
-    wholes, found = {"predicted": p[pair[0]], "contrast": p[pair[0]] / p[[*pair]].sum()}, {}
-    for name, whole in wholes.items():
-        shares = {kind: _share(curves[kind], pair, name) for kind in (name, *controls)}
-        falls = {kind: whole - share.mean(0) for kind, share in shares.items()}
-        found[name] = {
-            "whole": whole.item(),
-            "curves": {"map" if kind == name else kind:
+    curves = removal_curves(model, image, own | _rivals(size, repeats, seed), seed)
+    wholes = {"predicted": p[pair[0]], "contrast": p[pair[0]] / p[[*pair]].sum()}
+    return {name: _compared(curves, name, pair, name, whole)
+            for name, whole in wholes.items()}
+
+def _rivals(size, repeats, seed):  # what to remove by in place of the map
+    return {"random": control_maps("random blobs", repeats, size, seed),
+            "centre": jittered(control_maps("centred Gaussian", 1, size)[0], repeats, seed + 1)}
+
+def _compared(curves, name, pair, kind, whole):
+    # the probability left by map `name` and by the rivals, and who wins
+    shares = {k: _share(curves[k], pair, kind) for k in (name, "random", "centre")}
+    falls = {k: whole - share.mean(0) for k, share in shares.items()}
+    return {"whole": whole.item(),
+            "curves": {"map" if k == name else k:
                        [[round(v, 5) for v in row] for row in share.tolist()]
-                       for kind, share in shares.items()},
-            "comparisons": {kind: compare_falls(falls[name], falls[kind])
-                            for kind in controls}}
-    return found
+                       for k, share in shares.items()},
+            "comparisons": {k: compare_falls(falls[name], falls[k])
+                            for k in ("random", "centre")}}
 
 def _share(logits, pair, name):  # (S, R, K) -> (S, R): of all classes, or of the two
     if name == "predicted": return logits.softmax(2)[..., pair[0]]
@@ -1292,3 +1297,97 @@ def mistake_page(model: nn.Module,
     plt.close(fig)
     write_whole(numbers, (json.dumps(found, allow_nan=False) + "\n").encode())
     return [picture, numbers]
+
+# %% ../nbs/08_measuring_explanations.ipynb #v11
+def check_verdict(model: nn.Module,
+                  image: Tensor,  # normalised, shape (3, H, W)
+                  target: int,    # the class that is explained
+                  heats: dict,    # name -> a map, of this image or not, (H, W)
+                  repeats: int = 8,
+                  seed: int = 1000,  # other draws than those of `explain_mistake`
+                  ) -> dict:      # name -> "random", "centre": from `compare_falls`
+    "The comparisons behind a verdict for any maps, each in the place of the image's own."
+    own = {name: jittered(heat, repeats, seed + 2 + i)
+           for i, (name, heat) in enumerate(heats.items())}
+    curves = removal_curves(model, image, own | _rivals(image.shape[1:], repeats, seed), seed)
+    p = all_logits(model, image[None], precision="float32")[0].softmax(0)[target]
+    return {name: _compared(curves, name, (target,), "predicted", p)["comparisons"]
+            for name in own}
+
+def _add_verdict(subject, row, record):
+    model, image, size = subject.model, subject.images[row], subject.images.shape[2:]
+    found = explain_mistake(model, image, int(subject.labels[row]), draw=False)
+    mistakes, said = subject.rows["true"].tolist(), subject.classes["predicted"][0]
+    pair = [row, mistakes[(mistakes.index(row) + 1) % len(mistakes)]]
+    own, other = explain(model, subject.images[pair], said[pair])
+    heats = {"again": own, "another image": other} | {
+        kind: control_maps(kind, 1, size, seed=1000 + row)[0] for kind in CONTROLS[1:]}
+    checks = check_verdict(model, image, int(said[row]), heats, seed=1000 + row)
+    checks = {"first": found["removal"]["predicted"]["comparisons"]} | checks
+    record["verdicts"][str(record["indices"][row])] = found["verdicts"] | {
+        "alike": round(found["alike"], 4),
+        "checks": {name: {rival: [round(c["fall"] - c["control"], 4), round(c["wins"], 4)]
+                          for rival, c in part.items()} for name, part in checks.items()}}
+
+# %% ../nbs/08_measuring_explanations.ipynb #v12
+def verdict_reliability(record: dict,  # from `measure`, with verdicts
+                        least_wins: float = LEAST_WINS,
+                        least_fall: float = LEAST_FALL,
+                        ) -> dict:     # what -> how many, of how many mistakes
+    "How often own maps, and maps that know nothing, beat both controls under a rule."
+    checks = [found["checks"] for found in record.get("verdicts", {}).values()
+              if "checks" in found]
+    def beats(part): return all(lead >= least_fall and wins >= least_wins
+                                for lead, wins in part.values())
+    table = {name: np.array([beats(check[name]) for check in checks])
+             for name in (checks[0] if checks else ())}
+    if not table: return {}
+    first, again = table["first"], table["again"]
+    found = {name: (int(values.sum()), len(values)) for name, values in table.items()}
+    return found | {"the same again": (int((first == again).sum()), len(first)),
+                    "again, if at first": (int(again[first].sum()), int(first.sum()))}
+
+# %% ../nbs/08_measuring_explanations.ipynb #j02
+def judge_mistakes(model: nn.Module,
+                   images: Tensor,    # normalised, shape (N, 3, H, W)
+                   targets: Tensor,   # the class that each map explains, shape (N,)
+                   repeats: int = 4,  # of each removal
+                   seed: int = 0,
+                   ) -> list:         # a key of `VERDICTS` for each image
+    "The verdict on the map of each image, by the rule of `explain_mistake`."
+    with tuned(model):
+        maps = [explain(state, images, targets) for _, state in randomized(model)]
+        trained, alike = maps[0], [rank_correlation(maps[0], m) for m in maps[1:]]
+        alike, codes = torch.stack(alike).nan_to_num(0.0).mean(0), []
+        for i in progress(range(len(images)), "verdicts"):
+            found = check_verdict(model, images[i], int(targets[i]), {"map": trained[i]},
+                                  repeats, seed)["map"]
+            codes.append(verdict_of(found, not trained[i].any(), alike[i].item()))
+    return codes
+
+# %% ../nbs/08_measuring_explanations.ipynb #j03
+def write_verdicts(model: nn.Module,
+                   dataset,          # normalised images and labels
+                   out: str | Path,  # a JSON file
+                   limit: int | None = None,  # at most so many mistakes; None: all
+                   data: str | None = None,   # what the images are; None: see `data_source`
+                   ) -> dict:        # weights, data, repeats, rule, verdicts: index -> code
+    "Judge every mistake of a model, and write the codes down."
+    x, labels = (torch.stack([torch.as_tensor(pair[i]) for pair in (
+        dataset[k] for k in range(len(dataset)))]) for i in (0, 1))
+    said = all_logits(model, x, precision="float32").argmax(1)
+    rows = (said != labels).nonzero()[:limit, 0]
+    codes = judge_mistakes(model, x[rows], said[rows], 4) if len(rows) else []
+    found = {"weights": fingerprint(model), "data": data_source(data), "repeats": 4,
+             "rule": [LEAST_FALL, LEAST_WINS, MOST_ALIKE],
+             "verdicts": dict(zip(map(str, rows.tolist()), codes))}
+    write_whole(out, (json.dumps(found) + "\n").encode())
+    return found
+
+def shipped_verdicts(model: nn.Module,
+                     ) -> dict:  # index of a test image -> a key of `VERDICTS`
+    "The verdicts that ship with the package; none where they are of other weights."
+    path = Path(cifar_gradcam.__file__).parent / "records" / "verdicts.json"
+    found = json.loads(path.read_text()) if path.exists() else {"weights": None}
+    if found["weights"] != fingerprint(model): return {}
+    return {int(index): code for index, code in found["verdicts"].items()}
