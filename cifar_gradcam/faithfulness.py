@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['ROAD_SHARES', 'BASELINES', 'CONTROLS', 'INTEGRATED', 'PATH_STEPS', 'LAYERS', 'FUSED', 'COSTLY', 'TARGETS',
-           'SANITY_MAPS', 'MEASURES', 'SAME', 'LAYER_LOOKS', 'METHOD_LOOKS', 'QUICK', 'MISTAKE_SHARES', 'LEAST_FALL',
-           'LEAST_WINS', 'MOST_ALIKE', 'VERDICTS', 'REMOVAL_LOOKS', 'removal_order', 'neighbour_sum', 'impute',
-           'removed_pixels', 'all_logits', 'class_probability', 'road_scores', 'blank_images', 'step_counts',
+           'SANITY_MAPS', 'MEASURES', 'SAME', 'LAYER_LOOKS', 'METHOD_LOOKS', 'LABEL_MAPS', 'QUICK', 'MISTAKE_SHARES',
+           'LEAST_FALL', 'LEAST_WINS', 'MOST_ALIKE', 'VERDICTS', 'REMOVAL_LOOKS', 'removal_order', 'neighbour_sum',
+           'impute', 'removed_pixels', 'all_logits', 'class_probability', 'road_scores', 'blank_images', 'step_counts',
            'insertion_deletion', 'control_maps', 'bootstrap_interval', 'randomized', 'rank_correlation',
            'structural_similarity', 'sanity_check', 'pooled', 'scattered', 'integrated_gradients', 'all_maps',
            'map_name', 'passes_needed', 'MeasurementPlan', 'measure', 'faithfulness_record', 'answered_wrong',
            'describe_record', 'image_scores', 'compare_maps', 'best_control', 'holm', 'rank_table', 'same_maps',
            'faithfulness_table', 'gain_by_group', 'verdict_agreement', 'plot_ranking', 'recommend', 'image_gains',
-           'plot_sanity', 'faithfulness_command', 'jittered', 'removal_curves', 'compare_falls',
-           'likeness_while_forgetting', 'verdict_of', 'explain_mistake', 'draw_explanation', 'mistake_page',
-           'check_verdict', 'verdict_reliability', 'judge_mistakes', 'write_verdicts', 'shipped_verdicts']
+           'plot_sanity', 'memorise', 'random_label_check', 'random_labels_record', 'faithfulness_command', 'jittered',
+           'removal_curves', 'compare_falls', 'likeness_while_forgetting', 'verdict_of', 'explain_mistake',
+           'draw_explanation', 'mistake_page', 'check_verdict', 'verdict_reliability', 'judge_mistakes',
+           'write_verdicts', 'shipped_verdicts']
 
 # %% ../nbs/08_measuring_explanations.ipynb #m05
 import copy, json, textwrap, time
@@ -34,7 +35,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 import cifar_gradcam
 from .data import CLASSES, data_source, denormalize
-from .devices import autocast, reuse_memory, select_precision, tuned
+from .devices import (
+    autocast, lay_side_by_side, reuse_memory, select_precision, tuned)
 from .evaluate import fingerprint
 from .figures import INK
 from .gradcam import (
@@ -42,6 +44,7 @@ from .gradcam import (
     signed_maps, stretch, target_layer)
 from .models import (
     dtype_and_device_of, images_for, logits_for, plain_network)
+from .resnet import ResNet18
 from .runs import environment, progress, write_whole
 from .train import evaluation_mode
 
@@ -1021,6 +1024,75 @@ def _draw_checks(ax, checks, kind):
         floor = check[f"other_{kind}"]  # of this method: the maps of another image
         if floor is not None: ax.axhline(floor, color=colour, ls=":", lw=1.2, zorder=0)
     ax.tick_params("x", rotation=60, labelsize=8)
+
+# %% ../nbs/08_measuring_explanations.ipynb #l02
+def memorise(images: Tensor,  # normalised, shape (N, 3, H, W)
+             labels: Tensor,  # classes from 0 to 9, shape (N,)
+             width: int = 8,  # channels of the first layer; ResNet-18 has 64
+             seed: int = 0,
+             epochs: int = 40,       # at most
+             enough: float = 0.99,   # share of right answers in an epoch, to stop at
+             ) -> tuple:  # a network in evaluation mode; that share at the end
+    "Train a narrow ResNet-18 until it knows a few images by heart, without augmentation."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, n = lay_side_by_side(ResNet18(width=width)).train(), len(images)
+        optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 0.01, total_steps=epochs * ceil(n / 50))
+        for _ in progress(range(epochs), "learning by heart"):
+            right = 0
+            for rows in torch.randperm(n).split(50):
+                logits = model(images_for(model, images[rows]))
+                F.cross_entropy(logits, labels[rows]).backward()
+                optimizer.step(); optimizer.zero_grad(); schedule.step()
+                right += int((logits.argmax(1) == labels[rows]).sum())
+            if right >= enough * n: break
+    return lay_side_by_side(model.eval(), False), right / n
+
+# %% ../nbs/08_measuring_explanations.ipynb #l03
+LABEL_MAPS = tuple((method, layer) for layer in ("layer3", "layer4")
+                   for method in METHODS if method not in COSTLY)
+
+def random_label_check(dataset,            # normalised images and labels
+                       n_train: int = 1000,  # the first: to be learned by heart
+                       n_maps: int = 64,   # the next: whose maps are compared
+                       out=None,           # a JSON file to write to
+                       **how,              # width, epochs: see `memorise`
+                       ) -> dict:  # learned: shares; maps -> mean rank correlations
+    "How alike are the maps of networks that learned true and random labels by heart?"
+    pairs = [dataset[i] for i in range(n_train + n_maps)]
+    x, y = torch.stack([x for x, _ in pairs]), torch.tensor([int(y) for _, y in pairs])
+    known, mixed = y[:n_train], torch.randperm(
+        n_train, generator=torch.Generator().manual_seed(0))
+    nets = {"true labels": memorise(x[:n_train], known, **how),
+            "another start": memorise(x[:n_train], known, seed=1, **how),
+            "random labels": memorise(x[:n_train], known[mixed], **how)}
+    found = {"images": [n_train, n_maps], "how": how, "maps": {},
+             "learned": {name: share for name, (_, share) in nets.items()},
+             "right on others": {name: (all_logits(net, x[n_train:]).argmax(1) ==
+                                        y[n_train:]).float().mean().item()
+                                 for name, (net, _) in nets.items()}}
+    for method, layer in LABEL_MAPS:
+        found["maps"][map_name(method, layer)] = _likeness_of_networks(
+            nets, x[n_train:], y[n_train:], method, layer)
+    if out is not None: write_whole(out, (json.dumps(found) + "\n").encode())
+    return found
+
+# %% ../nbs/08_measuring_explanations.ipynb #l04
+def _likeness_of_networks(nets, images, targets, method, layer):
+    # mean rank correlation with the maps of the first; its own maps of other images too
+    maps = {name: explain(net, images, targets, method, layer)
+            for name, (net, _) in nets.items()}
+    first = maps.pop("true labels")
+    maps["another image"] = first.roll(1, 0)
+    return {name: _means(rank_correlation(first, other)[None])[0]
+            for name, other in maps.items()}
+
+def random_labels_record() -> dict | None:  # None where it was not measured
+    "What `random_label_check` found on CIFAR-10, as it ships with the package."
+    path = Path(cifar_gradcam.__file__).parent / "records" / "random_labels.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 # %% ../nbs/08_measuring_explanations.ipynb #n01
 QUICK = dict(images=20, costly_images=2, sanity_images=4, verdicts=2)
