@@ -622,6 +622,8 @@ def _two_parts(folder):
     parts = [[folder / name for name in names if (folder / name).is_dir()]
              for names in (("train",), ("test", "val", "valid", "validation"))]
     if all(parts): return [found[0] for found in parts]
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not there: name a folder of pictures by --data or source")
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
     raise DataError(f"{folder} must hold train and test, and each of them a folder of "
                     f"pictures for each class; it holds {there}")
