@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from .data import CLASSES, denormalize
+from .data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize
 from .devices import autocast, select_device, select_precision, tuned
+from .models import (
+    dtype_and_device_of, images_and_labels, images_for, last_spatial_layer, logits_for,
+    plain_network, unwrap)
+from .resnet import ResNet
 from .runs import progress
-from .train import evaluation_mode
 
 # %% ../nbs/05_gradcam.ipynb #f05
 @torch.enable_grad()
@@ -186,8 +189,8 @@ DEFAULT_METHOD = "gradcam"
 DEFAULT_LAYERS = "layer4"  # its last block
 
 # %% ../nbs/05_gradcam.ipynb #f06
-def explain(model: nn.Module,      # on any device; comes back in the mode it was in
-            images: Tensor,        # normalised, shape (N, 3, H, W)
+def explain(model: nn.Module,      # see `plain_network`; comes back as it was
+            images: Tensor,        # normalised, shape (N, C, H, W)
             targets,               # class to explain for each image: N whole numbers
             method: str = DEFAULT_METHOD,  # a key of `METHODS`
             layers=None,           # a submodule, a name, or several; see `target_layers`
@@ -199,24 +202,31 @@ def explain(model: nn.Module,      # on any device; comes back in the mode it wa
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     check_method(method)
-    layers, targets = target_layers(model, layers), check_explainable(images, targets)
-    against = check_against(targets, against, method)
-    device = next(model.parameters()).device
-    with evaluation_mode(model), tuned(model), autocast(device, torch.float32):
-        check_fit(model, images, targets, layers, against)
+    with _opened(model) as network:
+        targets = check_explainable(images, targets)
+        against = check_against(targets, against, method)
+        layers = target_layers(network, layers, images)
+        check_fit(network, images, targets, layers, against)
         how = (targets, against, method, layers, batch_size)
-        maps = stretch(_mean_maps(model, images, *how))
+        maps = stretch(_mean_maps(network, images, *how))
         if not smooth: return maps
-        mirrored = stretch(_mean_maps(model, images.flip(3), *how))
+        mirrored = stretch(_mean_maps(network, images.flip(3), *how))
         return stretch((maps + mirrored.flip(2)) / 2)
 
 # %% ../nbs/05_gradcam.ipynb #n36
+@contextlib.contextmanager
+def _opened(model, precision="float32"):
+    device = dtype_and_device_of(model)[1]
+    dtype = select_precision(device, precision)
+    with plain_network(model) as network, tuned(network), autocast(device, dtype):
+        yield network
+
 def _batches(model, images, targets, against, method, layers, batch_size):
     # for each batch of images, what `observe` saw at each layer
     others = [None] * len(images) if against is None else against.split(batch_size)
     parts = [*zip(images.split(batch_size), targets.split(batch_size), others)]
     for x, classes, other in _with_bar(parts, method):
-        x = _for_model(model, x)
+        x = images_for(model, x)
         yield observe(model, x, classes.to(x.device), layers, method not in GRADIENT_FREE,
                       batch_size, None if other is None else other.to(x.device))
 
@@ -231,29 +241,25 @@ def _mean_maps(model, images, targets, against, method, layers, batch_size):
         done.append(torch.stack(large).mean(0))
     return torch.cat(done)
 
-def _for_model(model, images):
-    # on its device, in its number format; with channels last, which is quicker on a CPU
-    images = images.to(next(model.parameters()))
-    if images.device.type != "cpu": return images
-    return images.contiguous(memory_format=torch.channels_last)
 
 # %% ../nbs/05_gradcam.ipynb #k06
-def signed_maps(model: nn.Module,      # on any device; comes back in the mode it was in
-                images: Tensor,        # normalised, shape (N, 3, H, W)
+def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it was
+                images: Tensor,        # normalised, shape (N, C, H, W)
                 targets,               # class to explain for each image
                 against=None,          # other classes: why the target rather than these
                 method: str = DEFAULT_METHOD,  # a key of `METHODS`
-                layer=DEFAULT_LAYERS,  # one layer, see `target_layer`
+                layer=None,            # one layer; None: see `target_layers`
                 batch_size: int = 128, # images at a time
                 ) -> tuple:  # maps (N, h, w) of the layer; logits or margins, (N,); CPU
     "Maps before ReLU and stretching, and the scores that they explain."
     check_method(method)
-    layers, targets = [target_layer(model, layer)], check_explainable(images, targets)
-    against = check_against(targets, against, method)
-    device, maps, scores = next(model.parameters()).device, [], []
-    with evaluation_mode(model), tuned(model), autocast(device, torch.float32):
-        check_fit(model, images, targets, layers, against)
-        for seen, in _batches(model, images, targets, against, method, layers, batch_size):
+    maps, scores = [], []
+    with _opened(model) as network:
+        targets = check_explainable(images, targets)
+        against = check_against(targets, against, method)
+        layers = target_layers(network, layer if layer is None else [layer], images)
+        check_fit(network, images, targets, layers, against)
+        for seen, in _batches(network, images, targets, against, method, layers, batch_size):
             maps.append(METHODS[method](seen).float().cpu())
             scores.append(seen.scores.float().cpu())
     return torch.cat(maps), torch.cat(scores)
@@ -263,7 +269,7 @@ def signed_maps(model: nn.Module,      # on any device; comes back in the mode i
 class Mistakes:
     "The images a model gets wrong, in the order of the loader."
     indices: Tensor        # place in the dataset, shape (N,)
-    images: Tensor         # normalised, shape (N, 3, H, W)
+    images: Tensor         # normalised, shape (N, C, H, W)
     labels: Tensor         # true classes, shape (N,)
     predictions: Tensor    # predicted classes, shape (N,)
     probabilities: Tensor  # softmax over all classes, shape (N, K)
@@ -284,8 +290,7 @@ class Mistakes:
         return self[sureness.argsort(descending=True, stable=True)]
 
 # %% ../nbs/05_gradcam.ipynb #f14
-@torch.no_grad()
-def find_mistakes(model: nn.Module,         # on any device; its modes come back
+def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as it was
                   loader: DataLoader,       # not shuffled: indices count its images
                   limit: int | None = None, # stop once this many are found
                   precision: str = "float32",  # see `select_precision`
@@ -294,14 +299,13 @@ def find_mistakes(model: nn.Module,         # on any device; its modes come back
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     check_order(loader)
-    device = next(model.parameters()).device
-    dtype, parts, found, seen = select_precision(device, precision), [], 0, 0
-    with evaluation_mode(model), tuned(model), autocast(device, dtype):
-        for images, labels in progress(loader, "looking for mistakes"):
-            logits = model(_for_model(model, images))
-            probabilities = logits.float().softmax(1).cpu()
+    parts, found, seen = [], 0, 0
+    with _opened(model, precision) as network, torch.no_grad():
+        for batch in progress(loader, "looking for mistakes"):
+            images, labels = images_and_labels(batch)
+            probabilities = logits_for(network, images).float().softmax(1).cpu()
             images, labels = images.cpu(), labels.cpu()
-            _check_labels(labels, probabilities.shape[1])
+            _check_labels(labels, *probabilities.shape)
             predictions = probabilities.argmax(1)
             wrong = (predictions != labels).nonzero()[:, 0]
             parts.append((wrong + seen, images[wrong], labels[wrong],
@@ -321,6 +325,8 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
                   layers=None,           # see `target_layers`
                   scale: str | None = None,  # "one" for all maps, or "alone"; see above
                   negative: bool = False,    # on one scale: draw what is below 0 too
+                  mean=CIFAR10_MEAN,         # of the images' normalisation, by channel
+                  std=CIFAR10_STD,           # the same
                   ) -> plt.Figure:
     "A grid of mistakes: each the image, its maps for both classes, and their contrast."
     _, columns = check_grid(plot_size, len(mistakes))
@@ -328,8 +334,8 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     if not len(mistakes): return _nothing_to_draw(mistakes)
     if len(classes) < (n_classes := mistakes.probabilities.shape[1]):
         raise ValueError(f"classes must be at least {n_classes} names, "
-                         f"got {len(classes)}")
-    pictures = denormalize(mistakes.images)
+                         f"got {len(classes)}: pass the class names of your data")
+    pictures = _in_colour(mistakes.images, mean, std)
     sides = [_Side("✗", "tab:orange", mistakes.predictions),
              _Side("✓", "tab:blue", mistakes.labels)]
     names = [_names(mistakes, classes, side) for side in sides]
@@ -387,7 +393,7 @@ def _stretched(model, mistakes, sides, method, layers):
 
 def _on_one_scale(model, mistakes, sides, method, layers, negative):
     found, size = [], mistakes.images.shape[2:]
-    layer, = target_layers(model, layers)
+    layer, = target_layers(model, layers, mistakes.images)
     for side in sides:
         maps, scores = signed_maps(model, mistakes.images, side.targets, side.against,
                                    method, layer)
@@ -397,8 +403,9 @@ def _on_one_scale(model, mistakes, sides, method, layers, negative):
     low = -most if negative else 0.0
     drawn = [(((_enlarge(maps if negative else maps.relu(), size) - low) / (most - low))
               .numpy(), notes) for maps, notes in found]
-    unit = "logit" if target_layer(model, DEFAULT_LAYERS) is layer else "score"
+    last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
     ends = (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}")
+    unit = "logit" if last else "score"
     return drawn, _Bar(f"units of the {unit} at one place, all maps on one scale", ends,
                        "PuOr_r" if negative else "inferno")
 
@@ -418,14 +425,15 @@ def plot_misclassified(model: nn.Module,          # trained
                        grad_CAM: bool = True,     # beside each image, its maps
                        method: str = DEFAULT_METHOD,  # a key of `METHODS`
                        layers=None,               # see `target_layers`
-                       **how,                     # scale, negative: `draw_mistakes`
+                       **how,                     # scale, mean, …: see `draw_mistakes`
                        ) -> plt.Figure:
     "The first mistakes of a model, with probabilities, maps and their contrast."
     if no_misclf < 1: raise ValueError(f"no_misclf must be at least 1, got {no_misclf}")
     check_grid(plot_size, no_misclf)
     check_method(method)
     check_scale(how.get("scale"), how.get("negative", False), method, layers)
-    if grad_CAM: target_layers(model, layers)  # a wrong name is told before the search
+    if grad_CAM and layers is not None:
+        target_layers(model, layers)  # a wrong name is told before the search
     if device is not None: model.to(select_device(device))
     mistakes = find_mistakes(model, test_loader, limit=no_misclf)
     if len(mistakes) < no_misclf:
@@ -445,6 +453,13 @@ def _names(mistakes, classes, side):
     places = torch.arange(len(mistakes))
     return [(f"{side.mark} {classes[int(c)]}", _percent(p)) for c, p in
             zip(side.targets, mistakes.probabilities[places, side.targets].tolist())]
+
+def _in_colour(images, mean, std):  # one channel: in grey
+    if not len(mean) == len(std) == images.shape[1]:
+        raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
+                         f"channel of the images, got {len(mean)} and {len(std)}")
+    if len(mean) == 1: images, mean, std = images.expand(-1, 3, -1, -1), [*mean] * 3, [*std] * 3
+    return denormalize(images, mean, std)
 
 def _nothing_to_draw(mistakes):
     fig, ax = plt.subplots(figsize=(5, 1))
@@ -515,26 +530,30 @@ def _draw_legend(fig, bar, with_contrast):
     fig.text(0.5, 0.12 / height, bar.text, **style)
 
 # %% ../nbs/05_gradcam.ipynb #f04
-def target_layer(model: nn.Module,  # a `ResNet`, or any model
+def target_layer(model: nn.Module,  # any model, wrapped or not
                  layer,             # a submodule or its name
                  ) -> nn.Module:    # a stage stands for its last block
     "The layer whose activations are weighted, found or refused with a list of names."
-    found = None
+    found, network = None, unwrap(model)
     if isinstance(layer, str) and layer:
-        with contextlib.suppress(AttributeError): found = model.get_submodule(layer)
+        with contextlib.suppress(AttributeError): found = unwrap(network.get_submodule(layer))
     elif isinstance(layer, nn.Module):
-        found = next((part for part in model.modules() if part is layer), None)
+        layer = unwrap(layer)
+        found = next((part for part in network.modules() if part is layer), None)
     if found is None:
-        stages = ", ".join(name for name, _ in model.named_children())
+        stages = ", ".join(name for name, _ in network.named_children())
         got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
         raise ValueError(f"layer must be a submodule of the model, or the name of one "
                          f"({stages}; or inside, such as layer4.0.conv1), got {got}")
     return found[-1] if isinstance(found, nn.Sequential) and len(found) else found
 
-def target_layers(model: nn.Module,  # a `ResNet`, or any model
-                  layers=None,       # a submodule, a name, or a list; None: the default
+def target_layers(model: nn.Module,  # any model, wrapped or not
+                  layers=None,       # a submodule, a name, or a list; None: the last one
+                  example: Tensor | None = None,  # images it takes, shape (N, C, H, W)
                   ) -> list:         # submodules, at least one
-    "All layers asked for, each as `target_layer` finds it; by default `DEFAULT_LAYERS`."
+    "Each as `target_layer` finds it; the last of a `ResNet` is known, others are asked."
+    if layers is None and example is not None and not isinstance(unwrap(model), ResNet):
+        layers = last_spatial_layer(model, example[:1])
     if layers is None: layers = DEFAULT_LAYERS
     if not isinstance(layers, (list, tuple)): layers = [layers]
     if not layers: raise ValueError("layers is empty: at least one is needed")
@@ -554,15 +573,15 @@ def _check_classes(name, classes, images):
                          f"got shape {tuple(classes.shape)}")
     if classes.is_floating_point():
         raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
-    return classes.long()
+    return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
 
-def check_explainable(images: Tensor,  # should be normalised, shape (N, 3, H, W)
+def check_explainable(images: Tensor,  # should be normalised, shape (N, C, H, W)
                       targets,         # should be N class indices
                       ) -> Tensor:     # the targets as an int64 tensor on the CPU
     "Raise, or warn, where images or targets are not what `explain` needs."
-    if not torch.is_tensor(images) or images.ndim != 4 or images.shape[1] != 3:
+    if not torch.is_tensor(images) or images.ndim != 4:
         got = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
-        raise ValueError(f"images must be a tensor of shape (N, 3, H, W), got {got}")
+        raise ValueError(f"images must be a tensor of shape (N, C, H, W), got {got}")
     if len(images) == 0:
         raise ValueError("images is empty: there is nothing to explain")
     if not images.is_floating_point():
@@ -595,9 +614,19 @@ def check_against(targets: Tensor,  # classes to explain, shape (N,)
     return against
 
 # %% ../nbs/05_gradcam.ipynb #f44
+def _check_maps(shapes):  # of what a layer gave for one image, each time it was called
+    got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
+    if [len(shape) for shape in shapes] != [4]:
+        tokens = len(shapes) == 1 and len(shapes[0]) == 3
+        raise ValueError("layer must have one output, of shape (N, channels, h, w), "
+                         f"got {got}" + ": for tokens, see tokens_as_maps" * tokens)
+    if shapes[0][2] * shapes[0][3] == 1:
+        raise ValueError("layer must have an output of more than one place, got "
+                         f"{got}: pass an earlier layer, or larger images")
+
 @torch.no_grad()
-def check_fit(model: nn.Module,   # in evaluation mode
-              images: Tensor,     # shape (N, 3, H, W); only the first is used
+def check_fit(model: nn.Module,   # from `plain_network`
+              images: Tensor,     # shape (N, C, H, W); only the first is used
               targets: Tensor,    # shape (N,)
               layers: list,       # submodules that should give feature maps
               against: Tensor | None = None,  # other classes, shape (N,)
@@ -607,18 +636,10 @@ def check_fit(model: nn.Module,   # in evaluation mode
     hooks = [layer.register_forward_hook(
         lambda layer, _, out: shapes[layer].append(tuple(getattr(out, "shape", ()))))
         for layer in shapes]
-    try: n_classes = model(images[:1].to(next(model.parameters()))).shape[1]
-    except (RuntimeError, ValueError) as fault:
-        shape = tuple(images.shape[1:])
-        raise ValueError(f"images of shape {shape} do not fit the model: "
-                         f"{fault}") from fault
+    try: n_classes = logits_for(model, images[:1]).shape[1]
     finally:
         for hook in hooks: hook.remove()
-    for got in shapes.values():
-        if [len(shape) for shape in got] != [4]:
-            got = f"one of shape {got[0]}" if len(got) == 1 else len(got) or "none"
-            raise ValueError("layer must have one output, of shape (N, channels, h, w), "
-                             f"got {got}")
+    for got in shapes.values(): _check_maps(got)
     for name, classes in (("targets", targets), ("against", against)):
         if classes is None: continue
         outside = classes[(classes < 0) | (classes >= n_classes)]
@@ -639,7 +660,10 @@ def check_order(loader) -> None:
         raise ValueError("loader must go through its images in order, got a shuffled "
                          "one: places in the dataset are counted")
 
-def _check_labels(labels, n_classes):
+def _check_labels(labels, n_images, n_classes):
+    if labels.shape != (n_images,):
+        raise ValueError(f"labels must be one class for each of {n_images} images, "
+                         f"got shape {tuple(labels.shape)}")
     if (labels < 0).any() or (labels >= n_classes).any():
         raise ValueError(f"labels must be from 0 to {n_classes - 1}, "
                          f"got {int(labels.min())} to {int(labels.max())}")

@@ -18,8 +18,8 @@ from torch import nn, Tensor
 
 from .data import (
     CIFAR10_MEAN, CIFAR10_STD, CLASSES, picture_window, read_picture, shrink_picture)
-from .gradcam import DEFAULT_METHOD, explain, overlay, target_layers
-from .models import last_spatial_layer, logits_for, plain_network
+from .gradcam import DEFAULT_METHOD, explain, overlay
+from .models import logits_for, plain_network
 from .runs import write_whole
 
 # %% ../nbs/18_pictures.ipynb #p14
@@ -168,10 +168,6 @@ def _answer(model, image, classes, target, method, layers):
                              f"of the model, got {len(classes)}")
         order = sorted(range(len(classes)), key=lambda c: -probabilities[c])
         chosen = order[0] if target is None else classes.index(target)
-        layers = layers or last_spatial_layer(network, image)
-        if image.shape[1] == 1:
-            layers = target_layers(network, layers)
-            network, image = _FromGrey(network), image.expand(-1, 3, -1, -1)
         with warnings.catch_warnings():  # it is normalised, as bright or plain as it may be
             warnings.filterwarnings("ignore", "images run from")
             heat = explain(network, image, [chosen], method, layers)[0].numpy()
@@ -179,11 +175,6 @@ def _answer(model, image, classes, target, method, layers):
     for k, c in enumerate(order[:3], 1):
         row |= {f"class_{k}": classes[c], f"probability_{k}": round(probabilities[c], 4)}
     return row | {"explained": classes[chosen]}, heat
-
-class _FromGrey(nn.Module):
-    # a network of grey pictures, as `explain` asks it: with three channels, all alike
-    def __init__(self, network): super().__init__(); self.network = network
-    def forward(self, images): return self.network(images[:, :1])
 
 # %% ../nbs/18_pictures.ipynb #p28
 def _free_name(path, rows):  # two folders may hold a cat.jpg
