@@ -196,7 +196,7 @@ def positive_int(text: str) -> int:
 def data_name(text: str) -> str:
     "Read an argument that names data; see `data_source`."
     try: return data_source(text)
-    except ValueError as fault: raise argparse.ArgumentTypeError(str(fault)) from fault
+    except (ValueError, DataError) as fault: raise argparse.ArgumentTypeError(str(fault)) from fault
 
 # %% ../nbs/14_command_line.ipynb #g37
 def read_arguments(argv: list[str] | None = None,  # None: those of the process

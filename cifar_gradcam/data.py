@@ -282,7 +282,10 @@ def _known_source(name):
     name = "real" if str(name) == "CIFAR10" else str(name)
     if name in SOURCES: return name
     if (folder := _as_path(name)).is_dir(): return _as_text(folder.resolve())
+    if folder.is_absolute(): raise DataError(_gone(folder))  # what a run was trained on
     raise ValueError(f"source must be one of {SOURCES} or a folder of pictures, got {name!r}")
+
+def _gone(folder): return f"{folder} is not there: name a folder of pictures by --data or source"
 
 # A path in a recipe is text. Where the system says that its paths are ASCII, Python keeps other
 # letters in them as single bytes, which are no text.
@@ -623,7 +626,7 @@ def _two_parts(folder):
              for names in (("train",), ("test", "val", "valid", "validation"))]
     if all(parts): return [found[0] for found in parts]
     if not folder.is_dir():
-        raise DataError(f"{folder} is not there: name a folder of pictures by --data or source")
+        raise DataError(_gone(folder))
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
     raise DataError(f"{folder} must hold train and test, and each of them a folder of "
                     f"pictures for each class; it holds {there}")

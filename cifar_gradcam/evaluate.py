@@ -25,10 +25,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .data import denormalize, hard_labels, info_of
-from .devices import autocast, select_precision, tuned
 from .gradcam import check_order
+from .models import images_and_labels, logits_for, network_at, plain_state
 from .runs import progress, reference_folder, write_whole
-from .train import evaluation_mode
 
 # %% ../nbs/06_evaluation.ipynb #v10
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,46 +123,50 @@ def _check_weights(record, model):
                          f"{record.weights}, got weights {other}")
 
 # %% ../nbs/06_evaluation.ipynb #v14
-def fingerprint(model: nn.Module,  # on any device
+def fingerprint(model: nn.Module,  # on any device, wrapped or not
                 ) -> str:          # 16 hexadecimal digits
     "The beginning of the SHA-256 of all weights and buffers, with their names and shapes."
     digest = sha256()
-    for name, value in model.state_dict().items():
+    for name, value in plain_state(model).items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         values = value.detach().cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 # %% ../nbs/06_evaluation.ipynb #v16
-@torch.no_grad()
-def predict(model: nn.Module,         # on any device; comes back in the mode it was in
+def predict(model: nn.Module,         # see `plain_network`; comes back as it was
             loader: DataLoader,       # not shuffled; or `BatchedImages`, or a list of batches
             precision: str = "float32",  # or quicker: see `select_precision`
             classes=None,             # names in label order; None: the dataset's
             ) -> Predictions:         # in the order of the loader
     "One pass over a loader in evaluation mode, kept."
     check_order(loader)
-    device, logits, labels = next(model.parameters()).device, [], []
-    dtype = select_precision(device, precision)
-    with evaluation_mode(model), tuned(model), autocast(device, dtype):
-        for images, truth in progress(loader, "predicting"):
+    classes, logits, labels = classes or info_of(loader).classes, [], []
+    with network_at(model, precision) as network, torch.no_grad():
+        for batch in progress(loader, "predicting"):
+            images, truth = images_and_labels(batch)
             if not logits: _check_range(images)
-            images = images.to(device, memory_format=torch.channels_last)
-            logits.append(model(images).float().cpu())
+            logits.append(logits_for(network, images).float().cpu())
             labels.append(hard_labels(truth).cpu())
+            _check_names(classes, logits[0])
     if not logits: raise ValueError("loader is empty: there is nothing to predict")
     labels = torch.cat(labels).numpy()
     return Predictions(np.arange(len(labels)), labels, torch.cat(logits).numpy(),
-                       tuple(classes or info_of(loader).classes), fingerprint(model))
+                       tuple(classes), fingerprint(model))
 
 # %% ../nbs/06_evaluation.ipynb #v17
 def _check_range(images):
     if images.ndim != 4:
-        raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
+        raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
     low, high = (float(end) for end in torch.aminmax(images))
     if max(-low, high) > 5 or 0 <= low < high <= 1:
         warnings.warn(f"images run from {low:.1f} to {high:.1f}; normalised ones run "
-                      "from about -2 to 2: were they normalised?", stacklevel=4)
+                      "from about -2 to 2: were they normalised?", stacklevel=3)
+
+def _check_names(classes, logits):
+    if len(classes) != (k := logits.shape[1]):
+        raise ValueError(f"classes must be {k} names, one for each output of the model, "
+                         f"got {len(classes)}")
 
 # %% ../nbs/06_evaluation.ipynb #h03
 def reference_predictions() -> Predictions:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 import cifar_gradcam
-from .data import denormalize
+from .data import denormalize, info_of
 from .devices import tuned
 from .evaluate import Predictions
 from .gradcam import explain
@@ -153,7 +153,7 @@ def explore_mistakes(model: nn.Module,     # that made the record
     wrong = record[~record.correct]
     shown = wrong[np.argsort(-wrong.confidence, kind="stable")[:limit]]
     images = _images_of(shown, dataset)
-    pictures = np.rint(255 * denormalize(images)).astype(np.uint8)
+    pictures = np.rint(255 * denormalize(images, *info_of(dataset)[1:])).astype(np.uint8)
     heats = [np.zeros(pictures.shape[:3])] * 2
     if len(shown):
         with tuned(model):

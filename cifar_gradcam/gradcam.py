@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
            'observe', 'explain', 'signed_maps', 'Mistakes', 'find_mistakes', 'draw_mistakes', 'check_scale',
-           'plot_misclassified', 'target_layer', 'target_layers', 'check_method', 'check_explainable', 'check_against',
+           'plot_misclassified', 'target_layer', 'check_method', 'target_layers', 'check_explainable', 'check_against',
            'check_fit', 'check_order', 'check_grid']
 
 # %% ../nbs/05_gradcam.ipynb #f03
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from .data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize
-from .devices import autocast, select_device, select_precision, tuned
+from .data import (
+    CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of)
+from .devices import select_device
 from .models import (
-    dtype_and_device_of, images_and_labels, images_for, last_spatial_layer, logits_for,
-    plain_network, unwrap)
+    images_and_labels, images_for, last_spatial_layer, logits_for, network_at, unwrap)
 from .resnet import ResNet
 from .runs import progress
 
@@ -202,7 +202,7 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     check_method(method)
-    with _opened(model) as network:
+    with network_at(model) as network:
         targets = check_explainable(images, targets)
         against = check_against(targets, against, method)
         layers = target_layers(network, layers, images)
@@ -214,13 +214,6 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
         return stretch((maps + mirrored.flip(2)) / 2)
 
 # %% ../nbs/05_gradcam.ipynb #n36
-@contextlib.contextmanager
-def _opened(model, precision="float32"):
-    device = dtype_and_device_of(model)[1]
-    dtype = select_precision(device, precision)
-    with plain_network(model) as network, tuned(network), autocast(device, dtype):
-        yield network
-
 def _batches(model, images, targets, against, method, layers, batch_size):
     # for each batch of images, what `observe` saw at each layer
     others = [None] * len(images) if against is None else against.split(batch_size)
@@ -254,7 +247,7 @@ def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it w
     "Maps before ReLU and stretching, and the scores that they explain."
     check_method(method)
     maps, scores = [], []
-    with _opened(model) as network:
+    with network_at(model) as network:
         targets = check_explainable(images, targets)
         against = check_against(targets, against, method)
         layers = target_layers(network, layer if layer is None else [layer], images)
@@ -300,11 +293,11 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
         raise ValueError(f"limit must be at least 1, got {limit}")
     check_order(loader)
     parts, found, seen = [], 0, 0
-    with _opened(model, precision) as network, torch.no_grad():
+    with network_at(model, precision) as network, torch.no_grad():
         for batch in progress(loader, "looking for mistakes"):
             images, labels = images_and_labels(batch)
             probabilities = logits_for(network, images).float().softmax(1).cpu()
-            images, labels = images.cpu(), labels.cpu()
+            images, labels = images.cpu(), hard_labels(labels.cpu())
             _check_labels(labels, *probabilities.shape)
             predictions = probabilities.argmax(1)
             wrong = (predictions != labels).nonzero()[:, 0]
@@ -332,19 +325,11 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     _, columns = check_grid(plot_size, len(mistakes))
     scale = check_scale(scale, negative, method, layers)
     if not len(mistakes): return _nothing_to_draw(mistakes)
-    if len(classes) < (n_classes := mistakes.probabilities.shape[1]):
-        raise ValueError(f"classes must be at least {n_classes} names, "
-                         f"got {len(classes)}: pass the class names of your data")
     pictures = _in_colour(mistakes.images, mean, std)
-    sides = [_Side("✗", "tab:orange", mistakes.predictions),
-             _Side("✓", "tab:blue", mistakes.labels)]
-    names = [_names(mistakes, classes, side) for side in sides]
+    sides, names = _sides_of(mistakes, classes, method)
     if not grad_CAM:
-        titles = [f"{' '.join(a)}\n{' '.join(b)}" for a, b in zip(*names)]
+        titles = [f"{' '.join(a)}\n{' '.join(b)}" for a, b in zip(*names[:2])]
         return _draw_cells([(pictures, titles, None)], columns)
-    if method not in GRADIENT_FREE:
-        sides.append(_Side("✗ − ✓", "tab:green", mistakes.predictions, mistakes.labels))
-        names.append([(sides[-1].mark, "margin")] * len(mistakes))
     if scale == "alone": drawn, bar = _stretched(model, mistakes, sides, method, layers)
     else: drawn, bar = _on_one_scale(model, mistakes, sides, method, layers, negative)
     panels = [(pictures, [f"no. {int(i)}" for i in mistakes.indices], None)]
@@ -382,6 +367,20 @@ def check_scale(scale, negative, method, layers) -> str:  # "one" or "alone"
         raise ValueError("negative parts need scale 'one', got 'alone'")
     return scale
 
+# %% ../nbs/05_gradcam.ipynb #k09s
+def _sides_of(mistakes, classes, method):
+    # the maps of each mistake, and the first lines above them
+    if len(classes) < (n_classes := mistakes.probabilities.shape[1]):
+        raise ValueError(f"classes must be at least {n_classes} names, "
+                         f"got {len(classes)}: pass the class names of your data")
+    sides = [_Side("✗", "tab:orange", mistakes.predictions),
+             _Side("✓", "tab:blue", mistakes.labels)]
+    names = [_names(mistakes, classes, side) for side in sides]
+    if method not in GRADIENT_FREE:
+        sides.append(_Side("✗ − ✓", "tab:green", mistakes.predictions, mistakes.labels))
+        names.append([(sides[-1].mark, "margin")] * len(mistakes))
+    return sides, names
+
 # %% ../nbs/05_gradcam.ipynb #k10
 def _stretched(model, mistakes, sides, method, layers):
     drawn = []
@@ -409,6 +408,7 @@ def _on_one_scale(model, mistakes, sides, method, layers, negative):
     return drawn, _Bar(f"units of the {unit} at one place, all maps on one scale", ends,
                        "PuOr_r" if negative else "inferno")
 
+# %% ../nbs/05_gradcam.ipynb #k10s
 def _shown(grid, score, negative):
     # how much of the score a map shows: "+2.6 of 2.7"
     above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
@@ -418,7 +418,7 @@ def _shown(grid, score, negative):
 # %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
                        test_loader: DataLoader,   # not shuffled
-                       classes=CLASSES,           # class names in label order
+                       classes=None,              # names in label order; None: the dataset's
                        device=None,               # None: where the model is
                        no_misclf: int = 20,       # how many mistakes to draw
                        plot_size=(4, 5),          # rows and columns of mistakes
@@ -439,8 +439,10 @@ def plot_misclassified(model: nn.Module,          # trained
     if len(mistakes) < no_misclf:
         print(f"{no_misclf} mistakes were asked for; the model makes {len(mistakes)} "
               f"in {mistakes.seen:,} images.")
-    return draw_mistakes(model, mistakes, classes, plot_size, grad_CAM, method, layers,
-                         **how)
+    names, *colours = info_of(test_loader)
+    how = dict(zip(("mean", "std"), colours)) | how
+    return draw_mistakes(model, mistakes, classes or names, plot_size, grad_CAM, method,
+                         layers, **how)
 
 # %% ../nbs/05_gradcam.ipynb #n52
 def _percent(p):
@@ -453,13 +455,6 @@ def _names(mistakes, classes, side):
     places = torch.arange(len(mistakes))
     return [(f"{side.mark} {classes[int(c)]}", _percent(p)) for c, p in
             zip(side.targets, mistakes.probabilities[places, side.targets].tolist())]
-
-def _in_colour(images, mean, std):  # one channel: in grey
-    if not len(mean) == len(std) == images.shape[1]:
-        raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
-                         f"channel of the images, got {len(mean)} and {len(std)}")
-    if len(mean) == 1: images, mean, std = images.expand(-1, 3, -1, -1), [*mean] * 3, [*std] * 3
-    return denormalize(images, mean, std)
 
 def _nothing_to_draw(mistakes):
     fig, ax = plt.subplots(figsize=(5, 1))
@@ -479,6 +474,15 @@ def _lay_out_cell(n_panels, columns):
     side = (max(room, 1.4) - 0.06) / 2  # two by two
     return [(p % 2 * (side + 0.06), head + p // 2 * (side + head), side)
             for p in range(n_panels)]
+
+# %% ../nbs/05_gradcam.ipynb #n52c
+def _in_colour(images, mean, std):  # one channel: in grey
+    if not len(mean) == len(std) == images.shape[1]:
+        raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
+                         f"channel of the images, got {len(mean)} and {len(std)}")
+    if len(mean) == 1:
+        images, mean, std = images.expand(-1, 3, -1, -1), [*mean] * 3, [*std] * 3
+    return denormalize(images, mean, std)
 
 # %% ../nbs/05_gradcam.ipynb #f65
 def _draw_cells(panels,   # pictures, titles and colour of the frame, for each in a cell
@@ -547,6 +551,12 @@ def target_layer(model: nn.Module,  # any model, wrapped or not
                          f"({stages}; or inside, such as layer4.0.conv1), got {got}")
     return found[-1] if isinstance(found, nn.Sequential) and len(found) else found
 
+def check_method(method: str) -> None:
+    "Raise a ValueError that lists all methods unless this is one of them."
+    if method not in tuple(METHODS):
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+
+# %% ../nbs/05_gradcam.ipynb #f04b
 def target_layers(model: nn.Module,  # any model, wrapped or not
                   layers=None,       # a submodule, a name, or a list; None: the last one
                   example: Tensor | None = None,  # images it takes, shape (N, C, H, W)
@@ -558,11 +568,6 @@ def target_layers(model: nn.Module,  # any model, wrapped or not
     if not isinstance(layers, (list, tuple)): layers = [layers]
     if not layers: raise ValueError("layers is empty: at least one is needed")
     return [target_layer(model, layer) for layer in layers]
-
-def check_method(method: str) -> None:
-    "Raise a ValueError that lists all methods unless this is one of them."
-    if method not in tuple(METHODS):
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
 
 # %% ../nbs/05_gradcam.ipynb #f07
 def _check_classes(name, classes, images):
@@ -614,16 +619,6 @@ def check_against(targets: Tensor,  # classes to explain, shape (N,)
     return against
 
 # %% ../nbs/05_gradcam.ipynb #f44
-def _check_maps(shapes):  # of what a layer gave for one image, each time it was called
-    got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
-    if [len(shape) for shape in shapes] != [4]:
-        tokens = len(shapes) == 1 and len(shapes[0]) == 3
-        raise ValueError("layer must have one output, of shape (N, channels, h, w), "
-                         f"got {got}" + ": for tokens, see tokens_as_maps" * tokens)
-    if shapes[0][2] * shapes[0][3] == 1:
-        raise ValueError("layer must have an output of more than one place, got "
-                         f"{got}: pass an earlier layer, or larger images")
-
 @torch.no_grad()
 def check_fit(model: nn.Module,   # from `plain_network`
               images: Tensor,     # shape (N, C, H, W); only the first is used
@@ -646,6 +641,17 @@ def check_fit(model: nn.Module,   # from `plain_network`
         if len(outside):
             raise ValueError(f"{name} must be from 0 to {n_classes - 1}, as the model "
                              f"has {n_classes} classes, got {int(outside[0])}")
+
+# %% ../nbs/05_gradcam.ipynb #f44c
+def _check_maps(shapes):  # of what a layer gave for one image, each time it was called
+    got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
+    if [len(shape) for shape in shapes] != [4]:
+        tokens = len(shapes) == 1 and len(shapes[0]) == 3
+        raise ValueError("layer must have one output, of shape (N, channels, h, w), "
+                         f"got {got}" + ": for tokens, see tokens_as_maps" * tokens)
+    if shapes[0][2] * shapes[0][3] == 1:
+        raise ValueError("layer must have an output of more than one place, got "
+                         f"{got}: pass an earlier layer, or larger images")
 
 # %% ../nbs/05_gradcam.ipynb #f19
 def check_order(loader) -> None:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDER', 'unwrap', 'logits_of', 'images_and_labels',
-           'plain_network', 'dtype_and_device_of', 'images_for', 'logits_for', 'last_spatial_layer', 'Maps',
-           'TokensAsMaps', 'tokens_as_maps', 'read_state_dict', 'plain_state', 'load_foreign_weights', 'network_like',
-           'LogitsAndMaps', 'export_onnx']
+           'plain_network', 'dtype_and_device_of', 'images_for', 'logits_for', 'network_at', 'last_spatial_layer',
+           'Maps', 'TokensAsMaps', 'tokens_as_maps', 'read_state_dict', 'plain_state', 'load_foreign_weights',
+           'network_like', 'LogitsAndMaps', 'export_onnx']
 
 # %% ../nbs/17_models.ipynb #m05
 import contextlib, copy, math, os, pickle, re, threading, weakref, zipfile
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from .devices import lay_side_by_side
+from .devices import autocast, lay_side_by_side, select_precision, tuned
 from .resnet import MODELS
 
 # %% ../nbs/17_models.ipynb #m09
@@ -168,9 +168,21 @@ def logits_for(network: nn.Module,  # from `plain_network`
         ) -> Tensor:         # logits, shape (N, classes)
     "The logits of a network for a batch; a ValueError that names the shape, if it fails."
     try: return network(images_for(network, images))
+    except torch.cuda.OutOfMemoryError: raise  # says enough
     except (RuntimeError, ValueError, IndexError, AssertionError) as fault:
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
+
+# %% ../nbs/17_models.ipynb #m15b
+@contextlib.contextmanager
+def network_at(model: nn.Module,
+               precision: str = "float32",  # see `select_precision`
+               ) -> Iterator[nn.Module]:    # from `plain_network`
+    "`plain_network`, laid out for its device; float32 also inside somebody's autocast."
+    device = dtype_and_device_of(model)[1]
+    dtype = select_precision(device, precision)
+    with plain_network(model) as network, tuned(network), autocast(device, dtype):
+        yield network
 
 # %% ../nbs/17_models.ipynb #m23
 def last_spatial_layer(model: nn.Module,
@@ -361,7 +373,7 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
     own = {_bare(name): (name, value) for name, value in network.state_dict().items()}
     state = _below(read_state_dict(path), next(iter(own)))
     if fault := _misfit(state, {name: value for name, (_, value) in own.items()}):
-        raise ValueError(f"{path} does not fit the network: {fault}")
+        raise ValueError(f"{path} cannot be read as weights of this network: {fault}")
     fitting = {own[name][0]: value for name, value in state.items()}
     locked = any(value.is_inference() for _, value in own.values())
     with torch.inference_mode(locked):  # only there may such tensors be written to

@@ -21,8 +21,7 @@ import filelock
 import pydantic
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -30,6 +29,7 @@ import cifar_gradcam
 from .augment import FILLS, FLIPS
 from .data import DatasetInfo, watched
 from .devices import PRECISIONS, select_device
+from .models import load_foreign_weights, plain_state
 from .optim import INITIALIZATIONS, OPTIMIZERS
 from .resnet import MODELS, ResNet, ResNet18
 
@@ -325,18 +325,18 @@ def restore_state(parts: dict,  # as for `copy_state`; changed in place
     set_random_states(state["random"])
 
 # %% ../nbs/12_runs.ipynb #e17
-def save_weights(model: nn.Module, path: str | Path) -> None:
+def save_weights(model: nn.Module,  # wrapped or not: plain names are written
+                 path: str | Path) -> None:
     "The model's state as safetensors: tensors of two or more dimensions in half precision."
-    state = {k: (v.half() if v.ndim > 1 else v).cpu().contiguous()
-             for k, v in model.state_dict().items()}
-    write_whole(path, save(state))
+    halved = {name: value.half() if value.ndim > 1 and value.is_floating_point() else value
+              for name, value in plain_state(model).items()}
+    write_whole(path, save({name: v.cpu().contiguous() for name, v in halved.items()}))
 
-def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
-    "Fill `model` with the weights of a file of `save_weights`; in evaluation mode."
-    try: model.load_state_dict(load_file(path))  # copies into the model's own precision
-    except (SafetensorError, RuntimeError) as fault:
-        raise ValueError(f"{path} cannot be read as weights of this network: {fault}") from fault
-    return model.eval()
+def load_weights(model: nn.Module,  # changed in place; keeps its own precision
+                 path: str | Path,  # of `save_weights`, or of torch.save
+                 ) -> nn.Module:    # the same model, in evaluation mode
+    "Fill a network from a file, from here or elsewhere: see `load_foreign_weights`."
+    return load_foreign_weights(model, path)
 
 # %% ../nbs/12_runs.ipynb #e20
 def reference_folder() -> Path:

@@ -24,6 +24,7 @@ from .data import hard_labels
 from .devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
 from .lr_finder import range_test
+from .models import images_and_labels, logits_for, logits_of, plain_network
 from .optim import average_of, Lookahead, make_optimizer
 from .runs import (
     COLUMNS, copy_state, differences, History, load_checkpoint, progress, Recipe,
@@ -112,23 +113,25 @@ def _measure(model, loader, criterion, dtype):  # see `evaluate`; dtype: to comp
     device, seen = _device_of(model), 0
     loss, correct = torch.zeros(2, device=device)
     with tuned(model), evaluation_mode(model):
-        for images, labels in progress(loader, "testing"):
-            images, labels = images.to(device), labels.to(device)
-            with autocast(device, dtype): logits = model(images)
+        for batch in progress(loader, "testing"):
+            images, labels = images_and_labels(batch)
+            labels = labels.to(device)
+            with autocast(device, dtype): logits = logits_of(logits_for(model, images))
             loss += one_number(criterion(logits.float(), labels)) * len(labels)
             correct += number_right(logits, labels)
             seen += len(labels)
     if not seen: raise ValueError("loader is empty: there is nothing to evaluate")
     return loss.item() / seen, 100 * correct.item() / seen
 
-def evaluate(model: nn.Module,          # on any device; comes back in the mode it was in
+def evaluate(model: nn.Module,          # see `plain_network`; comes back as it was
              loader: DataLoader,        # normalised images and labels
              criterion=None,            # None: cross-entropy
              precision: str = "auto",   # see `select_precision`
              ) -> tuple[float, float]:  # mean loss an image, accuracy in %
     "Loss and accuracy of a model over a whole loader, in evaluation mode."
     dtype = select_precision(_device_of(model), precision)
-    return _measure(model, loader, criterion or nn.CrossEntropyLoss(), dtype)
+    with plain_network(model) as network:
+        return _measure(network, loader, criterion or nn.CrossEntropyLoss(), dtype)
 
 def _device_of(model): return next(model.parameters()).device
 
