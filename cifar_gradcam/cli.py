@@ -6,8 +6,16 @@
 __all__ = ['COMMANDS', 'parser', 'positive_int', 'data_name', 'read_arguments', 'asked_recipe', 'train_command',
            'explain_command', 'calibrate_command', 'measure_command', 'experiment_command', 'load_run', 'main']
 
+# %% ../nbs/14_command_line.ipynb #i05
+import os, sys
+
+# %% ../nbs/14_command_line.ipynb #i06
+# A program draws into files: a backend that Matplotlib does not know must not stop it, and
+# Matplotlib looks at this variable when it is imported. (`__main__.py` does the same.)
+if __name__ == "__main__" and __spec__: os.environ["MPLBACKEND"] = "agg"
+
 # %% ../nbs/14_command_line.ipynb #g03
-import argparse, dataclasses, json, math, os, shlex, sys, tempfile, typing
+import argparse, dataclasses, json, math, shlex, tempfile, typing
 from pathlib import Path
 
 import matplotlib

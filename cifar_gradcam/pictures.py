@@ -192,4 +192,4 @@ def _as_csv(rows):
     writer = csv.DictWriter(text, max(rows, key=len).keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "surrogateescape")  # names as the system has them
