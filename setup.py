@@ -24,7 +24,8 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split(),
-                    "onnx": cfg["onnx_requirements"].split()},  # for export_onnx, chapter 17: few readers need it
+                    "onnx": cfg["onnx_requirements"].split(),  # for export_onnx, chapter 17: few readers need it
+                    "captum": cfg["captum_requirements"].split()},  # for Integrated Gradients, chapter 08
     # By the second, nbdev links each name in the text to its documentation, and each function to its source.
     entry_points={"console_scripts": cfg["console_scripts"].split(),
                   "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},

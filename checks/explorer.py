@@ -23,7 +23,8 @@ COUNT = "document.querySelector('#count').textContent"
 VIEW = "document.querySelector('#view')"
 # What a canvas shows, read from a copy made for that: reading the canvas itself logs a warning.
 PIXELS = ("(c => {{ const o = document.createElement('canvas').getContext('2d', {{willReadFrequently: true}}); "
-          "o.drawImage(c, 0, 0); return [...o.getImageData(0, 0, 32, 32).data]; }})({})")
+          "o.drawImage(c, 0, 0); return [...o.getImageData(0, 0, c.width, c.height).data]; }})({})")
+VERDICTS = ("beats both controls here", "is no better than the centre: do not read it")
 
 
 def mistakes(n=41, classes=CLASSES):
@@ -35,9 +36,14 @@ def mistakes(n=41, classes=CLASSES):
     answers[:5], labels[:5] = 5, 3  # five cats taken for dogs
     logits[np.arange(n), answers] = logits.max(1) + rng.uniform(0.1, 6, n)
     y, x = np.mgrid[:32, :32] / 31
-    heats = [np.clip(abs(np.sin(3 * x + k) * np.cos(2 * y)) * rng.uniform(0.6, 1, (n, 1, 1)), 0, 1) for k in (0, 2)]
+    heats = [np.clip(abs(np.sin(3 * x + k) * np.cos(2 * y)) * rng.uniform(0.6, 1, (n, 1, 1)), 0, 1) for k in (0, 2, 4)]
     record = Predictions(np.arange(n) * 7 + 2, labels, logits, tuple(classes), "generated")
     return pictures, heats, record
+
+
+def verdicts_of(record):
+    "One for each image but the last: the second for every third."
+    return {int(i): VERDICTS[k % 3 == 2] for k, i in enumerate(record.indices[:-1])}
 
 
 def page_of(folder, name, explorer): return explorer.save(Path(folder) / f"{name}.html")
@@ -79,6 +85,55 @@ def check_filters(browser, record):
     choose(browser, "order", "surest")
 
 
+def check_verdicts(browser, record):
+    "One can filter by the verdict, alone and with a class, and the larger view says it."
+    n, verdicts = len(record), verdicts_of(record)
+    surest = record.indices[np.argsort(-record.confidence, kind="stable")].tolist()
+    same(browser.run("[...document.querySelector('#verdict').options].map(o => o.text)"),
+         ["All", "beats both controls here", "is no better than the centre"], "the verdicts, the most frequent first")
+    choose(browser, "verdict", 1)
+    wanted = [i for i in surest if verdicts.get(i) == VERDICTS[1]]
+    same((shown(browser), browser.run(COUNT)),
+         (wanted, f"{len(wanted)} of {n} mistakes: the map is no better than the centre"), "filter of the verdict")
+    choose(browser, "predicted", 5)
+    both = [i for i in wanted if record.predicted[record.indices == i] == 5]
+    same((shown(browser), browser.run(COUNT), len(both) > 0),
+         (both, f"{len(both)} of {n} mistakes: taken for dog; the map is no better than the centre", True), "both filters")
+    browser.click(TILES + "[0]")
+    same(browser.run("document.querySelector('#view-verdict').innerText"), f"The map for dog {VERDICTS[1]}.", "in the larger view")
+    browser.press("Escape")
+    choose(browser, "true", 5)
+    same(browser.run("document.querySelector('#none').innerText"), "No mistake fits all filters.", "nothing fits")
+    browser.click("document.querySelector('#all')")
+    same((shown(browser), browser.run("document.querySelector('#verdict').value")), (surest, "-1"), "all again")
+    last = f"{TILES}[{surest.index(int(record.indices[-1]))}]"
+    same(browser.run(f"{last}.getAttribute('aria-label').includes('map')"), False, "an image without a verdict")
+    same(browser.run(f"{TILES}[0].getAttribute('aria-label').includes('The map ')"), True, "an image with one")
+
+
+def check_sizes(browser, folder):
+    "Images of another size, not square, with three classes of their own, and no contrast."
+    rng, names = np.random.default_rng(1), ("owl", "fox", "elk")
+    pictures = rng.integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
+    heats = [rng.uniform(0, 1, (30, 48, 64)) for _ in range(2)]
+    labels, logits = rng.integers(0, 3, 30), rng.normal(size=(30, 3)).astype(np.float32)
+    logits[np.arange(30), labels] = -5
+    record = Predictions(np.arange(30), labels, logits, names, "generated")
+    browser.size(1280, 800)
+    browser.open(page_of(folder, "sizes", build_explorer(pictures, heats, record)), READY)
+    place, canvas = np.argsort(-record.confidence, kind="stable"), f"{TILES}[{{}}].querySelector('canvas')"
+    for t in (0, 29):
+        i = place[t]
+        close(pixels(browser, canvas.format(t)), overlay(pictures[i] / 255, heats[0][i], 0.5), "a map of 48 × 64")
+    box = browser.run(f"(r => r.width / r.height)({canvas.format(0)}.getBoundingClientRect())")
+    same(abs(box - 64 / 48) < 0.02, True, f"its proportions are kept: {box}")
+    same(browser.run("[...document.querySelector('#true').options].map(o => o.text)"), ["All", *names], "its classes")
+    same(browser.run("document.querySelector('#verdict-field').checkVisibility()"), False, "no verdicts, no filter")
+    browser.click(TILES + "[0]")
+    same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 3, "image and two maps, as there is no contrast")
+    browser.press("Escape")
+
+
 def check_matrix(browser, record):
     times = np.zeros((10, 10), int)
     np.add.at(times, (record.labels, record.predicted), 1)
@@ -103,7 +158,8 @@ def check_matrix(browser, record):
 
 
 def pixels(browser, canvas):
-    return np.array(browser.run(PIXELS.format(canvas))).reshape(32, 32, 4)
+    height = browser.run(f"({canvas}).height")
+    return np.array(browser.run(PIXELS.format(canvas))).reshape(height, -1, 4)
 
 
 def close(found, wanted, what):
@@ -175,8 +231,8 @@ def check_view_pictures(browser, picture, maps):
     for opacity in (50, 80):
         slide(browser, "#view-opacity input", opacity)
         wanted = [picture / 255, *(overlay(picture / 255, heat, opacity / 100) for heat in maps)]
-        same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 3, "image and two maps")
-        for k, (what, colours) in enumerate(zip(("the image", "the predicted map", "the true map"), wanted)):
+        same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 4, "image and three maps")
+        for k, (what, colours) in enumerate(zip(("the image", "the predicted map", "the true map", "the contrast"), wanted)):
             close(pixels(browser, f"{VIEW}.querySelectorAll('canvas')[{k}]"), colours, f"{what} in the larger view")
 
 
@@ -351,18 +407,21 @@ def main(folder_of_pictures=None, page_to_show=None):
         print("skipped: neither Chromium nor Chrome is installed")
         return
     pictures, heats, record = mistakes()
-    explorer = build_explorer(pictures, heats, record, "in 50 images (82 %)", {int(record.indices[3]): "a note"})
+    explorer = build_explorer(pictures, heats, record, "in 50 images (82 %)", {int(record.indices[3]): "a note"},
+                              verdicts_of(record))
     with tempfile.TemporaryDirectory() as folder, Browser(program) as browser:
         page = page_of(folder, "explorer", explorer)
         browser.size(1280, 800)
         browser.open(page, READY)
         check_filters(browser, record)
+        check_verdicts(browser, record)
         check_matrix(browser, record)
         check_pixels(browser, pictures, heats, record)
         check_view(browser, pictures, heats, record)
         check_labels(browser)
         check_targets(browser, "on a desk")
         check_more(browser, folder)
+        check_sizes(browser, folder)
         check_theme(browser, page)
         check_phone(browser, page)
         check_phone_frame(browser, folder, explorer)

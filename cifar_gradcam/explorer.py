@@ -7,6 +7,7 @@ __all__ = ['SHEET_COLUMNS', 'sprite_sheet', 'map_tiles', 'Explorer', 'build_expl
 
 # %% ../nbs/07_explorer.ipynb #x05
 import base64, html, io, json, math, re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ import cifar_gradcam
 from .data import denormalize, info_of
 from .devices import tuned
 from .evaluate import Predictions
-from .gradcam import explain
+from .gradcam import DEFAULT_METHOD, explain, GRADIENT_FREE
+from .models import plain_network
 
 # %% ../nbs/07_explorer.ipynb #x13
 SHEET_COLUMNS = 25  # tiles in a row of a sheet
@@ -27,6 +29,11 @@ SHEET_COLUMNS = 25  # tiles in a row of a sheet
 def sprite_sheet(tiles: np.ndarray,  # uint8, shape (N, h, w, 3), N at least 1
                  ) -> str:           # an address that holds the picture, data:image/webp;…
     "All tiles side by side in one picture, compressed without loss."
+    n, *sides = np.shape(tiles)[:3]
+    columns, rows = SHEET_COLUMNS, math.ceil(n / SHEET_COLUMNS)
+    if max(rows * sides[0], columns * sides[1]) > 16_383:  # what WebP allows
+        raise ValueError(f"tiles must fit a picture of 16,383 pixels a side, {columns} in "
+                         f"a row, got {n} of {sides[0]} × {sides[1]}")
     picture = Image.fromarray(_side_by_side(tiles))
     picture.save(file := io.BytesIO(), "WEBP", lossless=True, quality=100, method=4)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
@@ -40,12 +47,12 @@ def _side_by_side(tiles):  # in rows of SHEET_COLUMNS, the last filled up with b
     return sheet.reshape(rows * h, SHEET_COLUMNS * w, 3)
 
 # %% ../nbs/07_explorer.ipynb #x16
-def map_tiles(predicted_maps: np.ndarray,  # shape (N, 32, 32), from 0 to 1
-              true_maps: np.ndarray,       # the same, for the true class
-              ) -> np.ndarray:             # uint8, shape (N, 32, 32, 3)
-    "Two maps of an image as one tile: red for the predicted class, green for the true."
+def map_tiles(predicted_maps: np.ndarray,  # shape (N, H, W), from 0 to 1
+              *others: np.ndarray,  # the same, for the true class; for the contrast
+              ) -> np.ndarray:      # uint8, shape (N, H, W, 3)
+    "Maps of an image as one tile: red for the predicted class, green for the true."
     tiles = np.zeros((*np.shape(predicted_maps), 3), np.uint8)
-    for channel, maps in enumerate((predicted_maps, true_maps)):
+    for channel, maps in enumerate((predicted_maps, *others)):
         # The place in a table of 256 colours, as matplotlib's colour maps count it.
         tiles[..., channel] = np.minimum(256 * np.asarray(maps), 255)
     return tiles
@@ -74,19 +81,22 @@ def _fill(template, parts):  # all at once: what is filled in is not looked at a
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 # %% ../nbs/07_explorer.ipynb #x24
-def _page_data(pictures, heats, record, heading, summary, notes):
+def _page_data(pictures, heats, record, verdicts, **texts):
     index = record.indices.tolist()
     maps, probe = _NO_PICTURE, []
     if len(record):
         maps = sprite_sheet(map_tiles(*heats))
-        probe = pictures[0].reshape(-1)[:96].tolist()  # the first row of pixels
-    return {"heading": heading, "summary": summary, "classes": list(record.classes),
-            "index": index, "true": record.labels.tolist(),
-            "predicted": record.predicted.tolist(),
-            "probabilities": [_numbers(row) for row in record.probabilities],
-            "loss": _numbers(record.loss),
-            "notes": {i: notes[i] for i in index if i in notes},
-            "colours": _colours(), "maps": maps, "probe": probe}
+        probe = pictures[0, 0, :32].reshape(-1).tolist()  # from the first row of pixels
+    texts["notes"] = {i: texts["notes"][i] for i in index if i in texts["notes"]}
+    found = Counter(verdicts[i] for i in index if i in verdicts)
+    kinds = [kind for kind, _ in found.most_common()]
+    return texts | {
+        "size": list(pictures.shape[1:3]), "contrast": len(heats) > 2, "verdicts": kinds,
+        "verdict": [kinds.index(verdicts[i]) if i in verdicts else -1 for i in index],
+        "classes": list(record.classes), "index": index, "true": record.labels.tolist(),
+        "predicted": record.predicted.tolist(),
+        "probabilities": [_numbers(row) for row in record.probabilities],
+        "loss": _numbers(record.loss), "colours": _colours(), "maps": maps, "probe": probe}
 
 _NO_PICTURE = "data:,"
 
@@ -116,24 +126,28 @@ class Explorer:
         return path
 
 # %% ../nbs/07_explorer.ipynb #x26
-def build_explorer(pictures: np.ndarray,  # uint8, shape (N, 32, 32, 3)
-                   heats,                 # maps for predicted and true class, each
-                                          # (N, 32, 32), from 0 to 1
+def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
+                   heats,                 # maps for the predicted class, the true one
+                                          # and, if wanted, the contrast: (N, H, W), 0 to 1
                    record: Predictions,   # of these N images, all of them wrong
                    summary: str = "",     # a line below the heading
                    notes: dict | None = None,  # index -> what to say of that image
+                   verdicts: dict | None = None,  # index -> what to say of its map
                    ) -> Explorer:
     "The explorer of mistakes whose pictures, maps and numbers are at hand."
     n = len(record)
-    wanted = [(n, 32, 32, 3), (n, 32, 32), (n, 32, 32)]
     found = [np.shape(part) for part in (pictures, *heats)]
+    size = (n, *found[0][1:3])
+    wanted = [(*size, 3), size, size] + [size] * (len(heats) == 3)
     if found != wanted:
         raise ValueError(f"pictures and heats must have shapes {wanted}, got {found}")
     heading = f"{n:,} mistake" + "s" * (n != 1) if n else "No mistakes"
-    data = _page_data(pictures, heats, record, heading, summary, notes or {})
+    data = _page_data(pictures, heats, record, verdicts or {}, heading=heading,
+                      summary=summary, notes=notes or {})
     template = Path(cifar_gradcam.__file__).parent / "explorer.html"
     return Explorer(_fill(template.read_text(encoding="utf-8"), {
         "title": html.escape(heading), "columns": str(SHEET_COLUMNS),
+        "aspect": f"{size[2] / size[1]:.6g}",
         "pictures": sprite_sheet(pictures) if n else _NO_PICTURE,
         "data": _for_script(data), "plain": "".join(_plain(data))}), n)
 
@@ -143,6 +157,8 @@ def explore_mistakes(model: nn.Module,     # that made the record
                      dataset,              # the one the record was made from
                      limit: int | None = 500,    # at most so many mistakes, the surest
                      notes: dict | None = None,  # index -> what to say of that image
+                     verdicts: dict | None = None,  # index -> what to say of its map
+                     mean=None, std=None,  # of the normalisation, to draw; None: the dataset's
                      **how,                # which maps: see `explain`
                      ) -> Explorer:        # at the end of a cell it shows itself
     "Every mistake of a model with its heat maps, in a page that needs nothing else."
@@ -153,24 +169,34 @@ def explore_mistakes(model: nn.Module,     # that made the record
     wrong = record[~record.correct]
     shown = wrong[np.argsort(-wrong.confidence, kind="stable")[:limit]]
     images = _images_of(shown, dataset)
-    pictures = np.rint(255 * denormalize(images, *info_of(dataset)[1:])).astype(np.uint8)
+    own = info_of(dataset)
+    pictures = denormalize(images, mean or own.mean, std or own.std)
+    pictures = np.rint(255 * pictures).astype(np.uint8)
     heats = [np.zeros(pictures.shape[:3])] * 2
     if len(shown):
-        with tuned(model):
-            heats = [explain(model, images, targets, **how).numpy()
-                     for targets in (shown.predicted, shown.labels)]
-    return build_explorer(pictures, heats, shown, _summary(record, wrong, shown), notes)
+        with plain_network(model) as network, tuned(network):
+            heats = _three_maps(network, images, shown, **how)
+    return build_explorer(pictures, heats, shown, _summary(record, wrong, shown), notes,
+                          verdicts)
 
 # %% ../nbs/07_explorer.ipynb #x34
+def _three_maps(network, images, record, **how):  # two where a method has no contrast
+    pair = record.predicted, record.labels
+    heats = [explain(network, images, targets, **how).numpy() for targets in pair]
+    if how.get("method", DEFAULT_METHOD) in GRADIENT_FREE: return heats
+    return heats + [explain(network, images, pair[0], against=pair[1], **how).numpy()]
+
 def _images_of(record, dataset):
-    images = torch.zeros(len(record), 3, 32, 32)
-    for place, (index, label) in enumerate(zip(record.indices, record.labels)):
-        there = None
-        if index < len(dataset): images[place], there = dataset[int(index)]
+    images = []
+    for index, label in zip(record.indices, record.labels):
+        image, there = dataset[int(index)] if index < len(dataset) else (None, None)
         if there is None or int(there) != label:
             raise ValueError("dataset must be the one the record was made from: image "
                              f"{index} has label {label} in the record, {there} there")
-    return images
+        images.append(torch.as_tensor(image))
+    if len(shapes := {tuple(image.shape) for image in images}) > 1:
+        raise ValueError(f"dataset must give images of one size, got {sorted(shapes)}")
+    return torch.stack(images) if images else torch.zeros(0, 3, 32, 32)
 
 def _summary(record, wrong, shown):
     if not len(wrong): return f"The model is right on all {len(record):,} images."
