@@ -364,10 +364,6 @@ def _batches(loader):
                               loader.cutout_fill, *info_of(loader)[1:])
         yield images, loader.labels[chosen]
 
-def _n_classes(dataset):  # None: it does not say
-    named = hasattr(dataset, "info") or hasattr(dataset, "classes")
-    return len(info_of(dataset).classes) if named else None
-
 def _sent(part, device):
     # From pinned memory a GPU fetches it by itself, and the processor does not wait.
     if device.type == "cuda": part = part.pin_memory()
@@ -378,3 +374,8 @@ def _check_changes(batch_size, pad, flip, cutout):
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if flip not in FLIPS: raise ValueError(f"flip must be one of {FLIPS}, got {flip!r}")
     _check_sizes(pad, cutout)
+
+# %% ../nbs/01_augmentations.ipynb #i03
+def _n_classes(dataset):  # None: it does not say
+    named = hasattr(dataset, "info") or hasattr(dataset, "classes")
+    return len(info_of(dataset).classes) if named else None
