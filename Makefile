@@ -10,14 +10,14 @@ HERE    = $(subst /,_,$(subst $() ,_,$(CURDIR)))
 FULL  = --recipe reference --out runs/full
 QUICK = --recipe quick --out runs/quick
 
-.PHONY: run test docs readme clean
+.PHONY: run test docs web readme clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed-$(HERE)
 	@echo "First, what the network that ships with the book gets wrong, and why (a minute on a CPU):"
 	@$(BIN)/cifar_gradcam explain reference --out runs/shipped
 	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
-	  echo "A GPU: the reference run, 20 epochs on all images."; \
+	  echo "A GPU: the reference run, 40 epochs on all images."; \
 	  $(BIN)/cifar_gradcam train $(FULL) && $(BIN)/cifar_gradcam explain runs/full; \
 	else \
 	  echo "No GPU: the quick recipe, minutes on two cores. The full one takes hours on a CPU:"; \
@@ -36,6 +36,10 @@ notebook-%: $(VENV)/dev-installed-$(HERE)
 docs: $(VENV)/dev-installed-$(HERE)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python checks/site_check.py _docs
 
+# The page of your own picture alone, to be served from _web; needs npm, and no Quarto
+web: $(VENV)/dev-installed-$(HERE)
+	@$(BIN)/python checks/picture_app.py _web
+
 readme: $(VENV)/dev-installed-$(HERE)
 	$(BIN)/python checks/readme.py
 
@@ -51,4 +55,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf .venv _docs _proc build dist *.egg-info
+	rm -rf .venv _docs _web _proc build dist *.egg-info

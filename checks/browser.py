@@ -113,7 +113,7 @@ class Browser:
 
     def click(self, element, x=0.5, y=0.5):
         "Click with the mouse into an element (an expression), at a share of its width and height."
-        place = self.run(f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}});"
+        place = self.run(f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
                          "const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()")
         event = {"x": place[0] + x * place[2], "y": place[1] + y * place[3], "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"): self.call("Input.dispatchMouseEvent", type=kind, **event)

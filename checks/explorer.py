@@ -236,11 +236,16 @@ def check_view_pictures(browser, picture, maps):
             close(pixels(browser, f"{VIEW}.querySelectorAll('canvas')[{k}]"), colours, f"{what} in the larger view")
 
 
+def check_names(browser, document="document"):
+    "A screen reader has a name for each control."
+    nameless = (f"[...{document}.querySelectorAll('button, select, input')].filter(e => !e.getAttribute('aria-label') && !e.labels?.length && "
+                "(e.matches('select, input') || !(e.textContent.trim() || e.querySelector('img')?.alt))).map(e => e.outerHTML)")
+    same(browser.run(nameless), [], "controls without a name")
+
+
 def check_labels(browser):
     "What a screen reader is told."
-    nameless = ("[...document.querySelectorAll('button, select, input')].filter(e => !e.getAttribute('aria-label') && "
-                "!e.labels?.length && (e.matches('select, input') || !e.textContent.trim())).map(e => e.outerHTML)")
-    same(browser.run(nameless), [], "controls without a name")
+    check_names(browser)
     same(browser.run("document.querySelectorAll('#matrix th[scope]').length"), 20, "heads of rows and columns")
     same(browser.run("document.querySelector('#count').getAttribute('aria-live')"), "polite", "the count is announced")
     stops = browser.run("[...document.querySelectorAll('#matrix button, #tiles button')].filter(b => b.tabIndex === 0).length")
@@ -249,7 +254,7 @@ def check_labels(browser):
 
 def check_targets(browser, what, document="document"):
     "What one presses measures 24 pixels or more each way."
-    browser.run(f"{document}.querySelector('#matrix-box').open = true")
+    browser.run(f"{document}.querySelectorAll('details').forEach(d => {{ d.open = true; }})")
     small = (f"[...{document}.querySelectorAll('button, select, summary, label:has(input), input[type=range]')]"
              ".filter(e => e.checkVisibility()).map(e => [e.getBoundingClientRect(), e])"
              ".filter(([r]) => r.width < 23.99 || r.height < 23.99).map(([r, e]) => [r.width, r.height, e.outerHTML.slice(0, 80)])")

@@ -119,12 +119,20 @@ def check_explorer():
     if said.startswith("skipped"): return said.strip()
 
 
+def check_picture_page(*words):
+    "The page of one's own picture answers in a real browser as Python does."
+    said = command(sys.executable, HERE / "checks" / "picture_page.py", *words)
+    if said.startswith("skipped"): return said.strip()
+
+
 def check_site():
     "The site builds; no link is dead, nothing is wider than a phone, no other server is asked, axe finds nothing serious."
     if shutil.which("quarto") is None: return "skipped: quarto is not on PATH"
     with tempfile.TemporaryDirectory() as folder:
-        found, skipped = faults(build(Path(folder) / "site"))
-    assert not found, "\n".join(found)
+        site = build(Path(folder) / "site")
+        found, skipped = faults(site)
+        assert not found, "\n".join(found)
+        if said := check_picture_page("--site", site): skipped.append(said)
     if skipped: return f"partly skipped: {'; '.join(skipped)}"
 
 
@@ -171,7 +179,7 @@ def report(passed, line):
 def main():
     use_available_data()
     checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
-              check_installed_needs, check_wheel, check_eleven_steps, check_explorer, check_site]
+              check_installed_needs, check_wheel, check_eleven_steps, check_explorer, check_picture_page, check_site]
     passed = [report(*outcome(check)) for check in checks]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         passed += [report(*found) for found in pool.map(outcome, map(check_notebook, NOTEBOOKS))]

@@ -18,6 +18,7 @@ import nbformat
 from PIL import Image
 
 from browser import Browser, find_browser
+from picture_app import build_app
 from readme import HERE, page_name, settings
 
 SERVED_UNDER = settings()["doc_baseurl"] + "/"
@@ -59,6 +60,7 @@ def build(out: Path) -> Path:
         shutil.copytree(copy / "_docs", out)
         (out / "notebooks").mkdir()
         for path in (copy / "nbs").glob("*.ipynb"): shutil.copy(path, out / "notebooks")
+    if missing := build_app(out / "web"): print(f"The page of your own picture comes without its network: it {missing}.")
     return out
 
 

@@ -55,7 +55,10 @@ _budget = Recipe(width=8, epochs=4, max_lr_epoch=1, momentum=0.9, pipeline="batc
 _spent = {name: replace(_budget, schedule=name)
           for name in ("Constant", "Step", "Cosine", "OneCycle")}
 _spent["OneCycle-cosine"] = replace(_spent["OneCycle"], anneal="cosine")
-_quick = recipes["quick"]  # the reference, small and short
+_small = replace(recipes["quick"], cutout=8)  # the reference, small and short
+_twenty = replace(recipes["reference"], epochs=20, max_lr_epoch=4)
+_before = replace(_twenty, batch_size=250, max_lr=0.5, matrix_lr=0.04, final_lr=1e-4,
+                  hold_out=30_000)  # the recipe that the reference was made from
 
 # %% ../nbs/16_experiments.ipynb #x12
 series = {
@@ -79,25 +82,33 @@ series = {
          "crop-and-flip": _varied}),
     "ingredients": Series(
         "What does each ingredient of the reference give a small network in a short run?",
-        {"all": _quick,
-         "SGD": replace(_quick, optimizer="SGD", nesterov=True),
-         "no-average": replace(_quick, average=None),
-         "no-smoothing": replace(_quick, label_smoothing=0.0),
-         "no-decay": replace(_quick, weight_decay=0.0),
-         "torch-init": replace(_quick, initialization="torch"),
-         "no-zero-last": replace(_quick, zero_last=False),
-         "random-flip": replace(_quick, flip="random"),
-         "no-flip": replace(_quick, flip="none"),
-         "no-crop": replace(_quick, pad=0),
-         "no-cutout": replace(_quick, cutout=0)}),
+        {"all": _small,
+         "SGD": replace(_small, optimizer="SGD", nesterov=True),
+         "no-average": replace(_small, average=None),
+         "no-smoothing": replace(_small, label_smoothing=0.0),
+         "no-decay": replace(_small, weight_decay=0.0),
+         "torch-init": replace(_small, initialization="torch"),
+         "no-zero-last": replace(_small, zero_last=False),
+         "random-flip": replace(_small, flip="random"),
+         "no-flip": replace(_small, flip="none"),
+         "no-crop": replace(_small, pad=0),
+         "no-cutout": replace(_small, cutout=0)}),
     "candidates": Series(
         "What might the reference gain? To be compared with all ingredients, above.",
-        {"lookahead-0.25": replace(_quick, average=None, lookahead=0.25, final_lr=0.07),
-         "lookahead-0.5": replace(_quick, average=None, lookahead=0.5, final_lr=0.07),
-         "average-floor": replace(_quick, final_lr=0.07),
-         "whitened": replace(_quick, whiten=True),
-         "pad-2": replace(_quick, pad=2), "pad-3": replace(_quick, pad=3),
-         "cutout-12": replace(_quick, cutout=12)}),
+        {"lookahead-0.25": replace(_small, average=None, lookahead=0.25, final_lr=0.07),
+         "lookahead-0.5": replace(_small, average=None, lookahead=0.5, final_lr=0.07),
+         "average-floor": replace(_small, final_lr=0.07),
+         "whitened": replace(_small, whiten=True),
+         "pad-2": replace(_small, pad=2), "pad-3": replace(_small, pad=3),
+         "cutout-12": replace(_small, cutout=12)}),
+    "candidates-wide": Series(
+        "Some of them on the whole ResNet-18: 20 epochs on 20,000 images, one seed.",
+        {"before": _before, "floor": replace(_before, final_lr=0.07),
+         "batch-500": replace(_before, batch_size=500, matrix_lr=0.056, max_lr=1.0),
+         "average-0.99": replace(_before, average=0.99),
+         "cutout-12": replace(_before, cutout=12), "no-cutout": replace(_before, cutout=0),
+         "lookahead-0.25": replace(_before, average=None, lookahead=0.25, final_lr=0.07)},
+        seeds=(0,)),
     "degradation": Series(
         "Does depth hurt plain networks, and do shortcuts mend it?",
         {"plain-20": replace(_he, network="PlainNet20"),
@@ -118,7 +129,8 @@ series = {
     "baselines": Series(
         "What do the two runs of the original tutorial give when they are repeated?",
         {name: recipes[name] for name in ("original", "original_sgd")}, seeds=(0,)),
-    "reference": Series("What does the reference give?", {"reference": recipes["reference"]}),
+    "reference": Series("What does the reference give, at its length and at half of it?",
+                        {"20-epochs": _twenty, "40-epochs": recipes["reference"]}),
 }
 
 # %% ../nbs/16_experiments.ipynb #x20

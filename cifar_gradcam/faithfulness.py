@@ -37,7 +37,7 @@ import cifar_gradcam
 from .data import (
     CIFAR10_MEAN, CIFAR10_STD, CLASSES, data_source, denormalize, info_of)
 from .devices import (
-    autocast, lay_side_by_side, reuse_memory, select_precision, tuned)
+    autocast, lay_side_by_side, reuse_memory, select_device, select_precision, tuned)
 from .evaluate import fingerprint
 from .figures import INK
 from .gradcam import (
@@ -1032,12 +1032,14 @@ def memorise(images: Tensor,  # normalised, shape (N, 3, H, W)
              width: int = 8,  # channels of the first layer; ResNet-18 has 64
              seed: int = 0,
              epochs: int = 40,       # at most
-             enough: float = 0.99,   # share of right answers in an epoch, to stop at
+             enough: float = 0.99,   # share of right answers in an epoch, at which to stop
+             device=None,            # see `select_device`
              ) -> tuple:  # a network in evaluation mode; that share at the end
     "Train a narrow ResNet-18 until it knows a few images by heart, without augmentation."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, n = lay_side_by_side(ResNet18(width=width)).train(), len(images)
+        model.to(select_device(device))
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, 0.01, total_steps=epochs * ceil(n / 50))
@@ -1045,9 +1047,10 @@ def memorise(images: Tensor,  # normalised, shape (N, 3, H, W)
             right = 0
             for rows in torch.randperm(n).split(50):
                 logits = model(images_for(model, images[rows]))
-                F.cross_entropy(logits, labels[rows]).backward()
+                wanted = labels[rows].to(logits.device)
+                F.cross_entropy(logits, wanted).backward()
                 optimizer.step(); optimizer.zero_grad(); schedule.step()
-                right += int((logits.argmax(1) == labels[rows]).sum())
+                right += int((logits.argmax(1) == wanted).sum())
             if right >= enough * n: break
     return lay_side_by_side(model.eval(), False), right / n
 
@@ -1059,7 +1062,7 @@ def random_label_check(dataset,            # normalised images and labels
                        n_train: int = 1000,  # the first: to be learned by heart
                        n_maps: int = 64,   # the next: whose maps are compared
                        out=None,           # a JSON file to write to
-                       **how,              # width, epochs: see `memorise`
+                       **how,              # width, epochs, device: see `memorise`
                        ) -> dict:  # learned: shares; maps -> mean rank correlations
     "How alike are the maps of networks that learned true and random labels by heart?"
     pairs = [dataset[i] for i in range(n_train + n_maps)]
@@ -1069,7 +1072,7 @@ def random_label_check(dataset,            # normalised images and labels
     nets = {"true labels": memorise(x[:n_train], known, **how),
             "another start": memorise(x[:n_train], known, seed=1, **how),
             "random labels": memorise(x[:n_train], known[mixed], **how)}
-    found = {"images": [n_train, n_maps], "how": how, "maps": {},
+    found = {"images": [n_train, n_maps], "maps": {},
              "learned": {name: share for name, (_, share) in nets.items()},
              "right on others": {name: (all_logits(net, x[n_train:]).argmax(1) ==
                                         y[n_train:]).float().mean().item()

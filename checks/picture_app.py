@@ -1,0 +1,225 @@
+"""What the page `your_picture` needs and the repository does not hold: the network for the browser, the runtime, a dozen pictures.
+
+    python checks/picture_app.py FOLDER     `make web`: the page alone, to be served from FOLDER; needs no Quarto
+    python checks/picture_app.py --measure  what smaller weights cost on all test images: records/picture_model.json
+"""
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from readme import HERE
+
+RUNTIME = "onnxruntime-web@1.30.0"
+# All that the processor alone needs, as (name in the package, name on the site).
+RUNTIME_FILES = (("ort.wasm.bundle.min.mjs", "ort.js"), ("ort-wasm-simd-threaded.wasm", "ort.wasm"))
+RECORD = HERE / "cifar_gradcam" / "records" / "picture_model.json"
+PAGE = HERE / "nbs" / "your_picture.qmd"
+MOST_POINTS, MOST_MOVED = 0.1, 0.01  # what smaller weights may cost: accuracy in points, maps (from 0 to 1) in 99 % of images
+NEEDED = ("onnx", "onnxscript")
+ALONE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Your picture</title><link rel="icon" href="data:,"><style>
+body { margin: 0 auto; padding: 16px; max-width: 860px; font: 16px/1.5 system-ui, sans-serif; color-scheme: light dark; background: Canvas; color: CanvasText; }
+@media (prefers-color-scheme: dark) { :root { --book-line: #4a4f55; --book-box: #24272a; --book-quiet: #b4b9be; } body { background: #181a1b; color: #e4e6e8; } }
+</style></head><body><main><h1>Your picture</h1>
+%s</main></body></html>
+"""
+
+
+def add_maps(model, network):
+    "Turn the output `activations` of `export_onnx` into `maps` (N, classes, h, w): each class's share of its logit, place by place."
+    from onnx import TensorProto, helper, numpy_helper
+    n, _, h, w = (d.dim_value or d.dim_param for d in model.graph.output[1].type.tensor_type.shape.dim)
+    weights = network.linear.weight.detach().cpu().float().numpy()
+    # The gradient of a logit by an activation is its weight by the number of places: the network averages over them.
+    per_place = weights[:, :, None, None] / (h * w)
+    model.graph.initializer.append(numpy_helper.from_array(per_place, "class_weights"))
+    model.graph.node.append(helper.make_node("Conv", ["activations", "class_weights"], ["maps"]))
+    model.graph.output.pop()
+    model.graph.output.append(helper.make_tensor_value_info("maps", TensorProto.FLOAT, [n, len(weights), h, w]))
+    return model
+
+
+def in_half(weights, name):
+    "Two bytes a weight; what is stored, and the nodes that make it float32 when the model is loaded."
+    from onnx import TensorProto, helper, numpy_helper
+    return ([numpy_helper.from_array(weights.astype(np.float16), name + "_half")],
+            [helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT)])
+
+
+def in_8_bits(weights, name):
+    "One byte a weight, and a factor for each output channel."
+    from onnx import TensorProto, helper, numpy_helper
+    factor = np.abs(weights).max(tuple(range(1, weights.ndim)), keepdims=True) / 127
+    whole = np.rint(weights / np.where(factor > 0, factor, 1)).astype(np.int8)
+    return ([numpy_helper.from_array(whole, name + "_whole"), numpy_helper.from_array(factor, name + "_factor")],
+            [helper.make_node("Cast", [name + "_whole"], [name + "_float"], to=TensorProto.FLOAT),
+             helper.make_node("Mul", [name + "_float", name + "_factor"], [name])])
+
+
+PRECISIONS = {"float32": None, "half": in_half, "8 bits": in_8_bits}
+
+
+def shrink(model, precision):
+    "The same network with its tables of weights stored in fewer bytes; it computes in float32 as before."
+    from onnx import numpy_helper
+    stored, first = [], []
+    for tensor in model.graph.initializer:
+        if PRECISIONS[precision] is None or len(tensor.dims) < 2: stored.append(tensor); continue
+        tensors, nodes = PRECISIONS[precision](numpy_helper.to_array(tensor), tensor.name)
+        stored += tensors
+        first += nodes
+    nodes = first + list(model.graph.node)
+    for part, new in ((model.graph.initializer, stored), (model.graph.node, nodes)):
+        del part[:]
+        part.extend(new)
+    return model
+
+
+def write_model(network, path, precision):
+    "A network of the book for the browser: images -> logits, maps."
+    import onnx
+
+    from cifar_gradcam.models import export_onnx
+    model = shrink(add_maps(onnx.load(export_onnx(network, path)), network), precision)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def answers(path, images):
+    "Logits and maps of an ONNX file for many images."
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    parts = [session.run(["logits", "maps"], {"images": images[i:i + 100]}) for i in range(0, len(images), 100)]
+    return [np.concatenate(part) for part in zip(*parts)]
+
+
+def stretched_answers(logits, maps):
+    "For each image the map of its answer, from 0 to 1."
+    maps = np.maximum(maps[np.arange(len(maps)), logits.argmax(1)], 0)
+    return maps / np.maximum(maps.max((1, 2), keepdims=True), 1e-12)
+
+
+def measure():
+    "Write what each precision costs on all test images, and which is chosen: the smallest that costs too little to be seen."
+    from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, cifar10
+    from cifar_gradcam.evaluate import fingerprint
+    from cifar_gradcam.runs import load_reference
+    data, network, found = cifar10(train=False), load_reference("cpu"), {}
+    images = np.float32((data.data / 255 - CIFAR10_MEAN) / CIFAR10_STD).transpose(0, 3, 1, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in PRECISIONS:
+            path = write_model(network, Path(folder) / "model.onnx", precision)
+            logits, maps = answers(path, images)
+            if precision == "float32": full = (logits, stretched_answers(logits, maps))
+            moved = np.abs(stretched_answers(full[0], maps) - full[1]).max((1, 2))
+            found[precision] = {"bytes": path.stat().st_size,
+                                "accuracy": round(100 * float((logits.argmax(1) == data.targets).mean()), 2),
+                                "logits_moved_at_most": float(f"{np.abs(logits - full[0]).max():.2g}"),
+                                "maps_moved_in_99_percent_at_most": float(f"{np.quantile(moved, 0.99):.2g}")}
+            print(precision, found[precision], flush=True)
+    fine = [p for p, row in found.items() if row["accuracy"] >= found["float32"]["accuracy"] - MOST_POINTS
+            and row["maps_moved_in_99_percent_at_most"] <= MOST_MOVED]
+    record = {"command": "python checks/picture_app.py --measure", "weights": fingerprint(network), "images": len(images),
+              "precisions": found, "chosen": min(fine, key=lambda p: found[p]["bytes"])}
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def record_of(network):
+    "The record of these very weights; without one nothing is claimed, and half precision is taken: so they are shipped."
+    from cifar_gradcam.evaluate import fingerprint
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    return record if record.get("weights") == fingerprint(network) else {"chosen": "half"}
+
+
+def bring_runtime(folder):
+    "The files of onnxruntime-web, kept in the user's cache; npm compares what it brings with the registry's checksum."
+    from cifar_gradcam.data import cache_folder
+    cache = cache_folder() / "npm" / RUNTIME
+    if not all((cache / name).exists() for name, _ in RUNTIME_FILES):
+        with tempfile.TemporaryDirectory() as aside:
+            subprocess.run([shutil.which("npm"), "pack", "--loglevel=error", "--pack-destination", aside, RUNTIME], check=True, capture_output=True)
+            cache.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(next(Path(aside).glob("*.tgz"))) as archive:
+                for name, _ in RUNTIME_FILES:
+                    (cache / name).write_bytes(archive.extractfile(f"package/dist/{name}").read())
+    for name, here in RUNTIME_FILES: shutil.copy(cache / name, folder / here)
+
+
+def dozen_pictures(folder):
+    "The first test image of each class that the network gets right, and the first two mistakes; none where CIFAR-10 is not."
+    from PIL import Image
+
+    from cifar_gradcam.data import DataError, cifar10, data_source
+    from cifar_gradcam.evaluate import reference_predictions
+    if data_source() != "real": return []
+    try: images = cifar10(train=False).data
+    except (DataError, OSError): return []
+    record, made = reference_predictions(), []
+    right = [record[record.correct & (record.labels == c)][0] for c in range(len(record.classes))]
+    wrong = record[~record.correct]
+    for one in [*right, *(wrong[k] for k in range(min(2, len(wrong))))]:
+        index, label = int(one.indices[0]), int(one.labels[0])
+        Image.fromarray(images[index]).save(folder / f"test-{index}.png")
+        made.append({"file": f"test-{index}.png", "index": index, "label": record.classes[label]})
+    return made
+
+
+def build_app(folder):
+    "Everything into a folder beside the page; app.json tells the page what is there, or why nothing is. Returns the reason."
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [f"the package {name}" for name in NEEDED if find_spec(name) is None] + ["npm"] * (shutil.which("npm") is None)
+    if missing:
+        about = {"missing": f"needs {' and '.join(missing)}"}
+    else:
+        try: about = parts_of_app(folder)
+        except subprocess.CalledProcessError as fault:
+            print(fault.stderr.decode(), file=sys.stderr)
+            about = {"missing": f"needs {RUNTIME}, which npm could not bring"}
+    (folder / "app.json").write_text(json.dumps(about), encoding="utf-8")
+    return about.get("missing")
+
+
+def parts_of_app(folder):
+    "Make or bring the parts, and say all that the page must know of them."
+    from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
+    from cifar_gradcam.explorer import _colours
+    from cifar_gradcam.runs import load_reference
+    bring_runtime(folder)
+    network = load_reference("cpu")
+    record = record_of(network)
+    model = write_model(network, folder / "model.onnx", record["chosen"])
+    sizes = {name: (folder / name).stat().st_size for name in ("ort.wasm", "model.onnx")}
+    # By its content in the address, a browser tells a new network from the one in its cache.
+    version = sha256(model.read_bytes()).hexdigest()[:8]
+    return {"runtime": RUNTIME, "version": version, "sizes": sizes, "classes": CLASSES, "size": 32,
+            "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "colours": _colours(), "record": record, "pictures": dozen_pictures(folder)}
+
+
+def build_alone(folder):
+    "The page without the book around it."
+    markup = re.search(r"```\{=html\}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
+    (folder / "site").mkdir(parents=True, exist_ok=True)
+    for path in (HERE / "nbs" / "site").glob("your_picture.*"): shutil.copy(path, folder / "site")
+    (folder / "your_picture.html").write_text(ALONE % markup, encoding="utf-8")
+    return build_app(folder / "web")
+
+
+def main(folder="_web"):
+    if folder == "--measure": return measure()
+    missing = build_alone(Path(folder))
+    if missing: print(f"skipped: the page of your own picture {missing}")
+    else: print(f"Serve it with `python -m http.server --directory {folder}` and open http://localhost:8000/your_picture.html")
+
+
+if __name__ == "__main__": main(*sys.argv[1:])
