@@ -68,7 +68,7 @@ def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
                                            recipe.cutout, **cutout, mean=mean, std=std)
     return make_loaders(train_data, test_data, dict(batch_size=size))
 
-# %% ../nbs/10_reference_run.ipynb #i01
+# %% ../nbs/10_reference_run.ipynb #c51
 def recipe_model(recipe: Recipe,  # seed, width and initialisation
                  device="cpu",    # where it goes
                  num_classes: int = 10,  # of its data
