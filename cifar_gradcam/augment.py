@@ -24,12 +24,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from .data import (
-    check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, load_cifar10)
+    as_real_as, check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, data_source,
+    DatasetInfo, info_of, load_images, SOURCES)
 
 # %% ../nbs/01_augmentations.ipynb #b04
-def plain_transform() -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
+def plain_transform(mean=CIFAR10_MEAN,  # of the training images, a number a channel
+                    std=CIFAR10_STD,    # the same
+                    ) -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
     "What every image goes through, without randomness: normalise, then channels first."
-    return A.Compose([A.Normalize(mean=CIFAR10_MEAN, std=CIFAR10_STD), ToTensorV2()])
+    return A.Compose([A.Normalize(mean=mean, std=std), ToTensorV2()])
 
 # %% ../nbs/01_augmentations.ipynb #b06
 def seed_transform(transform: A.Compose,  # its random state is replaced
@@ -47,6 +50,7 @@ def train_transform(pad: int = 4,             # pixels of reflection on each sid
                     seed: int | None = None,  # None: other random draws each time
                     cutout_share: float = 1.0,  # probability that an image is cut
                     cutout_fill: str = "mean",  # a member of `FILLS`
+                    mean=CIFAR10_MEAN, std=CIFAR10_STD,  # see `plain_transform`
                     ) -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
     "Pad by reflection, crop 32 × 32, flip, normalise, cut out a square that is then 0."
     _check_sizes(pad, cutout)
@@ -55,7 +59,7 @@ def train_transform(pad: int = 4,             # pixels of reflection on each sid
     size = 32 + 2 * pad
     steps = [A.PadIfNeeded(size, size, border_mode=cv2.BORDER_REFLECT_101),
              A.RandomCrop(32, 32), A.HorizontalFlip(p=flip),
-             A.Normalize(mean=CIFAR10_MEAN, std=CIFAR10_STD)]
+             A.Normalize(mean=mean, std=std)]
     if cutout:
         # After Normalize, so that the fill is 0 exactly: the mean, whatever it is.
         side = (cutout, cutout)
@@ -66,6 +70,7 @@ def train_transform(pad: int = 4,             # pixels of reflection on each sid
     if seed is not None: seed_transform(transform, seed)
     return transform
 
+# %% ../nbs/01_augmentations.ipynb #i01
 # Values after normalisation. "brighter" is the original's fault, kept to repeat its runs.
 FILLS = {"mean": 0, "brighter": CIFAR10_MEAN}
 
@@ -86,17 +91,23 @@ class AugmentedImages(Dataset):
     "Images in memory and their labels; each passes a pipeline when asked for."
     def __init__(self,
                  images: np.ndarray,      # uint8, shape (N, 32, 32, 3)
-                 labels,                  # N whole numbers from 0 to 9
+                 labels,                  # N whole numbers; or shares of each class, (N, K)
                  transform: A.Compose,    # image (32, 32, 3) -> tensor (3, 32, 32)
-                 classes=CLASSES,         # class names in label order
+                 classes=CLASSES,         # K class names in label order
+                 mean=CIFAR10_MEAN, std=CIFAR10_STD,  # that the pipeline normalises by
+                 files=(),                # where each image comes from, where it is a file
                  ):
-        check_images(images, labels)
-        self.data, self.targets = np.asarray(images), [int(label) for label in labels]
+        check_images(images, labels, len(classes))
+        soft = np.ndim(labels) == 2
+        self.data, self.files = np.asarray(images), tuple(files)
+        self.targets = (torch.tensor(np.float32(labels)) if soft
+                        else [int(label) for label in labels])
         self.transform, self.classes = transform, list(classes)
+        self.info = DatasetInfo(tuple(classes), tuple(mean), tuple(std))
 
     def __len__(self): return len(self.data)
 
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:  # or its shares, (K,)
         return self.transform(image=self.data[i])["image"], self.targets[i]
 
 # %% ../nbs/01_augmentations.ipynb #b08
@@ -136,18 +147,17 @@ def seed_epoch(loader,              # from `download_data`, or `BatchedImages`
 LOADER_DEFAULTS = dict(shuffle=True, batch_size=128)
 
 def load_datasets(root=None,                  # folder of the data, see `data_root`
-                  source: str | None = None,  # "real", "synthetic"; None: `data_source`
+                  source: str | None = None,  # see `data_source`
                   limit: int | None = None,   # at most this many images of each set
+                  info: DatasetInfo | None = None,  # what a trained network goes by
                   ) -> tuple[AugmentedImages, AugmentedImages]:  # training and test set
-    "CIFAR-10 or its synthetic stand-in, with the training and the test pipeline."
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1 image, got {limit}")
-    pairs = []
-    for train, transform in ((True, train_transform()), (False, plain_transform())):
-        part = load_cifar10(train, root, source, n_synthetic=max(limit or 1000, 5))
-        pairs.append(AugmentedImages(part.data[:limit], part.targets[:limit],
-                                     transform))
-    return tuple(pairs)
+    "The images of any source, with the training and the test pipeline."
+    train, test = load_images(root, source, limit, info)
+    _, *colours = train.info
+    transforms = (train_transform(mean=colours[0], std=colours[1]),
+                  plain_transform(*colours))
+    return tuple(AugmentedImages(part.data, part.targets, transform, *part.info, part.files)
+                 for part, transform in zip((train, test), transforms))
 
 # %% ../nbs/01_augmentations.ipynb #c16
 def _loader_arguments(chosen):
@@ -177,10 +187,11 @@ def download_data(loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                   root=None,                  # folder of the data, see `data_root`
                   source: str | None = None,  # "real", "synthetic"; None: `data_source`
                   limit: int | None = None,   # at most this many images of each set
+                  dataset="CIFAR10",          # or "CIFAR100", or a folder of pictures
                   ) -> tuple:  # of train_data, test_data, two loaders, classes
-    "Fetch and verify CIFAR-10 where it is not on disk, and put it into loaders."
+    "Fetch and verify the data where it is not on disk, and put it into loaders."
     args = _loader_arguments(loader_args or {})  # first: its errors need no data
-    train_data, test_data = load_datasets(root, source, limit)
+    train_data, test_data = load_datasets(root, _source_of(dataset, source), limit)
     loaders = make_loaders(train_data, test_data, args)
     return train_data, test_data, *loaders, tuple(train_data.classes)
 
@@ -196,6 +207,20 @@ def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedI
     test_args = dict(shuffle=False, drop_last=False, generator=torch.Generator())
     return train_loader, DataLoader(test_data, **args | test_args)
 
+# %% ../nbs/01_augmentations.ipynb #i02
+def _source_of(dataset, source):
+    if dataset == "CIFAR10" and source: return source
+    if source not in (None, "real", "synthetic"):
+        raise ValueError("source must be 'real', 'synthetic' or None beside a dataset, "
+                         f"got {source!r}")
+    try: name = data_source(dataset)
+    except ValueError as fault:
+        raise ValueError("dataset must be 'CIFAR10', 'CIFAR100' or a folder of "
+                         f"pictures, got {dataset!r}") from fault
+    if not source: return data_source(default=name)
+    if name in SOURCES: return as_real_as(source, name)
+    raise ValueError(f"source must be None beside a folder of pictures, got {source!r}")
+
 # %% ../nbs/01_augmentations.ipynb #d15
 def hold_out(train_data: AugmentedImages,  # left as it is
              n: int,                       # how many images to hold out
@@ -205,11 +230,12 @@ def hold_out(train_data: AugmentedImages,  # left as it is
     if not 0 < n < total:
         raise ValueError(f"n must be from 1 to {total - 1} images, got {n}")
     order = np.random.default_rng(0).permutation(total)
+    info, files = train_data.info, np.array(train_data.files, dtype=object)
     def part(chosen, transform):
         labels = np.array(train_data.targets)[chosen]
-        return AugmentedImages(train_data.data[chosen], labels, transform,
-                               train_data.classes)
-    return part(order[n:], train_data.transform), part(order[:n], plain_transform())
+        return AugmentedImages(train_data.data[chosen], labels, transform, *info,
+                               files[chosen] if len(files) else ())
+    return part(order[n:], train_data.transform), part(order[:n], plain_transform(*info[1:]))
 
 # %% ../nbs/01_augmentations.ipynb #d03
 def crop_windows(images: np.ndarray,  # uint8 (N, 32, 32, 3)
@@ -236,13 +262,14 @@ def change_batch(windows: Tensor,   # from `crop_windows`
                  changes: Changes,  # such as `draw_changes` returns
                  cutout: int,       # side of the cutout square in pixels; 0: none
                  fill: str = "mean",  # its colour: a member of `FILLS`
+                 mean=CIFAR10_MEAN, std=CIFAR10_STD,  # tuples, see `plain_transform`
                  ) -> Tensor:       # float32 (B, 3, 32, 32), channels last in memory
     "Crop, mirror, normalise and cut a whole batch; nothing in here is random."
     crops = windows[chosen, changes.top, changes.left].view(-1, 32, 32, 3)
     crops = torch.where(changes.mirrored[:, None, None, None], crops.flip(2), crops)
     # A row of pixels and channels as one axis of 96: three channels alone are too short
     # an axis for vector instructions.
-    mean, std = _rows_of_colour(crops.device)
+    mean, std = (_row_of_colour(tuple(v), crops.device) for v in (mean, std))
     values = crops.view(-1, 32, 96).float().sub_(mean).mul_(1 / std)
     if cutout:
         row = torch.arange(32, device=crops.device)
@@ -256,9 +283,8 @@ def change_batch(windows: Tensor,   # from `crop_windows`
 
 # %% ../nbs/01_augmentations.ipynb #e04
 @functools.cache  # once a device: a copy to a GPU would wait for it in each batch
-def _rows_of_colour(device):
-    return [255 * torch.tensor(colour, device=device).repeat(32)
-            for colour in (CIFAR10_MEAN, CIFAR10_STD)]
+def _row_of_colour(colour, device):
+    return 255 * torch.tensor(colour, device=device).repeat(32)
 
 @functools.cache
 def _row_of_fill(fill, device):  # 96 values, or the one they all have
@@ -285,7 +311,8 @@ def draw_changes(n: int,       # images
 # %% ../nbs/01_augmentations.ipynb #d18
 class BatchedImages:
     "Images in a device's memory, cropped, flipped and cut a batch at a time: a loader."
-    def __init__(self, dataset,          # `data`, uint8 (N, 32, 32, 3), and `targets`
+    def __init__(self, dataset,          # `data`, uint8 (N, 32, 32, 3), and `targets`,
+                                         # (N,) or shares (N, K)
                  batch_size: int = 128,  # images a batch; the last one may be smaller
                  pad: int = 4,           # pixels of reflection on each side
                  flip: str = "random",   # a member of `FLIPS`
@@ -297,12 +324,13 @@ class BatchedImages:
                  ):
         _check_changes(batch_size, pad, flip, cutout)
         _check_cutout(cutout_share, cutout_fill)
-        check_images(dataset.data, dataset.targets)
+        check_images(dataset.data, dataset.targets, _n_classes(dataset))
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.pad, self.flip, self.cutout = pad, flip, cutout
         self.cutout_share, self.cutout_fill = cutout_share, cutout_fill
         self.windows = crop_windows(dataset.data, pad, device)
-        self.labels = torch.tensor(dataset.targets, device=device)
+        labels = torch.as_tensor(np.asarray(dataset.targets), device=device)
+        self.labels = labels.float() if labels.is_floating_point() else labels.long()
         self.generator = torch.Generator()
         self.set_epoch(torch.initial_seed() % 2**63, 0)
 
@@ -332,8 +360,9 @@ def _batches(loader):
             "none": coin & False, "random": coin,
             "alternating": loader.sides[chosen] ^ turned}[loader.flip])
         chosen, *changes = (_sent(part, device) for part in (chosen, *changes))
-        yield (change_batch(loader.windows, chosen, Changes(*changes), loader.cutout,
-                            loader.cutout_fill), loader.labels[chosen])
+        images = change_batch(loader.windows, chosen, Changes(*changes), loader.cutout,
+                              loader.cutout_fill, *info_of(loader)[1:])
+        yield images, loader.labels[chosen]
 
 def _sent(part, device):
     # From pinned memory a GPU fetches it by itself, and the processor does not wait.
@@ -345,3 +374,8 @@ def _check_changes(batch_size, pad, flip, cutout):
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if flip not in FLIPS: raise ValueError(f"flip must be one of {FLIPS}, got {flip!r}")
     _check_sizes(pad, cutout)
+
+# %% ../nbs/01_augmentations.ipynb #i03
+def _n_classes(dataset):  # None: it does not say
+    named = hasattr(dataset, "info") or hasattr(dataset, "classes")
+    return len(info_of(dataset).classes) if named else None

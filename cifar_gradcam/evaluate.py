@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RANKINGS', 'DISPUTED_LABELS', 'SHOWN_TO_PEOPLE', 'Predictions', 'fingerprint', 'predict', 'reference_predictions',
-           'wilson_interval', 'accuracy_interval', 'confusion_matrix', 'class_scores', 'plot_class_scores',
-           'plot_confusion', 'confused_pairs', 'plot_confidence', 'reliability_bins', 'expected_calibration_error',
-           'plot_reliability', 'at_temperature', 'fit_temperature', 'calibrate', 'cross_fitted', 'worst',
-           'show_predictions']
+           'wilson_interval', 'accuracy_interval', 'confusion_matrix', 'class_scores', 'score_table',
+           'plot_class_scores', 'plot_confusion', 'confused_pairs', 'plot_confidence', 'reliability_bins',
+           'expected_calibration_error', 'plot_reliability', 'at_temperature', 'fit_temperature', 'calibrate',
+           'cross_fitted', 'worst', 'show_predictions']
 
 # %% ../nbs/06_evaluation.ipynb #v05
 import io, math, warnings
@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .data import CLASSES, denormalize
+from .data import denormalize, hard_labels, info_of
 from .gradcam import check_order
 from .models import images_and_labels, logits_for, network_at, plain_state
 from .runs import progress, reference_folder, write_whole
@@ -137,17 +137,17 @@ def fingerprint(model: nn.Module,  # on any device, wrapped or not
 def predict(model: nn.Module,         # see `plain_network`; comes back as it was
             loader: DataLoader,       # not shuffled; or `BatchedImages`, or a list of batches
             precision: str = "float32",  # or quicker: see `select_precision`
-            classes=CLASSES,          # class names in label order
+            classes=None,             # names in label order; None: the dataset's
             ) -> Predictions:         # in the order of the loader
     "One pass over a loader in evaluation mode, kept."
     check_order(loader)
-    logits, labels = [], []
+    classes, logits, labels = classes or info_of(loader).classes, [], []
     with network_at(model, precision) as network, torch.no_grad():
         for batch in progress(loader, "predicting"):
             images, truth = images_and_labels(batch)
             if not logits: _check_range(images)
             logits.append(logits_for(network, images).float().cpu())
-            labels.append(truth.cpu())
+            labels.append(hard_labels(truth).cpu())
             _check_names(classes, logits[0])
     if not logits: raise ValueError("loader is empty: there is nothing to predict")
     labels = torch.cat(labels).numpy()
@@ -211,6 +211,20 @@ def class_scores(record: Predictions,  # not empty
         zero_division=np.nan)
     return dict(zip(("precision", "recall", "f1", "images"), scores))
 
+# %% ../nbs/06_evaluation.ipynb #v34
+def score_table(record: Predictions,  # not empty
+                ) -> str:             # a line for each class, the hardest first
+    "Precision, recall and F1 in %; a dash where there was nothing to take a share of."
+    scores, names = class_scores(record), record.classes
+    width = max(10, *map(len, names))
+    lines = [f"{'class':{width}}  precision   recall       F1   images"]
+    for i in np.argsort(scores["f1"], kind="stable"):
+        shares = "".join(_percent(scores[name][i]) for name in ("precision", "recall", "f1"))
+        lines.append(f"{names[i]:{width}}  {shares}{scores['images'][i]:9}")
+    return "\n".join(lines)
+
+def _percent(share): return f"{'–' if np.isnan(share) else format(100 * share, '.1f'):>9}"
+
 # %% ../nbs/06_evaluation.ipynb #v36
 def plot_class_scores(record: Predictions,  # not empty
                       ) -> plt.Figure:
@@ -221,6 +235,9 @@ def plot_class_scores(record: Predictions,  # not empty
     for name, axis, style, colour, shift in (("recall", 1, "o", "tab:blue", -0.14),
                                              ("precision", 0, "s", "tab:orange", 0.14)):
         n, value = counts.sum(axis)[order], scores[name][order]
+        for place in np.flatnonzero(np.isnan(value)):  # nothing to take a share of
+            ax.text(0.005, place + shift, "–", color=colour, va="center",
+                    transform=ax.get_yaxis_transform())
         low, high = wilson_interval(counts.diagonal()[order], np.maximum(n, 1))
         reach = 100 * np.abs([value - low, high - value])
         ax.errorbar(100 * value, np.arange(len(order)) + shift, xerr=reach, fmt=style,
@@ -234,22 +251,29 @@ def plot_class_scores(record: Predictions,  # not empty
 # %% ../nbs/06_evaluation.ipynb #v40
 def plot_confusion(record: Predictions,  # not empty
                    ) -> plt.Figure:
-    "The confusion matrix with its counts; colour is for the mistakes only."
+    "The confusion matrix, with its counts up to 25 classes; colour is for mistakes only."
     _not_empty(record)
     counts, k = confusion_matrix(record), len(record.classes)
     bare = np.eye(k, dtype=bool) | (counts == 0)  # the page itself, in its own ink
     mistakes = np.ma.array(counts, mask=bare)
-    fig, ax = plt.subplots(figsize=(0.58 * k + 1.4, 0.5 * k + 1.1), layout="constrained")
+    width, height = (0.58, 0.5) if k <= 25 else (0.16, 0.16)  # inches a class
+    fig, ax = plt.subplots(figsize=(width * k + 1.4, height * k + 1.1), layout="constrained")
     most = max(int(mistakes.filled(0).max()), 1)
-    ax.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most, aspect="auto")
+    shown = ax.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most, aspect="auto")
+    if k <= 25: _write_counts(ax, counts, bare, most)
+    else: fig.colorbar(shown, label="images taken for another class", shrink=0.5)
+    size = dict(fontsize=None if k <= 25 else 8)
+    ax.set_xticks(range(k), record.classes, ha="right", **size,
+                  rotation=40 if k <= 25 else 90)
+    ax.set_yticks(range(k), record.classes, **size)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    return fig
+
+def _write_counts(ax, counts, bare, most):
     for (i, j), count in np.ndenumerate(counts):
         text = ax.text(j, i, count, ha="center", va="center", fontsize=9)
         if i == j: text.set_weight("bold")
         if not bare[i, j]: text.set_color("white" if count > 0.6 * most else "black")
-    ax.set_xticks(range(k), record.classes, rotation=40, ha="right")
-    ax.set_yticks(range(k), record.classes)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    return fig
 
 # %% ../nbs/06_evaluation.ipynb #v42
 def confused_pairs(record: Predictions,
@@ -432,11 +456,12 @@ def show_predictions(record: Predictions,  # whose images to draw, at most a few
 
 # %% ../nbs/06_evaluation.ipynb #v75
 def _picture(dataset, index, label):
-    there = int(dataset[index][1]) if index < len(dataset) else None
+    there = None
+    if index < len(dataset): there = int(hard_labels(np.asarray(dataset[index][1])[None])[0])
     if there != label:
         raise ValueError("dataset must be the one the record was made from: image "
                          f"{index} has label {label} in the record, {there} in the dataset")
-    return denormalize(dataset[index][0])
+    return denormalize(dataset[index][0], *info_of(dataset)[1:])
 
 def _title(record, place):
     def line(mark, c):

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 import cifar_gradcam
-from .data import CIFAR10_MEAN, CIFAR10_STD, denormalize
+from .data import denormalize, info_of
 from .devices import tuned
 from .evaluate import Predictions
 from .gradcam import DEFAULT_METHOD, explain, GRADIENT_FREE
@@ -158,7 +158,7 @@ def explore_mistakes(model: nn.Module,     # that made the record
                      limit: int | None = 500,    # at most so many mistakes, the surest
                      notes: dict | None = None,  # index -> what to say of that image
                      verdicts: dict | None = None,  # index -> what to say of its map
-                     mean=CIFAR10_MEAN, std=CIFAR10_STD,  # of the normalisation, to draw
+                     mean=None, std=None,  # of the normalisation, to draw; None: the dataset's
                      **how,                # which maps: see `explain`
                      ) -> Explorer:        # at the end of a cell it shows itself
     "Every mistake of a model with its heat maps, in a page that needs nothing else."
@@ -169,7 +169,9 @@ def explore_mistakes(model: nn.Module,     # that made the record
     wrong = record[~record.correct]
     shown = wrong[np.argsort(-wrong.confidence, kind="stable")[:limit]]
     images = _images_of(shown, dataset)
-    pictures = np.rint(255 * denormalize(images, mean, std)).astype(np.uint8)
+    own = info_of(dataset)
+    pictures = denormalize(images, mean or own.mean, std or own.std)
+    pictures = np.rint(255 * pictures).astype(np.uint8)
     heats = [np.zeros(pictures.shape[:3])] * 2
     if len(shown):
         with plain_network(model) as network, tuned(network):

@@ -34,7 +34,8 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 import cifar_gradcam
-from .data import CLASSES, data_source, denormalize
+from .data import (
+    CIFAR10_MEAN, CIFAR10_STD, CLASSES, data_source, denormalize, info_of)
 from .devices import (
     autocast, lay_side_by_side, reuse_memory, select_device, select_precision, tuned)
 from .evaluate import fingerprint
@@ -1202,6 +1203,7 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
                     image: Tensor,     # normalised, shape (3, H, W)
                     true: int,         # its class
                     classes=CLASSES,   # class names in label order
+                    mean=CIFAR10_MEAN, std=CIFAR10_STD,  # that it was normalised by
                     repeats: int = 8,  # of each removal
                     seed: int = 0,     # of everything random
                     draw: bool = True, # make the figure of `draw_explanation` too
@@ -1217,7 +1219,7 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
     found = {"predicted": classes[first], "true": classes[int(true)],
              "against": classes[pair[1]], "mistake": first != true,
              "probability": {"predicted": p[first].item(), "against": p[pair[1]].item()},
-             "image": np.rint(255 * denormalize(image)).astype(int).tolist(),
+             "image": np.rint(255 * denormalize(image, mean, std)).astype(int).tolist(),
              "maps": maps, "shares": [0, *MISTAKE_SHARES], "removal": removal,
              "sanity": alike}
     found |= _verdict(found)
@@ -1364,6 +1366,7 @@ def mistake_page(model: nn.Module,
     if not 0 <= index < len(dataset):
         raise ValueError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
     image, label = dataset[index]
+    how = info_of(dataset)._asdict() | how
     found = {"index": index} | explain_mistake(model, image, int(label), draw=False, **how)
     Path(out).mkdir(parents=True, exist_ok=True)
     picture, numbers = (Path(out) / f"image_{index}.{kind}" for kind in ("png", "json"))

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from .data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize
+from .data import (
+    CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of)
 from .devices import select_device
 from .models import (
     images_and_labels, images_for, last_spatial_layer, logits_for, network_at, unwrap)
@@ -296,7 +297,7 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
         for batch in progress(loader, "looking for mistakes"):
             images, labels = images_and_labels(batch)
             probabilities = logits_for(network, images).float().softmax(1).cpu()
-            images, labels = images.cpu(), labels.cpu()
+            images, labels = images.cpu(), hard_labels(labels.cpu())
             _check_labels(labels, *probabilities.shape)
             predictions = probabilities.argmax(1)
             wrong = (predictions != labels).nonzero()[:, 0]
@@ -417,7 +418,7 @@ def _shown(grid, score, negative):
 # %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
                        test_loader: DataLoader,   # not shuffled
-                       classes=CLASSES,           # class names in label order
+                       classes=None,              # names in label order; None: the dataset's
                        device=None,               # None: where the model is
                        no_misclf: int = 20,       # how many mistakes to draw
                        plot_size=(4, 5),          # rows and columns of mistakes
@@ -438,8 +439,10 @@ def plot_misclassified(model: nn.Module,          # trained
     if len(mistakes) < no_misclf:
         print(f"{no_misclf} mistakes were asked for; the model makes {len(mistakes)} "
               f"in {mistakes.seen:,} images.")
-    return draw_mistakes(model, mistakes, classes, plot_size, grad_CAM, method, layers,
-                         **how)
+    names, *colours = info_of(test_loader)
+    how = dict(zip(("mean", "std"), colours)) | how
+    return draw_mistakes(model, mistakes, classes or names, plot_size, grad_CAM, method,
+                         layers, **how)
 
 # %% ../nbs/05_gradcam.ipynb #n52
 def _percent(p):

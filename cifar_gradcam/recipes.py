@@ -17,13 +17,14 @@ from torch import nn, Tensor
 from .augment import (
     AugmentedImages, BatchedImages, hold_out, load_datasets, make_loaders,
     plain_transform, train_transform)
+from .data import DatasetInfo, info_of
 from .devices import select_device, select_precision
 from .evaluate import predict
 from .optim import fold_first, initialize, whiten_first
 from .resnet import MODELS
 from .runs import (
-    check_folder, claim_folder, environment, History, hold_folder, load_weights, Recipe,
-    save_weights, write_json, write_whole)
+    check_folder, claim_data, claim_folder, environment, History, hold_folder,
+    load_weights, Recipe, save_weights, write_json, write_whole)
 from .train import evaluate, train_test_loop
 
 # %% ../nbs/10_reference_run.ipynb #f05
@@ -50,9 +51,10 @@ recipes["quick"] = replace(
 def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
                    root=None,       # folder of the data, see `data_root`
                    device="cpu",    # where batches are made, with the batched pipeline
+                   info: DatasetInfo | None = None,  # what a trained network goes by
                    ) -> tuple:      # training loader, test loader
     "The loaders of a run; with `hold_out`, the second one has the held-out training images."
-    train_data, test_data = load_datasets(root, recipe.data, recipe.limit)
+    train_data, test_data = load_datasets(root, recipe.data, recipe.limit, info)
     if recipe.hold_out: train_data, test_data = hold_out(train_data, recipe.hold_out)
     size = recipe.batch_size
     cutout = dict(cutout_share=recipe.cutout_share, cutout_fill=recipe.cutout_fill)
@@ -61,17 +63,20 @@ def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
         return (BatchedImages(train_data, size, recipe.pad, recipe.flip, recipe.cutout,
                               device=device, **cutout),
                 BatchedImages(test_data, size, **plain, device=device))
+    _, mean, std = train_data.info
     train_data.transform = train_transform(recipe.pad, 0.5 * (recipe.flip == "random"),
-                                           recipe.cutout, **cutout)
+                                           recipe.cutout, **cutout, mean=mean, std=std)
     return make_loaders(train_data, test_data, dict(batch_size=size))
 
+# %% ../nbs/10_reference_run.ipynb #c51
 def recipe_model(recipe: Recipe,  # seed, width and initialisation
                  device="cpu",    # where it goes
+                 num_classes: int = 10,  # of its data
                  ) -> nn.Module:  # untrained, channels last in memory
     "The network a run starts with: the same for the same recipe."
     torch.manual_seed(recipe.seed)
-    model = initialize(MODELS[recipe.network](width=recipe.width), recipe.initialization,
-                       recipe.zero_last)
+    model = MODELS[recipe.network](num_classes=num_classes, width=recipe.width)
+    model = initialize(model, recipe.initialization, recipe.zero_last)
     return model.to(device, memory_format=torch.channels_last)
 
 # %% ../nbs/10_reference_run.ipynb #e18
@@ -84,13 +89,15 @@ def train_run(recipe: Recipe,   # what to do
     check_folder(out, recipe)
     if (out / "metrics.json").exists(): return History.load(out / "history.csv")
     device = select_device(recipe.device)
-    model = recipe_model(recipe, device)
+    loaders = recipe_loaders(recipe, root, device)
+    info = info_of(loaders[0])
+    model = recipe_model(recipe, device, len(info.classes))
     if recipe.weights and not (out / "checkpoint.pt").exists():
         load_weights(model, recipe.weights)
-    loaders = recipe_loaders(recipe, root, device)
     if recipe.whiten: whiten_first(model, _some_images(loaders[0]).to(device))
     with hold_folder(out):
         claim_folder(out, recipe)
+        claim_data(out, info)
         precision = str(select_precision(device, recipe.precision))
         write_json(out / "environment.json",
                    environment(device) | {"precision": precision})
@@ -113,8 +120,9 @@ class MirrorAverage(nn.Module):
 
 # %% ../nbs/10_reference_run.ipynb #e78
 def _some_images(loader, n=2000):  # of the training set, normalised, not augmented
+    info = info_of(loader)
     data = AugmentedImages(loader.dataset.data[:n], loader.dataset.targets[:n],
-                           plain_transform())
+                           plain_transform(*info[1:]), *info)
     return torch.stack([image for image, _ in data])
 
 def _finish(out, model, train_loader, test_loader, history):
@@ -123,7 +131,8 @@ def _finish(out, model, train_loader, test_loader, history):
     # What counts is the file: the weights as they were written, computed in float32.
     load_weights(model, out / "weights.safetensors")
     answers = predict(model, test_loader)
-    np.save(buffer := io.BytesIO(), answers.predicted.astype(np.uint8))
+    kind = np.min_scalar_type(len(answers.classes) - 1)  # a byte, or more for many classes
+    np.save(buffer := io.BytesIO(), answers.predicted.astype(kind))
     write_whole(out / "predicted.npy", buffer.getvalue())
     flipped = evaluate(MirrorAverage(model), test_loader, precision="float32")[1]
     write_json(out / "metrics.json", {

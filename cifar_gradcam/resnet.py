@@ -160,11 +160,13 @@ MODELS = {  # name: function of `num_classes` and `width`
 def select_model(device: torch.device | str,  # where the model goes
                  name: str = "ResNet18",      # a key of `MODELS`
                  show: bool = True,           # print the layer table
+                 num_classes: int = 10,       # length of the output
                  ) -> nn.Module:
     "A new model on `device`; prints torchsummary's table of its layers."
     if name not in MODELS:
         raise ValueError(f"name must be one of {tuple(MODELS)}, got {name!r}")
-    device, model = select_device(device), MODELS[name]()
+    if num_classes < 1: raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    device, model = select_device(device), MODELS[name](num_classes=num_classes)
     if show:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             # before the move: torchsummary knows no MPS

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EPOCH_FILES', 'COLUMNS', 'Recipe', 'faults_in_words', 'check_folder', 'differences', 'claim_folder', 'load_recipe',
-           'FolderIsBusy', 'hold_folder', 'write_whole', 'write_json', 'History', 'table_head', 'table_row',
-           'save_checkpoint', 'load_checkpoint', 'random_states', 'set_random_states', 'copy_state', 'restore_state',
-           'save_weights', 'load_weights', 'reference_folder', 'reference_history', 'load_reference', 'environment',
-           'progress']
+           'claim_data', 'load_info', 'FolderIsBusy', 'hold_folder', 'write_whole', 'write_json', 'History',
+           'table_head', 'table_row', 'save_checkpoint', 'load_checkpoint', 'random_states', 'set_random_states',
+           'copy_state', 'restore_state', 'save_weights', 'load_weights', 'reference_folder', 'reference_history',
+           'load_reference', 'environment', 'progress']
 
 # %% ../nbs/12_runs.ipynb #u05
 import contextlib, copy, csv, io, json, os, platform, shlex, time
@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 import cifar_gradcam
 from .augment import FILLS, FLIPS
-from .data import SOURCES, watched
+from .data import DatasetInfo, watched
 from .devices import PRECISIONS, select_device
 from .models import load_foreign_weights, plain_state
 from .optim import INITIALIZATIONS, OPTIMIZERS
@@ -97,8 +97,9 @@ class Recipe:
         description="file of weights to start from; none: from scratch")] = None
     seed: Annotated[int, Field(
         ge=0, description="of initialisation, order and augmentation")] = 0
-    data: Annotated[Literal[SOURCES], Field(
-        description="CIFAR-10, or generated images")] = "real"
+    data: Annotated[str, Field(
+        min_length=1, description="real (CIFAR-10), synthetic, CIFAR100, "
+                                  "or a folder of pictures")] = "real"
     limit: Annotated[int | None, Field(
         ge=1, description="at most so many images of each set")] = None
     precision: Annotated[Literal[PRECISIONS], Field(
@@ -176,6 +177,29 @@ def load_recipe(folder: str | Path) -> Recipe:
 def _in_todays_terms(config):
     # Recipes written before the field's terms were used speak of a `hole`.
     return {{"hole": "cutout"}.get(name, name): value for name, value in dict(config).items()}
+
+# %% ../nbs/12_runs.ipynb #i02
+def claim_data(out: Path,          # of `claim_folder`
+               info: DatasetInfo,  # of the training images
+               ) -> None:
+    "Keep what a run's network has to know of its data; an error where it began with other."
+    path = out / "data.json"
+    if any((out / name).exists() for name in EPOCH_FILES):
+        if changed := differences(load_info(out)._asdict(), info._asdict()):
+            raise FileExistsError(f"the run in {out} began with other data: {changed}; "
+                                  "choose another folder, or put the data back")
+    if info == DatasetInfo(): path.unlink(missing_ok=True)  # CIFAR-10
+    else: write_json(path, info._asdict())
+
+def load_info(folder: str | Path) -> DatasetInfo:  # names, mean, standard deviation
+    "What the network of a run knows of its data."
+    path, data = Path(folder) / "data.json", load_recipe(folder).data
+    if path.exists():
+        try: return DatasetInfo(**{k: tuple(v) for k, v in json.loads(path.read_text()).items()})
+        except (AttributeError, TypeError, ValueError) as fault:
+            raise ValueError(f"{path} holds no names and statistics: {fault}") from fault
+    if data in ("real", "synthetic"): return DatasetInfo()
+    raise FileNotFoundError(f"{path} is not there; it says what the classes of {data} are")
 
 # %% ../nbs/12_runs.ipynb #l02
 class FolderIsBusy(OSError):

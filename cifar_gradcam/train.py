@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ANNEALS', 'SCHEDULES', 'LOOP_FIELDS', 'SCHEDULERS', 'one_cycle', 'advance', 'make_schedule', 'evaluation_mode',
-           'evaluate', 'LossIsNaN', 'train_epoch', 'train_step', 'Plan', 'train_test_loop', 'show_accuracy_loss']
+           'evaluate', 'LossIsNaN', 'train_epoch', 'train_step', 'number_right', 'one_number', 'Plan',
+           'train_test_loop', 'show_accuracy_loss']
 
 # %% ../nbs/04_onecycle_training.ipynb #e03
 import contextlib, json, math, time
@@ -19,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from .augment import seed_epoch
+from .data import hard_labels
 from .devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
 from .lr_finder import range_test
@@ -115,8 +117,8 @@ def _measure(model, loader, criterion, dtype):  # see `evaluate`; dtype: to comp
             images, labels = images_and_labels(batch)
             labels = labels.to(device)
             with autocast(device, dtype): logits = logits_of(logits_for(model, images))
-            loss += criterion(logits.float(), labels) * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
+            loss += one_number(criterion(logits.float(), labels)) * len(labels)
+            correct += number_right(logits, labels)
             seen += len(labels)
     if not seen: raise ValueError("loader is empty: there is nothing to evaluate")
     return loss.item() / seen, 100 * correct.item() / seen
@@ -140,7 +142,7 @@ class LossIsNaN(FloatingPointError):
 def train_epoch(model: nn.Module,    # on any device; changed in place
                 loader: DataLoader,  # augmented images and labels
                 optimizer,           # of the model's parameters
-                criterion,           # logits (N, K) and labels (N,) -> mean loss
+                criterion,           # logits (N, K) and labels -> mean loss, one number
                 scheduler=None,      # advanced after each batch
                 dtype: torch.dtype = torch.float32,  # the precision to compute in
                 label: str = "epoch",      # names the epoch in the bar and in errors
@@ -157,7 +159,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
         advance(scheduler)
         if average is not None: average.update_parameters(model)
         losses.append(loss); sizes.append(len(labels))
-        correct += (logits.argmax(1) == labels).sum()
+        correct += number_right(logits, labels)
         if step % 20 == 0 or step == len(loader):
             shown["loss"] = f"{_finite(losses, label)[-20:].mean().item():.3f}"
     if not sizes: raise ValueError("loader is empty: there is nothing to train on")
@@ -171,11 +173,25 @@ def train_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
                ) -> tuple[torch.Tensor, torch.Tensor]:    # logits and loss, detached
     "Forward, backward, update."
     with autocast(images.device, dtype): logits = model(images)
-    loss = criterion(logits.float(), labels)  # a sum over classes wants float32
+    # a sum over classes wants float32
+    loss = one_number(criterion(logits.float(), labels))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     return logits.detach(), loss.detach()
+
+# %% ../nbs/04_onecycle_training.ipynb #i01
+def number_right(logits: torch.Tensor,  # shape (N, K)
+                 labels: torch.Tensor,  # (N,), or shares (N, K), of which the largest counts
+                 ) -> torch.Tensor:     # one number
+    "How many images of a batch the model is right about."
+    return (logits.argmax(1) == hard_labels(labels)).sum()
+
+def one_number(loss: torch.Tensor) -> torch.Tensor:
+    "The loss of a batch as the criterion gave it, if that can be followed downhill."
+    if loss.ndim == 0: return loss
+    raise ValueError("criterion must give one number, the mean loss of a batch, got shape "
+                     f"{tuple(loss.shape)}: with reduction=\"mean\", say")
 
 # %% ../nbs/04_onecycle_training.ipynb #e53
 def _finite(losses, label):
