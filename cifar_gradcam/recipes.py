@@ -18,6 +18,7 @@ from .augment import (
     AugmentedImages, BatchedImages, hold_out, load_datasets, make_loaders,
     plain_transform, train_transform)
 from .devices import select_device, select_precision
+from .distributed import by_first, check_device, process_group
 from .evaluate import predict
 from .optim import fold_first, initialize, whiten_first
 from .resnet import MODELS
@@ -72,31 +73,45 @@ def recipe_model(recipe: Recipe,  # seed, width and initialisation
     return model.to(device, memory_format=torch.channels_last)
 
 # %% ../nbs/10_reference_run.ipynb #e18
+@process_group()  # alone, or one of several processes: chapter 19
 def train_run(recipe: Recipe,   # what to do
               out: str | Path,  # the run's folder; continues or returns what is there
               root=None,        # folder of the data, see `data_root`
               ) -> History:     # shorter than `recipe.epochs` where Ctrl-C ended it
     "A whole run into a folder."
     out = Path(out)
-    check_folder(out, recipe)
-    if (out / "metrics.json").exists(): return History.load(out / "history.csv")
+    history = by_first(lambda: _finished(out, recipe))
+    if history is not None: return history
     device = select_device(recipe.device)
+    check_device(device)
     model = recipe_model(recipe, device)
-    if recipe.weights and not (out / "checkpoint.pt").exists():
-        load_weights(model, recipe.weights)
+    by_first(lambda: _start(model, recipe, out))
     loaders = recipe_loaders(recipe, root, device)
     if recipe.whiten: whiten_first(model, _some_images(loaders[0]).to(device))
     with hold_folder(out):
-        claim_folder(out, recipe)
-        precision = str(select_precision(device, recipe.precision))
-        write_json(out / "environment.json",
-                   environment(device) | {"precision": precision})
-        print(f"{device} in {precision.removeprefix('torch.')}", flush=True)
+        by_first(lambda: _claim(out, recipe, device))
+        precision = select_precision(device, recipe.precision)
+        print(f"{device} in {str(precision).removeprefix('torch.')}", flush=True)
         history = train_test_loop(model, device, *loaders, seed=recipe.seed,
                                   run_dir=out, recipe=recipe)
         fold_first(model)
-        if len(history) == recipe.epochs: _finish(out, model, *loaders, history)
+        if len(history) == recipe.epochs:
+            by_first(lambda: _finish(out, model, *loaders, history))
     return history
+
+# %% ../nbs/10_reference_run.ipynb #e19
+def _finished(out, recipe):  # its history, or None
+    check_folder(out, recipe)
+    if (out / "metrics.json").exists(): return History.load(out / "history.csv")
+
+def _start(model, recipe, out):  # the first process's weights will be those of all
+    if recipe.weights and not (out / "checkpoint.pt").exists():
+        load_weights(model, recipe.weights)
+
+def _claim(out, recipe, device):
+    claim_folder(out, recipe)
+    precision = str(select_precision(device, recipe.precision))
+    write_json(out / "environment.json", environment(device) | {"precision": precision})
 
 # %% ../nbs/10_reference_run.ipynb #f09
 class MirrorAverage(nn.Module):
