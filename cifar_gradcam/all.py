@@ -7,13 +7,14 @@ __all__ = []
 
 # %% ../nbs/index.ipynb #h02
 from . import (
-    augment, bench, cli, data, devices, explorer, faithfulness, figures, gradcam,
-    lr_finder, models, optim, pictures, resnet, runs, train)
+    augment, bench, cli, data, devices, distributed, explorer, faithfulness, figures,
+    gradcam, lr_finder, models, optim, pictures, resnet, runs, train)
 from .augment import *
 from .bench import *
 from .cli import *
 from .data import *
 from .devices import *
+from .distributed import *
 from .evaluate import *
 from .evaluate import __all__ as _of_evaluate
 from .explorer import *
@@ -34,5 +35,5 @@ from .train import *
 # to a dictionary in them.
 __all__ = _of_evaluate + _of_recipes + [
     name for module in (data, devices, augment, resnet, lr_finder, optim, runs, train, gradcam,
-                        explorer, bench, faithfulness, figures, models, pictures, cli)
+                        explorer, bench, faithfulness, figures, models, pictures, distributed, cli)
     for name in module.__all__]

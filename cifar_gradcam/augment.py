@@ -138,8 +138,9 @@ def seed_epoch(loader,              # from `download_data`, or `BatchedImages`
         if getattr(loader.sampler, "generator", 0) is None:
             loader.sampler.generator = loader.generator
     loader.generator.manual_seed(int(order))
-    for sampler in (loader.sampler, loader.batch_sampler):  # one with a seed of its own
-        if hasattr(sampler, "set_epoch"): sampler.set_epoch(epoch)
+    batches = loader.batch_sampler
+    for sampler in {loader.sampler, batches, getattr(batches, "sampler", None)}:
+        if hasattr(sampler, "set_epoch"): sampler.set_epoch(epoch)  # has its own seed
     transform = _transform_of(loader.dataset)
     if transform is not None: seed_transform(transform, int(draws))
 
@@ -336,7 +337,11 @@ class BatchedImages:
 
     def __len__(self): return -(-len(self.labels) // self.batch_size)
 
-    def __iter__(self): return _batches(self)  # (B, 3, 32, 32) float32, (B,) int64
+    def __iter__(self): return self.shares(0, 1)  # (B, 3, 32, 32) float32, (B,) int64
+
+    def shares(self, rank: int, processes: int):
+        "A pass over the part of each batch that one of several processes gets."
+        return _batches(self, rank, processes)
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         "Make the next pass a function of seed and epoch; called by `seed_epoch`."
@@ -347,7 +352,7 @@ class BatchedImages:
         self.epoch = epoch
 
 # %% ../nbs/01_augmentations.ipynb #d09
-def _batches(loader):
+def _batches(loader, rank, processes):
     turned, device = bool(loader.epoch % 2), loader.labels.device
     loader.epoch += 1
     n, draws = len(loader.labels), loader.generator
@@ -359,7 +364,9 @@ def _batches(loader):
         changes = changes._replace(mirrored={
             "none": coin & False, "random": coin,
             "alternating": loader.sides[chosen] ^ turned}[loader.flip])
-        chosen, *changes = (_sent(part, device) for part in (chosen, *changes))
+        # All draw for all: who else works on the batch changes nothing in it.
+        chosen, *changes = (_sent(part.tensor_split(processes)[rank], device)
+                            for part in (chosen, *changes))
         images = change_batch(loader.windows, chosen, Changes(*changes), loader.cutout,
                               loader.cutout_fill, *info_of(loader)[1:])
         yield images, loader.labels[chosen]

@@ -28,6 +28,7 @@ from .bench import bench_command, BenchPlan
 from .data import (
     data_source, DataError, DatasetInfo, load_images, STAND_INS)
 from .devices import select_device
+from .distributed import process_group, process_rank
 from .evaluate import calibrate, predict
 from .experiments import beside_record, list_series, run_series
 from .faithfulness import faithfulness_command, mistake_page
@@ -229,12 +230,14 @@ def asked_recipe(args: argparse.Namespace,  # from `read_arguments`, of `train`
     except pydantic.ValidationError as fault: raise ValueError(faults_in_words(fault)) from fault
 
 # %% ../nbs/14_command_line.ipynb #g06
+@process_group()
 def train_command(args: argparse.Namespace,  # from `read_arguments`
                   run=train_run,             # recipe, folder, root -> history
                   ) -> int:                  # exit status: 130 after Ctrl-C
     "Train as `args` says, and name the files written."
     recipe = asked_recipe(args)
     history = run(recipe, args.out, args.root)
+    if process_rank(): return 0  # the first process reports
     if len(history) < recipe.epochs:
         print(f"{len(history)} of {recipe.epochs} epochs are in {args.out}; "
               f"continue with: {_resuming(args.out, args.root)}")

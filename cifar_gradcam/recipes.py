@@ -19,6 +19,7 @@ from .augment import (
     plain_transform, train_transform)
 from .data import DatasetInfo, info_of
 from .devices import select_device, select_precision
+from .distributed import by_first, check_device, process_group
 from .evaluate import predict
 from .optim import fold_first, initialize, whiten_first
 from .resnet import MODELS
@@ -80,33 +81,47 @@ def recipe_model(recipe: Recipe,  # seed, width and initialisation
     return model.to(device, memory_format=torch.channels_last)
 
 # %% ../nbs/10_reference_run.ipynb #e18
+@process_group()  # alone, or one of several processes: chapter 19
 def train_run(recipe: Recipe,   # what to do
               out: str | Path,  # the run's folder; continues or returns what is there
               root=None,        # folder of the data, see `data_root`
               ) -> History:     # shorter than `recipe.epochs` where Ctrl-C ended it
     "A whole run into a folder."
     out = Path(out)
-    check_folder(out, recipe)
-    if (out / "metrics.json").exists(): return History.load(out / "history.csv")
+    history = by_first(lambda: _finished(out, recipe))
+    if history is not None: return history
     device = select_device(recipe.device)
+    check_device(device)
     loaders = recipe_loaders(recipe, root, device)
     info = info_of(loaders[0])
     model = recipe_model(recipe, device, len(info.classes))
-    if recipe.weights and not (out / "checkpoint.pt").exists():
-        load_weights(model, recipe.weights)
+    by_first(lambda: _start(model, recipe, out))
     if recipe.whiten: whiten_first(model, _some_images(loaders[0]).to(device))
     with hold_folder(out):
-        claim_folder(out, recipe)
-        claim_data(out, info)
-        precision = str(select_precision(device, recipe.precision))
-        write_json(out / "environment.json",
-                   environment(device) | {"precision": precision})
-        print(f"{device} in {precision.removeprefix('torch.')}", flush=True)
+        by_first(lambda: _claim(out, recipe, info, device))
+        precision = select_precision(device, recipe.precision)
+        print(f"{device} in {str(precision).removeprefix('torch.')}", flush=True)
         history = train_test_loop(model, device, *loaders, seed=recipe.seed,
                                   run_dir=out, recipe=recipe)
         fold_first(model)
-        if len(history) == recipe.epochs: _finish(out, model, *loaders, history)
+        if len(history) == recipe.epochs:
+            by_first(lambda: _finish(out, model, *loaders, history))
     return history
+
+# %% ../nbs/10_reference_run.ipynb #e19
+def _finished(out, recipe):  # its history, or None
+    check_folder(out, recipe)
+    if (out / "metrics.json").exists(): return History.load(out / "history.csv")
+
+def _start(model, recipe, out):  # the first process's weights will be those of all
+    if recipe.weights and not (out / "checkpoint.pt").exists():
+        load_weights(model, recipe.weights)
+
+def _claim(out, recipe, info, device):
+    claim_folder(out, recipe)
+    claim_data(out, info)
+    precision = str(select_precision(device, recipe.precision))
+    write_json(out / "environment.json", environment(device) | {"precision": precision})
 
 # %% ../nbs/10_reference_run.ipynb #f09
 class MirrorAverage(nn.Module):
@@ -126,7 +141,6 @@ def _some_images(loader, n=2000):  # of the training set, normalised, not augmen
     return torch.stack([image for image, _ in data])
 
 def _finish(out, model, train_loader, test_loader, history):
-    before = evaluate(model, test_loader, precision="float32")[1]
     save_weights(model, out / "weights.safetensors")
     # What counts is the file: the weights as they were written, computed in float32.
     load_weights(model, out / "weights.safetensors")
@@ -138,6 +152,5 @@ def _finish(out, model, train_loader, test_loader, history):
     write_json(out / "metrics.json", {
         "test_accuracy": answers.accuracy, "test_loss": answers.loss.mean(),
         "test_accuracy_with_flip": flipped,
-        "test_accuracy_before_rounding": before,
         "test_images": len(test_loader.dataset), "train_images": len(train_loader.dataset),
         "epochs": len(history), "seconds": sum(history.column("seconds"))})

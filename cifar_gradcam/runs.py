@@ -29,6 +29,7 @@ import cifar_gradcam
 from .augment import FILLS, FLIPS
 from .data import DatasetInfo, watched
 from .devices import PRECISIONS, select_device
+from .distributed import by_first
 from .models import load_foreign_weights, plain_state
 from .optim import INITIALIZATIONS, OPTIMIZERS
 from .resnet import MODELS, ResNet, ResNet18
@@ -69,6 +70,8 @@ class Recipe:
         description="start the last batch norm of each block at zero")] = False
     whiten: Annotated[bool, Field(
         description="train the first convolution in whitened coordinates")] = False
+    sync_batchnorm: Annotated[bool, Field(
+        description="one batch norm for the images of all processes")] = False
     average: Annotated[float | None, Field(
         gt=0, lt=1, description="decay of the averaged weights; none: no average")] = None
     lookahead: Annotated[float | None, Field(
@@ -209,14 +212,17 @@ class FolderIsBusy(OSError):
 def hold_folder(out: str | Path):  # made where it is missing
     "A folder for one run alone, inside a `with` block; FolderIsBusy where another has it."
     out = Path(out).resolve()  # one name for the lock, whatever the working directory
-    out.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(out / ".lock", timeout=0, is_singleton=True)
+    by_first(lambda: _acquire(lock, out))
+    try: yield
+    finally: lock.release()  # what is not held stays as it is
+
+def _acquire(lock, out):
+    out.mkdir(parents=True, exist_ok=True)
     try: lock.acquire()
     except filelock.Timeout as fault:
         raise FolderIsBusy(f"another run works in {out}; wait for it to end, or choose "
                            "another folder") from fault
-    try: yield
-    finally: lock.release()
 
 # %% ../nbs/12_runs.ipynb #e10
 def write_whole(path: str | Path, content: bytes) -> None:

@@ -23,12 +23,16 @@ from .augment import seed_epoch
 from .data import hard_labels
 from .devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
+from .distributed import (
+    average_statistics, by_first, check_device, draw_alike, has_own_share, in_parallel,
+    mean_over_all, over_all_images, process_count, process_group, process_rank, same_in_all,
+    shared_loader, sum_of_shares, sum_over_all, without_ddp)
 from .lr_finder import range_test
 from .models import images_and_labels, logits_for, logits_of, plain_network
 from .optim import average_of, Lookahead, make_optimizer
 from .runs import (
-    COLUMNS, copy_state, differences, History, load_checkpoint, progress, Recipe,
-    restore_state, save_checkpoint, table_row, write_json)
+    COLUMNS, copy_state, differences, History, hold_folder, load_checkpoint, progress,
+    Recipe, restore_state, save_checkpoint, table_row, write_json)
 
 # %% ../nbs/04_onecycle_training.ipynb #e05
 def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwritten
@@ -115,13 +119,15 @@ def _measure(model, loader, criterion, dtype):  # see `evaluate`; dtype: to comp
     with tuned(model), evaluation_mode(model):
         for batch in progress(loader, "testing"):
             images, labels = images_and_labels(batch)
+            if not len(labels): continue  # a share may be empty
             labels = labels.to(device)
             with autocast(device, dtype): logits = logits_of(logits_for(model, images))
             loss += one_number(criterion(logits.float(), labels)) * len(labels)
             correct += number_right(logits, labels)
             seen += len(labels)
+    loss, correct, seen = sum_of_shares(loader, loss.item(), correct.item(), seen)
     if not seen: raise ValueError("loader is empty: there is nothing to evaluate")
-    return loss.item() / seen, 100 * correct.item() / seen
+    return loss / seen, 100 * correct / seen
 
 def evaluate(model: nn.Module,          # see `plain_network`; comes back as it was
              loader: DataLoader,        # normalised images and labels
@@ -150,9 +156,8 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
                 ) -> tuple[float, float]:  # mean loss an image, accuracy in %
     "One pass over the training images, measured as they are seen, while the weights change."
     device, losses, sizes = _device_of(model), [], []
-    correct = torch.zeros((), device=device)
+    correct, shown = torch.zeros((), device=device), {}  # shown behind the progress bar
     model.train()
-    shown = {}  # behind the progress bar
     for step, (images, labels) in enumerate(progress(loader, label, shown), 1):
         images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
         logits, loss = train_step(model, images, labels, optimizer, criterion, dtype)
@@ -163,9 +168,9 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
         if step % 20 == 0 or step == len(loader):
             shown["loss"] = f"{_finite(losses, label)[-20:].mean().item():.3f}"
     if not sizes: raise ValueError("loader is empty: there is nothing to train on")
-    weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-    mean_loss = torch.stack(losses).cpu().double() @ weights
-    return mean_loss.item(), 100 * correct.item() / sum(sizes)
+    sizes = sum_over_all(torch.tensor(sizes, device=device)).cpu().double()
+    mean_loss = mean_over_all(torch.stack(losses)).cpu().double() @ (sizes / sizes.sum())
+    return mean_loss.item(), 100 * sum_over_all(correct).item() / sizes.sum().item()
 
 # %% ../nbs/04_onecycle_training.ipynb #e52
 def train_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
@@ -195,7 +200,7 @@ def one_number(loss: torch.Tensor) -> torch.Tensor:
 
 # %% ../nbs/04_onecycle_training.ipynb #e53
 def _finite(losses, label):
-    losses = torch.stack(losses)
+    losses = mean_over_all(torch.stack(losses))
     if not torch.isfinite(losses).all():
         step = int((~torch.isfinite(losses)).nonzero()[0]) + 1
         raise LossIsNaN(f"the loss is {losses[step - 1].item()} at step {step} of {label}: "
@@ -223,6 +228,7 @@ class Plan:
     def tested_model(self): return self.average.module if self.average else self.model
 
 # %% ../nbs/04_onecycle_training.ipynb #e12
+@process_group()  # alone or, under torchrun, one of several processes: chapter 19
 def train_test_loop(model: nn.Module,             # trained in place
                     device,                       # where; see `select_device`
                     train_loader: DataLoader,     # from `download_data`, or `BatchedImages`
@@ -241,20 +247,18 @@ def train_test_loop(model: nn.Module,             # trained in place
                                     # data and network are not looked at; None: `Recipe()`
                     ) -> History:   # of the finished epochs, also after Ctrl-C
     "Train, test after each epoch, print a row; an interruption leaves whole epochs."
-    asked = dict(max_lr=max_LR, epochs=EPOCHS, max_lr_epoch=max_lr_epoch)
-    if not isinstance(optimizer, torch.optim.Optimizer): asked["optimizer"] = optimizer
-    given = {name: value for name, value in asked.items() if value is not None}
-    recipe = replace(recipe or Recipe(), **given)
+    recipe = _with_given(recipe or Recipe(), optimizer, max_LR, EPOCHS, max_lr_epoch)
     if lr_scheduler == "recipe": lr_scheduler = recipe.schedule
-    _place(model, device, train_loader, test_loader)
+    model = _place(model, device, train_loader, test_loader)
     opt = _choose_optimizer(optimizer, model, recipe, lr, lr_scheduler)
-    with tuned(model):  # its quick layouts; afterwards the model is plain
+    with _held(run_dir), tuned(model):  # quick layouts; afterwards the model is plain
         plan = _decide(model, train_loader, recipe, opt, criterion, lr_scheduler, seed,
                        run_dir)
-        return _follow(plan, train_loader, test_loader)
+        with in_parallel(model, recipe.sync_batchnorm) as network:
+            return _follow(plan, network, train_loader, test_loader)
 
 # %% ../nbs/04_onecycle_training.ipynb #p02
-def _follow(plan, train_loader, test_loader):
+def _follow(plan, network, train_loader, test_loader):
     parts = dict(model=plan.model, optimizer=plan.optimizer, scheduler=plan.scheduler,
                  average=plan.average)
     if plan.kept: restore_state(parts, plan.kept)
@@ -263,9 +267,10 @@ def _follow(plan, train_loader, test_loader):
     print(history)
     try:
         for epoch in range(len(history), plan.epochs):
-            history.rows.append(_one_epoch(plan, train_loader, test_loader, epoch))
+            history.rows.append(_one_epoch(plan, network, train_loader, test_loader,
+                                           epoch))
             good = copy_state(parts) | {"setup": plan.setup, "history": list(history.rows)}
-            if plan.folder is not None:
+            if plan.folder is not None and process_rank() == 0:
                 save_checkpoint(plan.folder / "checkpoint.pt", good)
                 history.save(plan.folder / "history.csv")
             print(table_row(history.rows[-1]), flush=True)
@@ -274,18 +279,22 @@ def _follow(plan, train_loader, test_loader):
         history.rows = list(good["history"])
         if isinstance(stop, LossIsNaN): raise
         print(f"Interrupted; the {len(history)} finished epochs are kept.")
+        if process_count() > 1: raise  # what this one would do next, the others would not
     if plan.average and history.rows:
         plan.model.load_state_dict(plan.tested_model.state_dict())
     return history
 
 # %% ../nbs/04_onecycle_training.ipynb #p20
-def _one_epoch(plan, train_loader, test_loader, epoch):
+def _one_epoch(plan, network, train_loader, test_loader, epoch):
     start = time.perf_counter()
     seed_epoch(train_loader, plan.seed, epoch)
-    trained = train_epoch(plan.model, train_loader, plan.optimizer, plan.criterion,
-                          plan.scheduler, plan.dtype, f"epoch {epoch + 1}/{plan.epochs}",
-                          plan.average)
-    tested = _measure(plan.tested_model, test_loader, plan.test_criterion, plan.dtype)
+    draw_alike(plan.seed, epoch)
+    label = f"epoch {epoch + 1}/{plan.epochs}"
+    trained = train_epoch(network, shared_loader(train_loader), plan.optimizer,
+                          plan.criterion, plan.scheduler, plan.dtype, label, plan.average)
+    average_statistics(plan.model, plan.average)
+    tested = _measure(plan.tested_model, shared_loader(test_loader),
+                      plan.test_criterion, plan.dtype)
     seconds = time.perf_counter() - start
     lr = plan.optimizer.param_groups[0]["lr"]
     return dict(zip(COLUMNS, (epoch + 1, lr, *trained, *tested, seconds)))
@@ -293,14 +302,15 @@ def _one_epoch(plan, train_loader, test_loader, epoch):
 # %% ../nbs/04_onecycle_training.ipynb #p04
 def _decide(model, train_loader, recipe, optimizer, criterion, lr_scheduler, seed, run_dir):
     folder = None if run_dir is None else Path(run_dir)
-    kept = _kept_state(folder)
-    if seed is None: seed = kept["setup"]["seed"] if kept else int(torch.randint(2**31, ()))
+    kept = by_first(lambda: _kept_state(folder))
+    if seed is None: seed = kept["setup"]["seed"] if kept else by_first(_any_seed)
     dtype = select_precision(_device_of(model), recipe.precision)
     test_criterion = criterion or nn.CrossEntropyLoss()
     criterion = criterion or nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     peak, scheduler = None, None
     if lr_scheduler:
-        peak = _peak(model, train_loader, recipe, optimizer, criterion, seed, folder)
+        peak = by_first(lambda: _peak(model, train_loader, recipe, optimizer, criterion, seed,
+                                      folder))
         scheduler = make_schedule(
             lr_scheduler, optimizer, peak, recipe.epochs, len(train_loader),
             max_lr_epoch=recipe.max_lr_epoch, cycle_momentum=recipe.momentum is None,
@@ -313,8 +323,11 @@ def _decide(model, train_loader, recipe, optimizer, criterion, lr_scheduler, see
         "dtype": str(dtype), "seed": seed}
     if kept and (changed := differences(kept["setup"], setup)):
         raise ValueError(f"checkpoint.pt in {folder} belongs to another run: {changed}")
-    return Plan(model, optimizer, scheduler, average, criterion, test_criterion, dtype,
-                recipe.epochs, seed, setup, folder, kept)
+    return Plan(model, optimizer, scheduler, average, over_all_images(criterion),
+                test_criterion, dtype, recipe.epochs, seed, setup, folder, kept)
+
+# %% ../nbs/04_onecycle_training.ipynb #p06
+def _any_seed(): return int(torch.randint(2**31, ()))
 
 def _average(model, recipe):  # what is tested in the model's place, or None
     if recipe.lookahead: return Lookahead(model, recipe.lookahead)
@@ -324,6 +337,14 @@ LOOP_FIELDS = ("epochs", "max_lr_epoch", "anneal", "final_lr", "lookahead", "mat
                "momentum", "nesterov", "weight_decay", "decay_all", "label_smoothing",
                "average")
 
+def _held(run_dir):
+    return contextlib.nullcontext() if run_dir is None else hold_folder(run_dir)
+
+def _with_given(recipe, optimizer, max_lr, epochs, max_lr_epoch):
+    asked = dict(max_lr=max_lr, epochs=epochs, max_lr_epoch=max_lr_epoch)
+    if not isinstance(optimizer, torch.optim.Optimizer): asked["optimizer"] = optimizer
+    return replace(recipe, **{name: v for name, v in asked.items() if v is not None})
+
 # %% ../nbs/04_onecycle_training.ipynb #p03
 SCHEDULERS = (*SCHEDULES, None)
 
@@ -331,8 +352,11 @@ def _place(model, device, train_loader, test_loader):
     for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
         if len(loader) == 0: raise ValueError(f"{name} is empty")
     device = select_device(device)
+    check_device(device)
     if device.type == "cpu": reuse_memory()
-    model.to(device, memory_format=torch.channels_last)
+    model = without_ddp(model).to(device, memory_format=torch.channels_last)
+    same_in_all(model)
+    return model
 
 def _choose_optimizer(optimizer, model, recipe, lr, lr_scheduler):
     if lr_scheduler not in SCHEDULERS:
@@ -359,6 +383,9 @@ def _peak(model, train_loader, recipe, optimizer, criterion, seed, folder):
     if recipe.max_lr is not None: return recipe.max_lr
     path = None if folder is None else folder / "range_test.json"
     if path and path.exists(): return json.loads(path.read_text())["suggestion"]
+    if process_count() > 1 and has_own_share(train_loader):
+        raise ValueError("max_LR must be given where a sampler deals the images out, as a "
+                         "range test would see one process's share alone, got None")
     # A range test would move the learning rate of Muon's convolutions too, which is set apart.
     # Its other groups step as SGD does, so SGD is tested in its place.
     if any(group.get("orthogonal") for group in optimizer.param_groups): optimizer = None
