@@ -20,6 +20,7 @@ from pathlib import Path
 
 import matplotlib
 import pydantic
+import torch
 from torch import nn
 
 from . import __version__
@@ -34,12 +35,13 @@ from .experiments import beside_record, list_series, run_series
 from .faithfulness import faithfulness_command, mistake_page
 from .gradcam import draw_mistakes, find_mistakes
 from .models import load_foreign_weights, network_like, read_state_dict
+from .optim import fold_first, whiten_first
 from .pictures import explain_pictures
 from .recipes import recipe_loaders, recipes, train_run
 from .resnet import MODELS
 from .runs import (
-    faults_in_words, History, load_info, load_recipe, load_weights, Recipe,
-    reference_folder, write_json)
+    faults_in_words, History, load_checkpoint, load_info, load_recipe, load_weights,
+    Recipe, reference_folder, write_json)
 from .train import LossIsNaN
 
 # %% ../nbs/14_command_line.ipynb #g04
@@ -123,9 +125,9 @@ def _reader(kind, optional):
     return read
 
 # %% ../nbs/14_command_line.ipynb #g34
-def _run_option(command, needs="train", **how):
+def _run_option(command, needs="train has finished", **how):
     command.add_argument("run", type=Path, metavar="RUN", **how,
-                         help=f"a folder in which {needs} has finished, or: reference")
+                         help=f"a folder in which {needs}, or: reference")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="what to write into "
                          "(default: the run's folder; for the reference, this one)")
     _device_option(command)
@@ -137,7 +139,7 @@ def _data_option(command, default, **how):
                          f" (default: what CIFAR_GRADCAM_DATA says, else {default})")
 
 def _explain_options(command):
-    _run_option(command, nargs="?")
+    _run_option(command, "train has finished an epoch", nargs="?")
     command.add_argument("--weights", type=Path, metavar="FILE", help="in place of a run: "
                          "weights of this network, as training scripts save them")
     command.add_argument("--image", type=int, metavar="NUMBER", help="explain this test image "
@@ -155,7 +157,7 @@ def _faithfulness_options(command):
                          help="test images, chosen by a fixed seed (default: 500)")
     command.add_argument("--quick", action="store_true", help="few images: to see that it works")
 
-def _calibrate_options(command): _run_option(command, needs="train --hold-out")
+def _calibrate_options(command): _run_option(command, "train --hold-out has finished")
 
 # %% ../nbs/14_command_line.ipynb #g70
 def _bench_options(command):
@@ -265,7 +267,7 @@ def _name_files(paths, title="Written:"):
 def explain_command(args: argparse.Namespace,  # from `read_arguments`
                     ) -> int:                  # exit status
     "Test a run's weights, draw its mistakes, and name the files written."
-    recipe, model, info, out = _open_run(args)
+    recipe, model, info, out = _open_run(args, unfinished=True)
     if args.images: return _explain_pictures(model, info, args.images, out)
     recipe = _on(recipe, args.data)
     if args.image is not None: return _explain_image(model, recipe, info, args, out)
@@ -313,14 +315,16 @@ def _network_of(path, args):  # a network whose weights lie in a file, and what 
     return model, info
 
 # %% ../nbs/14_command_line.ipynb #g61
-def _open_run(args):  # recipe, network on its device, its classes, folder to write into
+def _open_run(args, unfinished=False):
+    # recipe, network on its device, its classes, folder to write into
     weights, is_reference = getattr(args, "weights", None), str(args.run) == "reference"
     if (args.run is None) == (weights is None):
         raise ValueError("name either a run, or weights by --weights FILE")
     if weights: recipe, (model, info) = Recipe(), _network_of(weights, args)
     else:
         run = reference_folder() if is_reference else args.run
-        (recipe, model), info = load_run(run, args.root), load_info(run)
+        recipe, model = load_run(run, args.root, unfinished)
+        info = load_info(run)
     out = args.out or (Path(".") if weights or is_reference else args.run)
     _check_writable(out)
     return recipe, model.to(select_device(args.device)), info, out
@@ -379,21 +383,35 @@ def experiment_command(args: argparse.Namespace,  # from `read_arguments`
     return 0 if done else 1
 
 # %% ../nbs/14_command_line.ipynb #g43
-def load_run(folder: Path,              # a finished run
+def load_run(folder: Path,              # of a run
              root=None,                 # folder of the data, for the advice in an error
+             unfinished: bool = False,  # take the network of a run that goes on, too
              ) -> tuple[Recipe, nn.Module]:  # what it did, and its network in evaluation mode
-    "Read a run's recipe and weights; a FileNotFoundError where it is not finished."
+    "Read a run's recipe and weights; a FileNotFoundError where there are none yet."
     if not (folder / "config.json").is_file(): raise FileNotFoundError(_no_run(folder))
     recipe = load_recipe(folder)
-    if not (folder / "weights.safetensors").is_file():
-        table = folder / "history.csv"
-        done = len(History.load(table)) if table.exists() else 0
-        raise FileNotFoundError(f"the run in {folder} is not finished: it has {done} of "
-                                f"{recipe.epochs} epochs and weights.safetensors is not there; "
-                                f"finish it with: {_resuming(folder, root)}")
     classes = len(load_info(folder).classes)
     network = MODELS[recipe.network](num_classes=classes, width=recipe.width)
-    return recipe, load_weights(network, folder / "weights.safetensors")
+    if (folder / "weights.safetensors").is_file():
+        return recipe, load_weights(network, folder / "weights.safetensors")
+    if unfinished and (folder / "checkpoint.pt").is_file():
+        return recipe, _as_it_stands(network, folder, recipe)
+    table = folder / "history.csv"
+    done = len(History.load(table)) if table.exists() else 0
+    raise FileNotFoundError(f"the run in {folder} is not finished: it has {done} of "
+                            f"{recipe.epochs} epochs and weights.safetensors is not there; "
+                            f"finish it with: {_resuming(folder, root)}")
+
+def _as_it_stands(network, folder, recipe):  # as it was tested after its last whole epoch
+    state = load_checkpoint(folder / "checkpoint.pt")
+    print(f"The run in {folder} is not finished: this is its network after "
+          f"{len(state['history'])} of {recipe.epochs} epochs.")
+    weights = state.get("average") or state["model"]  # the average is tested where there is one
+    if recipe.whiten: whiten_first(network, torch.randn(9, 3, 32, 32))  # loaded just below
+    network.load_state_dict({name.removeprefix("module."): value for name, value in weights.items()
+                             if "average" not in state or name.startswith("module.")})
+    fold_first(network)
+    return network.eval()
 
 def _no_run(folder):
     if folder.is_file(): return f"{folder} is a file; name the folder of a run, or: reference"

@@ -1446,7 +1446,7 @@ def judge_mistakes(model: nn.Module,
 # %% ../nbs/08_measuring_explanations.ipynb #j03
 def write_verdicts(model: nn.Module,
                    dataset,          # normalised images and labels
-                   out: str | Path,  # a JSON file
+                   out: str | Path,  # a JSON file; continued if it is there
                    limit: int | None = None,  # at most so many mistakes; None: all
                    data: str | None = None,   # what the images are; None: see `data_source`
                    ) -> dict:        # weights, data, repeats, rule, verdicts: index -> code
@@ -1454,13 +1454,28 @@ def write_verdicts(model: nn.Module,
     x, labels = (torch.stack([torch.as_tensor(pair[i]) for pair in (
         dataset[k] for k in range(len(dataset)))]) for i in (0, 1))
     said = all_logits(model, x, precision="float32").argmax(1)
-    rows = (said != labels).nonzero()[:limit, 0]
-    codes = judge_mistakes(model, x[rows], said[rows], 4) if len(rows) else []
     found = {"weights": fingerprint(model), "data": data_source(data), "repeats": 4,
-             "rule": [LEAST_FALL, LEAST_WINS, MOST_ALIKE],
-             "verdicts": dict(zip(map(str, rows.tolist()), codes))}
+             "rule": [LEAST_FALL, LEAST_WINS, MOST_ALIKE], "verdicts": {}}
+    found["verdicts"] |= _judged_before(out, found)
+    rows = [row for row in (said != labels).nonzero()[:limit, 0].tolist()
+            if str(row) not in found["verdicts"]]
+    for start in range(0, len(rows), 50):  # a killed run loses at most these
+        some = rows[start:start + 50]
+        codes = judge_mistakes(model, x[some], said[some], found["repeats"])
+        found["verdicts"] |= dict(zip(map(str, some), codes))
+        write_whole(out, (json.dumps(found) + "\n").encode())
     write_whole(out, (json.dumps(found) + "\n").encode())
     return found
+
+def _judged_before(out, wanted):  # codes in a file about the same things; {} without one
+    if not Path(out).exists(): return {}
+    try: found = json.loads(Path(out).read_text())
+    except ValueError as fault: raise ValueError(f"{out} holds no verdicts: {fault}") from fault
+    other = [name for name in wanted if name not in found or
+             name != "verdicts" and found[name] != wanted[name]]
+    if not other: return found["verdicts"]
+    raise ValueError(f"{out} holds verdicts of other {' and '.join(other)}; "
+                     "move it away, or write to another folder")
 
 def shipped_verdicts(model: nn.Module,
                      ) -> dict:  # index of a test image -> a key of `VERDICTS`
