@@ -20,19 +20,21 @@ def page_name(notebook: str) -> str:
 
 
 def readme() -> str:
-    """The front page as plain Markdown: hidden cells left out, links to chapters made links to the site.
-
-    """
-    site = settings()["doc_host"] + settings()["doc_baseurl"]
+    "The front page as plain Markdown: hidden cells left out, links to chapters made links to the site."
     parts = []
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
         marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((\w+)\.(?:ipynb|qmd)(#[\w-]+)?\)",
-                                lambda link: f"]({site}/{page_name(link[1])}.html{link[2] or ''})", cell.source))
+            parts.append(cell.source)
         elif cell.cell_type == "code" and not {"hide", "default_exp", "export"} & set(marks):
             parts += code_cell(cell)
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return with_links_to_site("\n\n".join(part.strip("\n") for part in parts) + "\n")
+
+
+def with_links_to_site(text):
+    site = settings()["doc_host"] + settings()["doc_baseurl"]
+    return re.sub(r"\]\((\w+)\.(?:ipynb|qmd)(#[\w-]+)?\)",
+                  lambda link: f"]({site}/{page_name(link[1])}.html{link[2] or ''})", text)
 
 
 def code_cell(cell):

@@ -95,16 +95,8 @@ series = {
         {"torch-init": replace(_small, initialization="torch"),
          "no-zero-last": replace(_small, zero_last=False),
          "random-flip": replace(_small, flip="random")}),
-    "candidates": Series(
-        "What might the reference gain? To be compared with all ingredients, above.",
-        {"lookahead-0.25": replace(_small, average=None, lookahead=0.25, final_lr=0.07),
-         "lookahead-0.5": replace(_small, average=None, lookahead=0.5, final_lr=0.07),
-         "average-floor": replace(_small, final_lr=0.07),
-         "whitened": replace(_small, whiten=True),
-         "pad-2": replace(_small, pad=2), "pad-3": replace(_small, pad=3),
-         "cutout-12": replace(_small, cutout=12)}),
     "candidates-wide": Series(
-        "Some of them on the whole ResNet-18: 20 epochs on 20,000 images, one seed.",
+        "What might the reference gain? 20 epochs on 20,000 images, one seed.",
         {"before": _before, "floor": replace(_before, final_lr=0.07),
          "batch-500": replace(_before, batch_size=500, matrix_lr=0.056, max_lr=1.0),
          "average-0.99": replace(_before, average=0.99),

@@ -1311,7 +1311,8 @@ def draw_explanation(found: dict,  # from `explain_mistake`
     axes[2].plot(states, [*found["sanity"].values()], "o-", ms=4)
     axes[2].axhline(MOST_ALIKE, ls=":", lw=1, color=INK)
     axes[2].tick_params("x", rotation=60, labelsize=7)
-    axes[2].set(title="likeness while forgetting", ylim=(-1, 1.05))
+    axes[2].set(title=f"likeness while forgetting\nmean {found['alike']:.2f}, limit {MOST_ALIKE}",
+                ylim=(-1, 1.05), ylabel="rank correlation")
     axes[2].title.set_fontsize(9)
     fig.suptitle(textwrap.fill(found["sentence"], 100), fontsize=9.5)
     return fig
@@ -1350,10 +1351,11 @@ def _draw_removal(ax, found, name):
         ax.plot(found["shares"], values.mean(1), style, color=colour, ms=4, label=label)
         ax.fill_between(found["shares"], values.min(1), values.max(1), color=colour,
                         alpha=0.2, lw=0)
-    among = "" if name == "predicted" else f" or {found['against']}"
-    ax.set_title(f"{found['predicted']}{among}, in %", fontsize=9)
-    ax.set(xlabel="removed, in %", ylim=(-3, 103))
-    if name == "predicted": ax.legend(fontsize=7, title="removed by", title_fontsize=7)
+    among = "" if name == "predicted" else f", of {found['predicted']} and {found['against']}"
+    ax.set_title(f"probability of {found['predicted']}{among}", fontsize=9)
+    ax.set(xlabel="pixels removed (%)", ylabel="probability (%)", ylim=(-3, 103))
+    if name == "predicted":  # all curves start together and fall: room at the lower left
+        ax.legend(fontsize=7, title="removed by", title_fontsize=7, loc="lower left")
 
 # %% ../nbs/08_measuring_explanations.ipynb #w12b
 def mistake_page(model: nn.Module,
