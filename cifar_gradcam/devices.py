@@ -51,10 +51,12 @@ def select_precision(device: torch.device | str,  # where the model runs
     else: native = kind == "cpu" and _cpu_has_bfloat16()
     return torch.bfloat16 if native else torch.float32
 
-def _cpu_has_bfloat16():
-    # not public: absent in some releases
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+def _cpu_has(instructions):  # the probes are not public, and absent in some releases
+    return getattr(torch.cpu, f"_is_{instructions}_supported", lambda: False)()
+
+def _cpu_has_tiles(): return _cpu_has("amx_tile")
+
+def _cpu_has_bfloat16(): return _cpu_has("avx512_bf16") or _cpu_has_tiles()
 
 # %% ../nbs/11_devices.ipynb #d64
 def autocast(device: torch.device | str,  # where the model runs
@@ -117,9 +119,11 @@ def _switch(modules, old, new):  # returns those it has switched
 
 # %% ../nbs/11_devices.ipynb #v10
 @contextlib.contextmanager
-def tuned(model: nn.Module):  # on any device: `Conv2d` looks at each batch's own
+def tuned(model: nn.Module,         # on any device: `Conv2d` looks at each batch's own
+          on: bool | None = None):  # None: where the processor has matrix tiles
     "Narrow convolutions side by side inside a `with` block; after it the model is as before."
-    switched = _switch(model.modules(), nn.Conv2d, Conv2d)
+    if on is None: on = _cpu_has_tiles()
+    switched = _switch(model.modules() if on else (), nn.Conv2d, Conv2d)
     try: yield model
     finally: _switch(switched, Conv2d, nn.Conv2d)
 

@@ -1307,6 +1307,9 @@ def draw_explanation(found: dict,  # from `explain_mistake`
     _draw_maps(top, found)
     axes = bottom.subplots(1, 3)
     for ax, name in zip(axes, found["removal"]): _draw_removal(ax, found, name)
+    keys, words = axes[0].get_legend_handles_labels()
+    bottom.legend(keys, [f"removed by {word}" for word in words], fontsize=8, ncols=3,
+                  loc="outside lower left")
     states = [*found["sanity"]]
     axes[2].plot(states, [*found["sanity"].values()], "o-", ms=4)
     axes[2].axhline(MOST_ALIKE, ls=":", lw=1, color=INK)
@@ -1354,8 +1357,6 @@ def _draw_removal(ax, found, name):
     among = "" if name == "predicted" else f", of {found['predicted']} and {found['against']}"
     ax.set_title(f"probability of {found['predicted']}{among}", fontsize=9)
     ax.set(xlabel="pixels removed (%)", ylabel="probability (%)", ylim=(-3, 103))
-    if name == "predicted":  # all curves start together and fall: room at the lower left
-        ax.legend(fontsize=7, title="removed by", title_fontsize=7, loc="lower left")
 
 # %% ../nbs/08_measuring_explanations.ipynb #w12b
 def mistake_page(model: nn.Module,
