@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
                     "continues where it was cut off."))
     _bench_options(commands.add_parser(
         "bench", help="how fast training is here, ingredient by ingredient",
-        description="Measure training, augmentation and evaluation on "
+        description="Measure training, augmentation, evaluation and Grad-CAM on "
         "this machine, in one run, and print ratios with their spread."))
     return top
 
@@ -129,7 +129,7 @@ def _run_option(command, needs="train has finished", **how):
     command.add_argument("run", type=Path, metavar="RUN", **how,
                          help=f"a folder in which {needs}, or: reference")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="what to write into "
-                         "(default: the run's folder; for the reference, this one)")
+                         "(default: the run's folder; for the reference or --weights, this one)")
     _device_option(command)
     _root_option(command)
 

@@ -34,6 +34,8 @@ def process_group():
     joined = process_count() == 1 and _started_together()
     if joined:
         gpus, own = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
+        if gpus > 1 and "LOCAL_RANK" not in os.environ:  # all would take the first
+            raise ValueError("LOCAL_RANK is not set: a launcher must say which GPU is whose")
         if own < gpus: torch.cuda.set_device(own)  # from now on this one is "cuda"
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", **_meeting())
     with _silence() if process_rank() else contextlib.nullcontext(): yield

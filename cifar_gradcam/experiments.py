@@ -109,15 +109,15 @@ series = {
          "plain-56": replace(_he, network="PlainNet56"),
          "residual-20": _he, "residual-56": replace(_he, network="ResNet56")}),
     "peaks-adam": Series(
-        "The same for Adam.",
+        "How good is a short run of Adam at each peak, and at what a range test suggests?",
         _peaks(replace(_short, optimizer="Adam"),
                (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2))),
     "peaks-muon": Series(
-        "The same for Muon, whose convolutions keep a rate of their own.",
+        "How good is a short run of Muon, whose convolutions keep a rate of their own, at each peak?",
         _peaks(replace(_short, optimizer="Muon", momentum=0.85),
                (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0))),
     "peaks-wide": Series(
-        "The same for SGD and the whole ResNet-18, one epoch, one seed.",
+        "How good is one epoch of SGD on the whole ResNet-18, at each peak?",
         _peaks(replace(_short, width=64, epochs=1, max_lr_epoch=0.25),
                (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)), seeds=(0,)),
     "baselines": Series(
@@ -138,7 +138,7 @@ def records_folder() -> Path:
 def record_run(folder: str | Path,  # of a finished run
                to: str | Path,      # the record's folder; must not be there
                ) -> None:
-    "Keep of a run what a comparison needs: all but its weights and its checkpoint."
+    "Keep of a run what a comparison needs, `RECORD_FILES`: no weights and no checkpoint."
     folder, to = Path(folder), Path(to)
     aside = to.with_name(to.name + ".partial")  # a killed copy leaves no half record
     shutil.rmtree(aside, ignore_errors=True)
@@ -162,7 +162,9 @@ def run_series(name: str,                # a key of `series`
         try:
             with hold_folder(folder):  # until its record is written
                 print(f"{name}/{run}", flush=True)
-                if len(train_run(recipe, folder, root)) < recipe.epochs: return False
+                if len(train_run(recipe, folder, root)) < recipe.epochs:
+                    print(f"{name}/{run} was cut off; the same command continues it")
+                    return False
                 if not recorded(name, run, records):
                     record_run(folder, Path(records) / name / run)
         except FolderIsBusy:
@@ -207,7 +209,7 @@ class RunRecord:
     def accuracy(self): return self.metrics["test_accuracy"]  # in %, of the weights, float32
 
 def load_record(folder: str | Path) -> RunRecord:
-    "Read a record; a ValueError where a part is missing or does not fit the others."
+    "Read a record; a FileNotFoundError where a part is missing, a ValueError where it does not fit."
     folder = Path(folder)
     recipe, history = load_recipe(folder), History.load(folder / "history.csv")
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -340,7 +342,7 @@ def seconds_left(name: str,  # a key of `series`
     return total
 
 # %% ../nbs/16_experiments.ipynb #x41
-@functools.cache  # recipes that differ in nothing that takes time are timed once
+@functools.cache  # recipes that differ in seed, peak or schedule alone are timed once
 def _seconds_an_epoch(recipe, steps=3):
     device = select_device(recipe.device)
     model = recipe_model(recipe, device).train()
@@ -355,7 +357,7 @@ def _seconds_an_epoch(recipe, steps=3):
             _, loss = train_step(model, images, labels, optimizer, nn.CrossEntropyLoss(), dtype)
             loss.item()  # waits for a GPU
     seconds = (time.perf_counter() - start) / steps
-    return 1.1 * seconds * (recipe.limit or 50_000) / recipe.batch_size  # and the tests
+    return 1.1 * seconds * ((recipe.limit or 50_000) - recipe.hold_out) / recipe.batch_size  # and the tests
 
 # %% ../nbs/16_experiments.ipynb #x42
 def list_series(runs: str | Path = "runs",        # unfinished ones are looked at
@@ -377,7 +379,12 @@ def beside_record(name: str, run: str,  # a series and one of its runs, which is
                   runs: str | Path = "runs", records: str | Path = "records",
                   ) -> str:
     "One run made here beside its record, and beside the other seeds of its recipe."
-    here, there = load_record(Path(runs) / name / run), load_record(recorded(name, run, records))
+    made, kept = Path(runs) / name / run, recorded(name, run, records)
+    here, there = load_record(made), load_record(kept)
+    # Its seconds make a history unique.
+    if (made / "history.csv").read_bytes() == (kept / "history.csv").read_bytes():
+        return (f"{name}/{run}: {here.accuracy:.2f} %. This is the very run that was recorded; "
+                "to make it anew, name another folder with --runs.")
     arm = run.rpartition("-seed")[0]
     others = [recorded(name, f"{arm}-seed{seed}", records) for seed in series[name].seeds]
     spread = [load_record(folder).accuracy for folder in others if folder]
