@@ -57,9 +57,12 @@ _spent = {name: replace(_budget, schedule=name)
           for name in ("Constant", "Step", "Cosine", "OneCycle")}
 _spent["OneCycle-cosine"] = replace(_spent["OneCycle"], anneal="cosine")
 _small = replace(recipes["quick"], cutout=8)  # the reference, small and short
-_twenty = replace(recipes["reference"], epochs=20, max_lr_epoch=4)
-_before = replace(_twenty, batch_size=250, max_lr=0.5, matrix_lr=0.04, final_lr=1e-4,
-                  hold_out=30_000)  # the recipe that the reference was made from
+def _lasting(epochs):  # the reference, with its peak after a fifth of the run
+    return replace(recipes["reference"], epochs=epochs, max_lr_epoch=epochs / 5)
+
+_taken = replace(_lasting(20), hold_out=30_000)  # the reference, tested without test images
+_before = replace(_taken, batch_size=250, max_lr=0.5, matrix_lr=0.04,
+                  final_lr=1e-4)  # the recipe that the reference was made from
 
 # %% ../nbs/16_experiments.ipynb #x12
 series = {
@@ -73,7 +76,8 @@ series = {
         {name: replace(_spent[name], max_lr=rate)
          for name, rate in (("Constant", 0.05), ("Step", 0.05), ("Cosine", 0.1),
                             ("OneCycle", 0.1), ("OneCycle-cosine", 0.1))}
-        | {"OneCycle-momentum": replace(_spent["OneCycle"], max_lr=0.1, momentum=None)}),
+        | {"OneCycle-momentum": replace(_spent["OneCycle"], max_lr=0.1, momentum=None)},
+        seeds=(0, 1, 2, 3, 4)),
     "peaks-sgd": Series(
         "How good is a short run of SGD at each peak, and at what a range test suggests?",
         _peaks(_short, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0))),
@@ -102,8 +106,11 @@ series = {
          "batch-500": replace(_before, batch_size=500, matrix_lr=0.056, max_lr=1.0),
          "average-0.99": replace(_before, average=0.99),
          "cutout-12": replace(_before, cutout=12), "no-cutout": replace(_before, cutout=0),
-         "lookahead-0.25": replace(_before, average=None, lookahead=0.25, final_lr=0.07)},
-        seeds=(0,)),
+         "lookahead-0.25": replace(_before, average=None, lookahead=0.25, final_lr=0.07),
+         "taken": _taken}, seeds=(0,)),
+    "candidates-taken": Series(
+        "What do the two that were taken gain together, with seeds they were not chosen by?",
+        {"before": _before, "taken": _taken}, seeds=(1, 2)),
     "degradation": Series(
         "Does depth hurt plain networks, and do shortcuts mend it?",
         {"plain-20": replace(_he, network="PlainNet20"),
@@ -120,12 +127,13 @@ series = {
     "peaks-wide": Series(
         "How good is one epoch of SGD on the whole ResNet-18, at each peak?",
         _peaks(replace(_short, width=64, epochs=1, max_lr_epoch=0.25),
-               (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)), seeds=(0,)),
+               (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)), seeds=(0,)),
     "baselines": Series(
         "What do the two runs of the original tutorial give when they are repeated?",
-        {name: recipes[name] for name in ("original", "original_sgd")}, seeds=(0,)),
-    "reference": Series("What does the reference give, at its length and at half of it?",
-                        {"20-epochs": _twenty, "40-epochs": recipes["reference"]}),
+        {name: recipes[name] for name in ("original", "original_sgd")}),
+    "reference": Series(
+        "What does the reference give, at its length, a quarter, half and twice of it?",
+        {f"{epochs}-epochs": _lasting(epochs) for epochs in (10, 20, 40, 80)}),
 }
 
 # %% ../nbs/16_experiments.ipynb #x20
