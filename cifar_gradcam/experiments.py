@@ -127,11 +127,7 @@ series = {
     "peaks-wide": Series(
         "How good is one epoch of SGD on the whole ResNet-18, at each peak?",
         _peaks(replace(_short, width=64, epochs=1, max_lr_epoch=0.25),
-               (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)), seeds=(0,)),
-    "peaks-wide-long": Series(
-        "And in two epochs, as the small one had?",
-        _peaks(replace(_short, width=64), (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),
-        seeds=(0,)),
+               (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)), seeds=(0,)),
     "baselines": Series(
         "What do the two runs of the original tutorial give when they are repeated?",
         {name: recipes[name] for name in ("original", "original_sgd")}),
