@@ -28,15 +28,15 @@ class RangeTest:
     "The curve of a range test, and the rate it suggests."
     lrs: list[float]     # learning rate at each step
     losses: list[float]  # training loss at each step, smoothed exponentially
-    suggestion: float    # the rate at which the smoothed loss is lowest
+    suggestion: float    # a rate to try, see `suggest_lr`
 
 # %% ../nbs/03_lr_finder.ipynb #d05
 def suggest_lr(lrs,                   # learning rate at each step, growing
                losses,                # smoothed training loss at each step
                skip_start: int = 10,  # steps left out while the smoothing settles
-               rule: str = "lowest",  # a key of `RULES`
+               rule: str = "fall",    # a key of `RULES`
                ) -> float:            # a first candidate for the peak of a schedule
-    "A rate of the curve, by default that of its lowest loss (after Smith, 2017, sec. 3.3)."
+    "A rate of the curve, by default where nine tenths of the fall in its loss are done."
     _check_rule(rule)
     lrs, losses = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
     _check_length(lrs, losses, skip_start)
@@ -64,7 +64,11 @@ def _valley(lrs, losses):  # halfway into the longest series of ever lower losse
     end, length = longest.argmax(), longest.max()
     return lrs[max(0, end - length) + length // 3 + length // 6]
 
-RULES = {"lowest": lambda lrs, losses: lrs[losses.argmin()],
+def _fall(lrs, losses, share=0.9):  # where so much of the fall to the lowest loss is done
+    before = losses[:losses.argmin() + 1]
+    return lrs[(before <= before[0] - share * (before[0] - before[-1])).argmax()]
+
+RULES = {"fall": _fall, "lowest": lambda lrs, losses: lrs[losses.argmin()],
          "tenth": lambda lrs, losses: lrs[losses.argmin()] / 10,
          "steepest": _steepest, "valley": _valley}
 
@@ -119,7 +123,7 @@ def range_test(model: nn.Module,          # on the device to train on; is not ch
                end_lr: float = 10,        # the last rate, reached exponentially
                num_iter: int = 100,       # steps, a batch each
                precision: str = "auto",   # see `select_precision`
-               rule: str = "lowest",      # see `suggest_lr`
+               rule: str = "fall",        # see `suggest_lr`
                ) -> RangeTest:
     "A learning-rate range test (Smith, 2017, sec. 3.3) with torch-lr-finder."
     _check_range(start_lr, end_lr, num_iter, train_loader, rule)
