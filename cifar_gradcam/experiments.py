@@ -121,7 +121,7 @@ series = {
         _peaks(replace(_short, optimizer="Adam"),
                (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2))),
     "peaks-muon": Series(
-        "How good is a short run of Muon, whose convolutions keep a rate of their own, at each peak?",
+        "How good is a short run of Muon at each peak, that of its convolutions aside?",
         _peaks(replace(_short, optimizer="Muon", momentum=0.85),
                (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0))),
     "peaks-wide": Series(
