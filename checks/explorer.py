@@ -12,9 +12,10 @@ import numpy as np
 
 from browser import Browser, find_browser
 from plain_html import plain
-from cifar_gradcam.data import CLASSES, synthetic_images
-from cifar_gradcam.evaluate import Predictions
-from cifar_gradcam.explorer import build_explorer
+from cifar_gradcam.data import CLASSES
+from cifar_gradcam.engine.datasets import synthetic_images
+from cifar_gradcam.mistakes.predictions import Predictions
+from cifar_gradcam.mistakes.explorer import build_explorer
 from cifar_gradcam.gradcam import overlay
 
 READY = "document.documentElement.dataset.ready === ''"

@@ -89,7 +89,7 @@ def write_model(network, path, precision):
     "A network of the book for the browser: images -> logits, maps."
     import onnx
 
-    from cifar_gradcam.models import export_onnx
+    from cifar_gradcam.engine.models import export_onnx
     model = shrink(add_maps(onnx.load(export_onnx(network, path)), network), precision)
     onnx.checker.check_model(model)
     onnx.save(model, path)
@@ -112,9 +112,10 @@ def stretched_answers(logits, maps):
 
 def measure():
     "Write what each precision costs on all test images, and which is chosen: the smallest that costs too little to be seen."
-    from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, cifar10
-    from cifar_gradcam.evaluate import fingerprint
-    from cifar_gradcam.runs import load_reference
+    from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD
+    from cifar_gradcam.engine.datasets import cifar10
+    from cifar_gradcam.mistakes.predictions import fingerprint
+    from cifar_gradcam.engine.runs import load_reference
     data, network, found = cifar10(train=False), load_reference("cpu"), {}
     images = np.float32((data.data / 255 - CIFAR10_MEAN) / CIFAR10_STD).transpose(0, 3, 1, 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -137,14 +138,14 @@ def measure():
 
 def record_of(network):
     "The record of these very weights; without one nothing is claimed, and half precision is taken: so they are shipped."
-    from cifar_gradcam.evaluate import fingerprint
+    from cifar_gradcam.mistakes.predictions import fingerprint
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     return record if record.get("weights") == fingerprint(network) else {"chosen": "half"}
 
 
 def bring_runtime(folder):
     "The files of onnxruntime-web, kept in the user's cache; npm compares what it brings with the registry's checksum."
-    from cifar_gradcam.data import cache_folder
+    from cifar_gradcam.engine.files import cache_folder
     cache = cache_folder() / "npm" / RUNTIME
     if not all((cache / name).exists() for name, _ in RUNTIME_FILES):
         with tempfile.TemporaryDirectory() as aside:
@@ -160,8 +161,8 @@ def dozen_pictures(folder):
     "The first test image of each class that the network gets right, and the first two mistakes; none where CIFAR-10 is not."
     from PIL import Image
 
-    from cifar_gradcam.data import DataError, cifar10, data_source
-    from cifar_gradcam.evaluate import reference_predictions
+    from cifar_gradcam.engine.datasets import DataError, cifar10, data_source
+    from cifar_gradcam.mistakes.predictions import reference_predictions
     if data_source() != "real": return []
     try: images = cifar10(train=False).data
     except (DataError, OSError): return []
@@ -193,8 +194,8 @@ def build_app(folder):
 def parts_of_app(folder):
     "Make or bring the parts, and say all that the page must know of them."
     from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
-    from cifar_gradcam.explorer import _colours
-    from cifar_gradcam.runs import load_reference
+    from cifar_gradcam.mistakes.explorer import _colours
+    from cifar_gradcam.engine.runs import load_reference
     bring_runtime(folder)
     network = load_reference("cpu")
     record = record_of(network)

@@ -32,7 +32,7 @@ def command(*words, cwd=HERE, **variables):
 
 def use_available_data():
     "Say which images the tests use; without CIFAR-10, and only here, the synthetic ones take its place."
-    from cifar_gradcam.data import DataError, cifar10, data_source
+    from cifar_gradcam.engine.datasets import DataError, cifar10, data_source
     if data_source() == "real":
         try: cifar10()
         except (DataError, OSError) as fault:

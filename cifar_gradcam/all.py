@@ -6,34 +6,27 @@
 __all__ = []
 
 # %% ../nbs/index.ipynb #h02
-from . import (
-    augment, bench, cli, data, devices, distributed, explorer, faithfulness, figures,
-    gradcam, lr_finder, models, optim, pictures, resnet, runs, train)
-from .augment import *
-from .bench import *
-from .cli import *
-from .data import *
-from .devices import *
-from .distributed import *
-from .evaluate import *
-from .evaluate import __all__ as _of_evaluate
-from .explorer import *
-from .faithfulness import *
-from .figures import *
-from .gradcam import *
-from .lr_finder import *
-from .models import *
-from .optim import *
-from .pictures import *
-from .recipes import __all__ as _of_recipes
-from .recipes import *
-from .resnet import *
-from .runs import *
-from .train import *
+from .augment import download_data
+from .data import (
+    CLASSES, denormalize, show_class_samples, show_image_rgb, show_random_samples)
+from .engine.devices import select_cuda, select_device
+from .engine.models import export_onnx, load_foreign_weights
+from .engine.pictures import explain_pictures
+from .engine.recipes import recipes, train_run
+from .engine.runs import load_reference, Recipe
+from .gradcam import (
+    draw_mistakes, explain, find_mistakes, plot_misclassified)
+from .lr_finder import max_lr, range_test
+from .mistakes.explorer import explore_mistakes
+from .mistakes.predictions import calibrate, predict
+from .resnet import select_model
+from .train import evaluate, show_accuracy_loss, train_test_loop
 
-# Not the modules `evaluate` and `recipes` themselves: these names belong to a function and
-# to a dictionary in them.
-__all__ = _of_evaluate + _of_recipes + [
-    name for module in (data, devices, augment, resnet, lr_finder, optim, runs, train, gradcam,
-                        explorer, bench, faithfulness, figures, models, pictures, distributed, cli)
-    for name in module.__all__]
+# The eleven steps, in their order, and what goes beyond them: see the page on the API.
+__all__ = [
+    "select_cuda", "select_device", "download_data", "show_random_samples",
+    "show_class_samples", "show_image_rgb", "select_model", "max_lr", "train_test_loop",
+    "show_accuracy_loss", "plot_misclassified",
+    "CLASSES", "denormalize", "range_test", "evaluate", "find_mistakes", "draw_mistakes",
+    "explain", "predict", "calibrate", "explore_mistakes", "Recipe", "recipes", "train_run",
+    "load_reference", "load_foreign_weights", "explain_pictures", "export_onnx"]

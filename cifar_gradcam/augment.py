@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from .data import (
-    as_real_as, check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, data_source,
-    DatasetInfo, info_of, load_images, SOURCES)
+    check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo, info_of)
+from .engine.datasets import as_real_as, data_source, load_images, SOURCES
 
 # %% ../nbs/01_augmentations.ipynb #b04
 def plain_transform(mean=CIFAR10_MEAN,  # of the training images, a number a channel

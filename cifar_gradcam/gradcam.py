@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
            'observe', 'explain', 'signed_maps', 'Mistakes', 'find_mistakes', 'draw_mistakes', 'check_scale',
            'plot_misclassified', 'target_layer', 'check_method', 'target_layers', 'check_explainable', 'check_against',
-           'check_fit', 'check_order', 'check_grid']
+           'check_fit', 'check_grid']
 
 # %% ../nbs/05_gradcam.ipynb #f03
 import contextlib, math, warnings
@@ -17,15 +17,15 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 
 from .data import (
     CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of)
-from .devices import select_device
-from .models import (
-    images_and_labels, images_for, last_spatial_layer, logits_for, network_at, unwrap)
+from .engine.devices import select_device
+from .engine.models import (
+    check_order, images_and_labels, images_for, last_spatial_layer, logits_for, network_at, unwrap)
 from .resnet import ResNet
-from .runs import progress
+from .engine.files import progress
 
 # %% ../nbs/05_gradcam.ipynb #f05
 @torch.enable_grad()
@@ -654,18 +654,6 @@ def _check_maps(shapes):  # of what a layer gave for one image, each time it was
                          f"{got}: pass an earlier layer, or larger images")
 
 # %% ../nbs/05_gradcam.ipynb #f19
-def check_order(loader) -> None:
-    "Refuse a loader that shuffles: places in the dataset could not be counted."
-    sampler = getattr(loader, "sampler", None)
-    batches = getattr(loader, "batch_sampler", None)
-    # With a batch sampler, torch's loader has a sampler in order that it does not use.
-    in_order = (sampler is None or isinstance(sampler, SequentialSampler)) and (
-        batches is None or type(batches) is BatchSampler
-        and isinstance(batches.sampler, SequentialSampler))
-    if not in_order or getattr(loader, "shuffle", False):
-        raise ValueError("loader must go through its images in order, got a shuffled "
-                         "one: places in the dataset are counted")
-
 def _check_labels(labels, n_images, n_classes):
     if labels.shape != (n_images,):
         raise ValueError(f"labels must be one class for each of {n_images} images, "

@@ -19,8 +19,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its kind of tqdm warns in every notebook
     from torch_lr_finder.lr_finder import ExponentialLR, LRFinder, TrainDataLoaderIter
 
-from .devices import select_precision
-from .runs import progress
+from .engine.devices import select_precision
+from .engine.files import progress
 
 # %% ../nbs/03_lr_finder.ipynb #d04
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torchsummary
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .devices import select_device
+from .engine.devices import select_device
 
 # %% ../nbs/02_residual_networks.ipynb #c04
 class BasicBlock(nn.Module):

@@ -21,18 +21,19 @@ from torch.utils.data import DataLoader
 
 from .augment import seed_epoch
 from .data import hard_labels
-from .devices import (
+from .engine.devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
-from .distributed import (
+from .engine.distributed import (
     average_statistics, by_first, check_device, draw_alike, has_own_share, in_parallel,
     mean_over_all, over_all_images, process_count, process_group, process_rank, same_in_all,
     shared_loader, sum_of_shares, sum_over_all, without_ddp)
 from .lr_finder import range_test
-from .models import images_and_labels, logits_for, logits_of, plain_network
-from .optim import average_of, Lookahead, make_optimizer
-from .runs import (
-    COLUMNS, copy_state, differences, History, hold_folder, load_checkpoint, progress,
-    Recipe, restore_state, save_checkpoint, table_row, write_json)
+from .engine.models import images_and_labels, logits_for, logits_of, plain_network
+from .engine.optimizers import average_of, Lookahead, make_optimizer
+from .engine.runs import (
+    COLUMNS, copy_state, differences, History, hold_folder, load_checkpoint, Recipe,
+    restore_state, save_checkpoint, table_row)
+from .engine.files import progress, write_json
 
 # %% ../nbs/04_onecycle_training.ipynb #e05
 def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwritten
