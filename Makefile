@@ -1,6 +1,8 @@
-# make run    train a network and explain its mistakes
-# make test   every notebook and every check
-# Both make a virtual environment first, in VENV.
+# make run            train a network and explain its mistakes
+# make test           every test, every notebook and every check
+# make quick          the tests without the notebooks: a minute or so
+# make test-anywhere  tests and notebooks four times: as other processors would compute, with one thread, and as it is
+# All make a virtual environment first, in VENV.
 VENV   ?= .venv
 PYTHON ?= python3
 BIN     = $(VENV)/bin
@@ -10,7 +12,7 @@ HERE    = $(subst /,_,$(subst $() ,_,$(CURDIR)))
 FULL  = --recipe reference --out runs/full
 QUICK = --recipe quick --out runs/quick
 
-.PHONY: run test docs web readme clean
+.PHONY: run test quick test-anywhere docs web readme clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed-$(HERE)
@@ -27,6 +29,12 @@ run: $(VENV)/installed-$(HERE)
 
 test: $(VENV)/dev-installed-$(HERE)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python checks/run.py
+
+quick: $(VENV)/dev-installed-$(HERE)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n auto tests
+
+test-anywhere: $(VENV)/dev-installed-$(HERE)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python checks/run.py --anywhere
 
 # make notebook-04_onecycle_training: execute one notebook in place, ready to commit (bars would stay in its outputs)
 notebook-%: $(VENV)/dev-installed-$(HERE)

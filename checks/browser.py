@@ -24,7 +24,7 @@ def find_browser():
 
 class Browser:
     "One tab. What it logs and what it asks the network for is kept in `logged` and `requested`."
-    def __init__(self, program, wait=30):
+    def __init__(self, program, wait=300):  # seconds; a busy machine may need many
         self.home, self.wait = tempfile.mkdtemp(), wait
         self.process = subprocess.Popen([program, *FLAGS, f"--user-data-dir={self.home}", "about:blank"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -277,7 +277,7 @@ def main():
             print(f"skipped: the page {missing}")
             return
         server, address = served(folder)
-        with Browser(program, wait=60) as browser: check_page(browser, folder, address, words.screenshots)
+        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
         server.shutdown()
     print(f"the page of your own picture works in {Path(program).name}")
 

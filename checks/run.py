@@ -1,4 +1,6 @@
-"""Run every notebook and every check: `make test`. Ends with the line "N passed, N failed"."""
+"""Run every test, every notebook and every check: `make test`. Ends with the line "N passed, N failed".
+
+`make test-anywhere` runs tests and notebooks four times: as other processors would compute, with one thread, and as it is."""
 import filecmp
 import os
 import re
@@ -53,11 +55,12 @@ def check_export():
     "nbdev_export would change nothing."
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of_sources(Path(folder))
-        for path in (copy / "cifar_gradcam").glob("*.py"):
+        for path in (copy / "cifar_gradcam").rglob("*.py"):
             if path.name not in ("__init__.py", "__main__.py"): path.unlink()  # so that a file no notebook exports shows too
         command("nbdev_export", cwd=copy)
-        gone = [p.name for p in (HERE / "cifar_gradcam").glob("*.py") if not (copy / "cifar_gradcam" / p.name).exists()]
-        changed = changed_files(copy, "cifar_gradcam/*.py") + gone
+        gone = [str(p.relative_to(HERE)) for p in (HERE / "cifar_gradcam").rglob("*.py")
+                if not (copy / p.relative_to(HERE)).exists()]
+        changed = changed_files(copy, "cifar_gradcam/**/*.py") + gone
     assert not changed, f"run nbdev_export and commit: {changed}"
 
 
@@ -99,8 +102,14 @@ def check_readme():
 
 
 def check_ruff():
-    "ruff finds nothing in the package."
-    command("ruff", "check", "cifar_gradcam", "checks")
+    "ruff finds nothing in the package, the tests and the checks."
+    command("ruff", "check", "cifar_gradcam", "tests", "checks")
+
+
+def check_tests(**variables):
+    "The tests without notebooks pass: `make quick`."
+    said = command(sys.executable, "-m", "pytest", "-n", str(os.cpu_count()), HERE / "tests", **variables)
+    print(said.rstrip().splitlines()[-1], flush=True)
 
 
 def check_installed_needs():
@@ -108,9 +117,9 @@ def check_installed_needs():
     command(sys.executable, "-m", "pip", "--disable-pip-version-check", "check")
 
 
-def check_eleven_steps():
+def check_eleven_steps(**variables):
     "The tutorial's steps run as a script."
-    command(sys.executable, HERE / "checks" / "eleven_steps.py")
+    command(sys.executable, HERE / "checks" / "eleven_steps.py", **variables)
 
 
 def check_explorer():
@@ -150,14 +159,14 @@ def check_wheel():
     assert not files - packed, f"not in the wheel: {sorted(files - packed)[:9]}"
 
 
-def check_notebook(path):
+def check_notebook(path, variables):
     "A notebook runs alone in an empty folder, as in Colab: it needs the package and nothing of the repository."
     def run():
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(path, folder)
             # Threads of two notebooks that wait for one another's cores take many times as long.
-            command("nbdev_test", "--path", path.name, "--n_workers", "0", cwd=folder,
-                    OMP_NUM_THREADS=str(os.cpu_count() // AT_A_TIME))
+            threads = dict(OMP_NUM_THREADS=str(os.cpu_count() // AT_A_TIME))
+            command("nbdev_test", "--path", path.name, "--n_workers", "0", cwd=folder, **threads | variables)
     run.__name__ = path.name
     return run
 
@@ -176,13 +185,34 @@ def report(passed, line):
     return passed
 
 
+# What other machines would compute with: no bfloat16 and no wide vectors, no matrix tiles, one thread.
+SETTINGS = {
+    "like a processor with AVX2 only": dict(ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2"),
+    "like a processor with AVX-512 only": dict(ONEDNN_MAX_CPU_ISA="AVX512_CORE"),
+    "with one thread": dict(OMP_NUM_THREADS="1"),
+    "as it is": {},
+}
+
+
+def run_code(variables):
+    "Tests, the eleven steps and all notebooks, with these environment variables; whether each passed."
+    def check_tests_here(): return check_tests(**variables)
+    def check_eleven_steps_here(): return check_eleven_steps(**variables)
+    passed = [report(*outcome(check)) for check in (check_tests_here, check_eleven_steps_here)]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        checks = [check_notebook(path, variables) for path in NOTEBOOKS]
+        return passed + [report(*found) for found in pool.map(outcome, checks)]
+
+
 def main():
     use_available_data()
     checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
-              check_installed_needs, check_wheel, check_eleven_steps, check_explorer, check_picture_page, check_site]
+              check_installed_needs, check_wheel, check_explorer, check_picture_page, check_site]
     passed = [report(*outcome(check)) for check in checks]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        passed += [report(*found) for found in pool.map(outcome, map(check_notebook, NOTEBOOKS))]
+    settings = SETTINGS if "--anywhere" in sys.argv else {"as it is": {}}
+    for name, variables in settings.items():
+        if len(settings) > 1: print(f"\nThe tests and notebooks {name}:", flush=True)
+        passed += run_code(variables)
     if passed.count(None): print(f"{passed.count(None)} skipped")
     print(f"{passed.count(True)} passed, {passed.count(False)} failed")
     return int(False in passed)

@@ -30,7 +30,7 @@ SEARCHES = {"residual networks": "residual_networks", "LR finder": "lr_finder", 
 
 def copy_of_sources(folder):
     "What export, clean and the site read and write, in a folder where they may."
-    for name in ("nbs", "cifar_gradcam", "checks"):
+    for name in ("nbs", "cifar_gradcam", "checks", "tests"):
         shutil.copytree(HERE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     for name in ("settings.ini", "setup.py", "README.md", "pyproject.toml", "_quarto.yml"):
         shutil.copy(HERE / name, folder)
