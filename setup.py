@@ -29,6 +29,9 @@ setup(
     # By the second, nbdev links each name in the text to its documentation, and each function to its source.
     entry_points={"console_scripts": cfg["console_scripts"].split(),
                   "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
-    classifiers=["Programming Language :: Python :: 3", "License :: OSI Approved :: Apache Software License"],
+    classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Education", "Intended Audience :: Science/Research",
+                 "License :: OSI Approved :: Apache Software License", "Programming Language :: Python :: 3 :: Only",
+                 *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)),
+                 "Topic :: Scientific/Engineering :: Artificial Intelligence", "Typing :: Typed"],
     zip_safe=False,
 )

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The oldest releases that settings.ini promises: installs them into VENV, and runs the tests without notebooks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+VENV=${VENV:-.venv-oldest}
+python3 -m venv "$VENV"
+"$VENV/bin/pip" install --quiet --disable-pip-version-check uv
+"$VENV/bin/uv" pip compile --quiet --python "$VENV/bin/python" --resolution lowest-direct --extra onnx --extra captum \
+  pyproject.toml --output-file "$VENV/oldest.txt"
+"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" -r "$VENV/oldest.txt" pytest pytest-xdist 'fastcore<2' pyyaml
+PYTHONPATH=. "$VENV/bin/python" -m pytest -n auto tests
