@@ -138,7 +138,8 @@ class BatchedImages:
             plan = plan.tensor_split(processes, dim=1)[rank]
             # From pinned memory a GPU fetches it by itself; the processor does not wait.
             if device.type == "cuda": plan = plan.pin_memory()
-            chosen, *drawn = plan.to(device, non_blocking=True)
-            images = change_batch(self.windows, chosen, Changes(*drawn), self.cutout,
-                                  self.cutout_fill, *info_of(self)[1:])
+            chosen, top, left, mirrored, *corner = plan.to(device, non_blocking=True)
+            images = change_batch(
+                self.windows, chosen, Changes(top, left, mirrored.bool(), *corner),
+                self.cutout, self.cutout_fill, *info_of(self)[1:])
             yield images, self.labels[chosen]
