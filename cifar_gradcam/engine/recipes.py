@@ -15,8 +15,8 @@ import torch
 from torch import nn, Tensor
 
 from ..augment import (
-    AugmentedImages, BatchedImages, hold_out, load_datasets, make_loaders,
-    plain_transform, train_transform)
+    AugmentedImages, hold_out, load_datasets, make_loaders, plain_transform, train_transform)
+from .batches import BatchedImages
 from ..data import DatasetInfo, info_of
 from .devices import select_device, select_precision
 from .distributed import by_first, check_device, process_group

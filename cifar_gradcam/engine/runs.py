@@ -23,7 +23,8 @@ from safetensors.torch import save
 from torch import nn
 
 import cifar_gradcam
-from ..augment import FILLS, FLIPS
+from ..augment import FILLS
+from .batches import FLIPS
 from ..data import DatasetInfo
 from .files import write_json, write_whole
 from .devices import PRECISIONS, select_device

@@ -23,7 +23,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import cifar_gradcam
-from ..augment import BatchedImages, load_datasets, make_loaders
+from ..augment import load_datasets, make_loaders
+from ..engine.batches import BatchedImages
 from ..engine.datasets import data_source
 from ..engine.devices import (
     lay_side_by_side, reuse_memory, select_device, select_precision, tuned)
