@@ -17,7 +17,8 @@ from browser import Browser, find_browser
 from cifar_gradcam.data import CLASSES, denormalize
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.gradcam import explain, signed_maps
-from cifar_gradcam.engine.pictures import lay_over, picture_window, read_picture, to_network
+from cifar_gradcam.engine.pictures import lay_over, to_network
+from cifar_gradcam.engine.datasets import picture_window, read_picture
 from cifar_gradcam.engine.runs import load_reference
 from explorer import check_names, check_targets, choose, same, slide
 from picture_app import build_alone

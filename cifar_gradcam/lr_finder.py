@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its kind of tqdm warns in every notebook
-    from torch_lr_finder.lr_finder import ExponentialLR, LRFinder, TrainDataLoaderIter
+    from torch_lr_finder import TrainDataLoaderIter
 
-from .engine.devices import select_precision
+from .engine.devices import autocast, select_precision
 from .engine.files import progress
 
 # %% ../nbs/03_lr_finder.ipynb #d04
@@ -37,12 +37,22 @@ def suggest_lr(lrs,                   # learning rate at each step, growing
                rule: str = "fall",    # a key of `RULES`
                ) -> float:            # a first candidate for the peak of a schedule
     "A rate of the curve, by default where nine tenths of the fall in its loss are done."
-    _check_rule(rule)
-    lrs, losses = np.asarray(lrs, dtype=float), np.asarray(losses, dtype=float)
-    _check_length(lrs, losses, skip_start)
-    _check_finite(lrs, losses, skip_start)
-    lrs, losses = lrs[skip_start:], losses[skip_start:]
-    losses = np.where(np.isfinite(losses), losses, np.inf)
+    pick, lrs, losses = _rule(rule), np.asarray(lrs, float), np.asarray(losses, float)
+    if len(lrs) != len(losses):
+        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), got {len(losses)}")
+    if len(lrs) < 2 * skip_start:
+        raise ValueError(f"the range test is too short: it has {len(lrs)} steps, needs "
+                         f"at least {2 * skip_start}; raise num_iter, or lower "
+                         "start_lr if the loss exploded so early that the test was stopped")
+    finite = np.isfinite(losses)
+    if not finite[skip_start:].any():
+        first = finite.argmin()
+        advice = ("lower start_lr" if first else  # step 1 comes before any update
+                  "no rate mends that; look for what is not finite in the model, "
+                  "in the images or in the criterion")
+        raise ValueError(f"the loss is {losses[first]} from step {first + 1} on, "
+                         f"at a rate of {lrs[first]:.2g}: {advice}")
+    lrs, losses = lrs[skip_start:], np.where(finite, losses, np.inf)[skip_start:]
     lowest = losses.argmin()
     if not losses[lowest] < 0.99 * losses[0]:
         raise ValueError("the curve has no clear slope: between rates "
@@ -51,9 +61,13 @@ def suggest_lr(lrs,                   # learning rate at each step, growing
     if lowest == len(lrs) - 1:
         raise ValueError("the range is too short: the loss is still falling at the "
                          f"highest rate, {lrs[-1]:.2g}; raise end_lr")
-    return float(RULES[rule](lrs, losses))
+    return float(pick(lrs, losses))
 
 # %% ../nbs/03_lr_finder.ipynb #r01
+def _fall(lrs, losses, share=0.9):  # where so much of the fall to the lowest loss is done
+    before = losses[:losses.argmin() + 1]
+    return lrs[(before <= before[0] - share * (before[0] - before[-1])).argmax()]
+
 def _steepest(lrs, losses):  # of the fall that ends at the lowest loss
     return lrs[np.gradient(losses[:losses.argmin() + 1]).argmin()]
 
@@ -64,54 +78,14 @@ def _valley(lrs, losses):  # halfway into the longest series of ever lower losse
     end, length = longest.argmax(), longest.max()
     return lrs[max(0, end - length) + length // 3 + length // 6]
 
-def _fall(lrs, losses, share=0.9):  # where so much of the fall to the lowest loss is done
-    before = losses[:losses.argmin() + 1]
-    return lrs[(before <= before[0] - share * (before[0] - before[-1])).argmax()]
-
 RULES = {"fall": _fall, "lowest": lambda lrs, losses: lrs[losses.argmin()],
          "tenth": lambda lrs, losses: lrs[losses.argmin()] / 10,
          "steepest": _steepest, "valley": _valley}
 
-def _check_rule(rule):
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
-
-# %% ../nbs/03_lr_finder.ipynb #d33
-def _check_finite(lrs, losses, skip_start):
-    if np.isfinite(losses[skip_start:]).any(): return
-    first = int(np.argmin(np.isfinite(losses)))
-    told = (f"the loss is {losses[first]} from step {first + 1} on, "
-            f"at a rate of {lrs[first]:.2g}")
-    if first == 0:  # before the first update
-        raise ValueError(f"{told}: no rate mends that; look for what is not finite "
-                         "in the model, in the images or in the criterion")
-    raise ValueError(f"{told}: lower start_lr")
-
-def _check_length(lrs, losses, skip_start):
-    if len(lrs) != len(losses):
-        raise ValueError(f"losses must be as many as lrs ({len(lrs)}), "
-                         f"got {len(losses)}")
-    if len(lrs) < 2 * skip_start:
-        raise ValueError(f"the range test is too short: it has {len(lrs)} steps, needs "
-                         f"at least {2 * skip_start}; raise num_iter, or lower "
-                         "start_lr if the loss exploded so early that the test was stopped")
-
-# %% ../nbs/03_lr_finder.ipynb #d07
-def _walk(finder, train_loader, start_lr, end_lr, num_iter):
-    # What `finder.range_test` does, but for its bar and its lines.
-    for group in finder.optimizer.param_groups: group["lr"] = start_lr
-    ladder = ExponentialLR(finder.optimizer, end_lr, num_iter)
-    batches = train_loader
-    if not isinstance(batches, TrainDataLoaderIter):
-        batches = TrainDataLoaderIter(batches)  # starts anew when the loader ends
-    lrs, losses = [], []
-    for _ in progress(range(num_iter), "range test"):
-        lrs.append(ladder.get_last_lr()[0])
-        loss = finder._train_batch(batches, accumulation_steps=1)
-        ladder.step()
-        losses.append(0.05 * loss + 0.95 * losses[-1] if losses else loss)
-        if losses[-1] > 5 * min(losses): break
-    return lrs, losses
+def _rule(name):
+    if name not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {name!r}")
+    return RULES[name]
 
 # %% ../nbs/03_lr_finder.ipynb #d06
 def range_test(model: nn.Module,          # on the device to train on; is not changed
@@ -125,55 +99,51 @@ def range_test(model: nn.Module,          # on the device to train on; is not ch
                precision: str = "auto",   # see `select_precision`
                rule: str = "fall",        # see `suggest_lr`
                ) -> RangeTest:
-    "A learning-rate range test (Smith, 2017, sec. 3.3) with torch-lr-finder."
-    _check_range(start_lr, end_lr, num_iter, train_loader, rule)
-    device = next(model.parameters()).device
+    "A learning-rate range test (Smith, 2017, sec. 3.3): the curve of torch-lr-finder."
+    _check_range_test(model, train_loader, optimizer, start_lr, end_lr, num_iter, rule)
     if optimizer is None:
         optimizer = torch.optim.SGD(model.parameters(), lr=start_lr, momentum=0.9)
-    model, optimizer = _copies(model, optimizer)
+    device = next(model.parameters()).device
+    dtype = select_precision(device, precision)
     criterion = criterion or nn.CrossEntropyLoss()
-    low = select_precision(device, precision)
-    finder = LRFinder(
-        model, optimizer, lambda logits, labels: criterion(logits.float(), labels),
-        amp_backend="torch",
-        grad_scaler=torch.amp.GradScaler(device.type, enabled=False),
-        amp_config=dict(device_type=device.type, dtype=torch.bfloat16,
-                        enabled=low == torch.bfloat16))
+    model, optimizer = copy.deepcopy((model, optimizer))
+    batches, lrs, losses = train_loader, [], []
+    if not isinstance(batches, TrainDataLoaderIter): batches = TrainDataLoaderIter(batches)
+    model.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        lrs, losses = _walk(finder, train_loader, start_lr, end_lr, num_iter)
+        for step in progress(range(num_iter), "range test"):
+            lrs.append(start_lr * (end_lr / start_lr) ** (step / (num_iter - 1)))
+            for group in optimizer.param_groups: group["lr"] = lrs[-1]
+            images, labels = next(batches)
+            with autocast(device, dtype): logits = model(images.to(device))
+            loss = criterion(logits.float(), labels.to(device))
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+            losses.append(0.05 * loss.item() + 0.95 * losses[-1] if losses else loss.item())
+            if losses[-1] > 5 * min(losses): break
     return RangeTest(lrs, losses, suggest_lr(lrs, losses, rule=rule))
 
 # %% ../nbs/03_lr_finder.ipynb #d40
-def _copies(model, optimizer):
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError("optimizer must be a torch optimizer or None, "
-                        f"got {optimizer!r}")
-    ours = {id(p) for p in model.parameters()}
-    if not any(id(p) in ours
-               for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("optimizer must hold parameters of model, "
-                         "got one that holds none of them")
-    model, optimizer = copy.deepcopy((model, optimizer))
-    for group in optimizer.param_groups:
-        group.pop("initial_lr", None)  # a scheduler's mark, which the library refuses
-    return model, optimizer
-
-def _check_range(start_lr, end_lr, num_iter, train_loader, rule):
-    _check_rule(rule)
+def _check_range_test(model, train_loader, optimizer, start_lr, end_lr, num_iter, rule):
+    _rule(rule)  # a misspelt one is known now, not after the test
     if not 0 < start_lr < end_lr:
         raise ValueError(f"start_lr must be above 0 and below end_lr ({end_lr}), "
                          f"got {start_lr}")
     if num_iter < 20:
         raise ValueError("num_iter must be at least 20, or the curve is too short, "
                          f"got {num_iter}")
-    if isinstance(train_loader, TrainDataLoaderIter):
-        train_loader = train_loader.data_loader
-    if hasattr(train_loader, "__next__") or not hasattr(train_loader, "__len__"):
+    loader = getattr(train_loader, "data_loader", train_loader)
+    if hasattr(loader, "__next__") or not hasattr(loader, "__len__"):
         raise TypeError("train_loader must be a DataLoader or a list of batches, "
-                        f"got {type(train_loader).__name__}")
-    if len(train_loader) == 0:
-        raise ValueError("train_loader is empty: "
-                         "the range test needs at least one batch")
+                        f"got {type(loader).__name__}")
+    if len(loader) == 0:
+        raise ValueError("train_loader is empty: the range test needs at least one batch")
+    if optimizer is None: return
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch optimizer or None, got {optimizer!r}")
+    ours = {id(p) for p in model.parameters()}
+    if not any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("optimizer must hold parameters of model, "
+                         "got one that holds none of them")
 
 # %% ../nbs/03_lr_finder.ipynb #d08
 def plot_range_test(result: RangeTest,          # from `range_test`
