@@ -18,9 +18,9 @@ from torch import nn, Tensor
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
 from .datasets import picture_window, read_picture, shrink_picture
-from ..gradcam import DEFAULT_METHOD, explain, overlay
-from .models import logits_for, plain_network
 from .files import write_whole
+from .models import logits_for, plain_network
+from ..gradcam import DEFAULT_METHOD, explain, overlay
 
 # %% ../../nbs/18_pictures.ipynb #p14
 def to_network(picture: Image.Image,  # RGB
@@ -52,7 +52,6 @@ def lay_over(picture: Image.Image,  # RGB
     grey = ImageOps.grayscale(picture).convert("RGB")
     return Image.blend(grey, coloured.convert("RGB"), 0.5)
 
-# %% ../../nbs/18_pictures.ipynb #p22
 def draw_answer(picture: Image.Image,  # RGB
                 heat: np.ndarray,      # the map, shape (h, w), from 0 to 1
                 answer: str,           # goes beneath the picture: the likeliest classes
@@ -64,18 +63,14 @@ def draw_answer(picture: Image.Image,  # RGB
     panel = max(picture.width, 320)            # room for the text under a narrow one
     gap, line = max(8, panel // 60), max(22, panel // 14)
     page = Image.new("RGB", (2 * panel + gap, picture.height + 2 * line), "white")
-    pen = ImageDraw.Draw(page)
-    covered = lay_over(picture, heat)
-    for left, image, text in ((0, picture, answer), (panel + gap, covered, about)):
-        page.paste(image, (left + (panel - picture.width) // 2, 0))
-        font = _font_for(text, panel - gap, 0.6 * line)
-        pen.text((left + panel / 2, picture.height + line), text, "black", font, "mm")
-    return page
-
-def _font_for(text, width, size):  # of that size, or smaller if the text is too long
     path = font_manager.findfont("DejaVu Sans")  # comes with matplotlib; knows most scripts
-    length = ImageFont.truetype(path, size).getlength(text)
-    return ImageFont.truetype(path, max(1, size * min(1, width / max(length, 1))))
+    for left, image, text in ((0, picture, answer), (panel + gap, lay_over(picture, heat), about)):
+        page.paste(image, (left + (panel - picture.width) // 2, 0))
+        length = ImageFont.truetype(path, size := 0.6 * line).getlength(text)
+        smaller = min(1, (panel - gap) / max(length, 1))  # where the text is too long
+        ImageDraw.Draw(page).text((left + panel / 2, picture.height + line), text, "black",
+                                  ImageFont.truetype(path, max(1, size * smaller)), "mm")
+    return page
 
 # %% ../../nbs/18_pictures.ipynb #p24
 @dataclass
@@ -90,40 +85,29 @@ class PictureReport:
         return int(bool(self.skipped) or not self.rows)
 
     def __str__(self):
-        lines = [f"{row['picture']}: {_top_three(row)}" for row in self.rows]
+        lines = [f"{row['picture']}: {_likeliest(row)}" for row in self.rows]
         lines += [f"{name}: passed over, {why}" for name, why in self.skipped.items()]
         some = ", ".join(self.classes[:20]) + ", …" * (len(self.classes) > 20)
-        lines.append(f"The network knows {len(self.classes)} classes only ({some}). "
-                     "Whatever else is on a picture, it names one of these.")
-        return "\n".join(lines)
+        return "\n".join([*lines, f"The network knows {len(self.classes)} classes only ({some}). "
+                          "Whatever else is on a picture, it names one of these."])
 
-def _top_three(row):
+def _likeliest(row):  # up to three classes
     return ", ".join(f"{row[f'class_{k}']} {100 * row[f'probability_{k}']:.1f} %"
                      for k in (1, 2, 3) if f"class_{k}" in row)
 
-# %% ../../nbs/18_pictures.ipynb #p25
 def find_pictures(paths,        # files and folders, one or several
                   ) -> list[Path]: # files; of a folder those whose ending Pillow knows
     "The files that are meant: those named, and the pictures in the folders named."
     if isinstance(paths, (str, Path)): paths = [paths]
-    endings, found = {*Image.registered_extensions(), ".heic", ".heif"}, []
+    endings, files = {*Image.registered_extensions(), ".heic", ".heif"}, []
     for path in map(Path, paths):
-        if not path.is_dir(): found.append(path); continue
-        inside = (p for p in sorted(path.iterdir()) if p.suffix.lower() in endings)
-        found += [p for p in inside if p.is_file() and not p.name.startswith(".")
-                  and not p.name.endswith(_MAP)]  # what an earlier call wrote there
-    if found: return found
-    raise ValueError(f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}")
-
-_MAP = "-map.png"
-
-def _why_not(path, fault):
-    if isinstance(fault, FileNotFoundError): return "it is not there"
-    if isinstance(fault, UnidentifiedImageError):
-        if path.suffix.lower() in (".heic", ".heif"):
-            return "HEIC needs one more package: pip install pillow-heif"
-        return "it is no picture"
-    return f"it cannot be read ({fault})"
+        if not path.is_dir(): files.append(path)
+        else: files += [p for p in sorted(path.iterdir())
+                        if p.suffix.lower() in endings and p.is_file() and p.name[0] != "."
+                        and not p.name.endswith("-map.png")]  # written by an earlier call
+    if not files:
+        raise ValueError(f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}")
+    return files
 
 # %% ../../nbs/18_pictures.ipynb #p26
 def explain_pictures(model: nn.Module,       # any image classifier; comes back as it was
@@ -139,26 +123,35 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                      ground: str = "white",  # behind what is transparent
                      ) -> PictureReport:     # printed: a line for each file
     "For each picture a PNG, the map laid over it and the likeliest classes; and a CSV of all."
-    report, out, classes = PictureReport(tuple(classes)), Path(out), tuple(classes)
+    out, classes = Path(out), tuple(classes)
     if target is not None and target not in classes:
         raise ValueError(f"target must be one of {', '.join(classes)}, got {target!r}")
+    report = PictureReport(classes)
     out.mkdir(parents=True, exist_ok=True)
     for path in find_pictures(paths):
         try: picture = read_picture(path, ground)
         except Exception as fault:  # Pillow raises many kinds, by format and damage
             report.skipped[str(path)] = _why_not(path, fault)
             continue
-        image = to_network(picture, size, mean, std)
-        row, heat = _answer(model, image, classes, target, method, layers)
-        row = dict(picture=str(path), width=picture.width, height=picture.height) | row
-        page = draw_answer(picture, heat[picture_window(picture, size)], _top_three(row),
+        answer, heat = _answer(model, to_network(picture, size, mean, std), classes, target,
+                               method, layers)
+        row = dict(picture=str(path), width=picture.width, height=picture.height) | answer
+        name, k = f"{path.stem}-map.png", 1
+        while name in [other["map"] for other in report.rows]:  # two folders with a cat.jpg
+            name, k = f"{path.stem}-{k + 1}-map.png", k + 1
+        report.rows.append(row | {"map": name})
+        page = draw_answer(picture, heat[picture_window(picture, size)], _likeliest(row),
                            f"evidence for {row['explained']}")
-        report.rows.append(row | {"map": _free_name(path, report.rows)})
-        write_whole(out / report.rows[-1]["map"], _as_png(page))
-    if report.rows: write_whole(out / "pictures.csv", _as_csv(report.rows))
+        page.save(png := io.BytesIO(), "PNG", compress_level=1)  # more hardly helps a photo
+        write_whole(out / name, png.getvalue())
+    if report.rows:
+        columns = max(report.rows, key=len)  # keys of the row with most classes
+        table = csv.DictWriter(text := io.StringIO(), columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(report.rows)  # file names as the system has them
+        write_whole(out / "pictures.csv", text.getvalue().encode("utf-8", "surrogateescape"))
     return report
 
-# %% ../../nbs/18_pictures.ipynb #p27
 def _answer(model, image, classes, target, method, layers):
     # the likeliest classes, and a map for the first, or for the target
     with plain_network(model) as network:
@@ -176,20 +169,8 @@ def _answer(model, image, classes, target, method, layers):
         row |= {f"class_{k}": classes[c], f"probability_{k}": round(probabilities[c], 4)}
     return row | {"explained": classes[chosen]}, heat
 
-# %% ../../nbs/18_pictures.ipynb #p28
-def _free_name(path, rows):  # two folders may hold a cat.jpg
-    taken, name, k = {row["map"] for row in rows}, f"{path.stem}{_MAP}", 2
-    while name in taken: name, k = f"{path.stem}-{k}{_MAP}", k + 1
-    return name
-
-def _as_png(picture):
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # a photo hardly gets smaller with more
-    return buffer.getvalue()
-
-def _as_csv(rows):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, max(rows, key=len).keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")  # names as the system has them
+def _why_not(path, fault):
+    if isinstance(fault, FileNotFoundError): return "it is not there"
+    if not isinstance(fault, UnidentifiedImageError): return f"it cannot be read ({fault})"
+    if path.suffix.lower() not in (".heic", ".heif"): return "it is no picture"
+    return "HEIC needs one more package: pip install pillow-heif"

@@ -1,0 +1,252 @@
+"Pictures of all kinds: read, shrunk, explained, drawn; what is none is named."
+import csv
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, UnidentifiedImageError
+from tools import close, equal, refused
+from torch import nn
+
+from cifar_gradcam.data import CLASSES, denormalize
+from cifar_gradcam.engine.datasets import _eight_bits, picture_window, read_picture, synthetic_images
+from cifar_gradcam.engine.pictures import (
+    PictureReport, _why_not, draw_answer, explain_pictures, find_pictures, lay_over, to_network)
+from cifar_gradcam.gradcam import explain, overlay
+from cifar_gradcam.resnet import ResNet18
+
+pixels = synthetic_images(1, np.random.default_rng(0))[0][0]
+heat = np.random.default_rng(0).random((24, 32), dtype=np.float32)
+
+
+def draw_boat(size=(800, 600)):
+    picture = Image.fromarray(np.linspace((90, 150, 220), (30, 80, 130), 600).astype(np.uint8)[:, None]
+                              .repeat(800, 1))
+    pen = ImageDraw.Draw(picture)
+    pen.polygon([(180, 400), (640, 400), (570, 480), (250, 480)], fill=(150, 40, 35))
+    pen.polygon([(415, 80), (415, 375), (600, 375)], fill=(250, 250, 245))
+    return picture.resize(size)
+
+
+@pytest.fixture(scope="module")
+def model():  # says truck, then ship, then horse, whatever it sees
+    torch.manual_seed(0)
+    network = ResNet18(width=8).eval()
+    with torch.no_grad():
+        network.linear.weight.mul_(0.1)
+        network.linear.bias.copy_(torch.arange(10.0))
+    return network
+
+
+@pytest.fixture
+def boat(tmp_path):
+    draw_boat().save(tmp_path / "boat.png")
+    return tmp_path / "boat.png"
+
+
+@pytest.fixture
+def read_back(tmp_path):
+    def save_and_read(picture, name="it.png", **more):
+        picture.save(tmp_path / name, **more)
+        return np.asarray(read_picture(tmp_path / name)).astype(int)
+    return save_and_read
+
+
+# Reading
+
+red = Image.new("RGB", (6, 4), (200, 30, 40))
+
+
+@pytest.mark.parametrize("mode, name", [
+    ("RGB", "it.png"), ("RGBA", "it.png"), ("P", "it.png"), ("P", "it.gif"), ("CMYK", "it.tif"),
+    ("RGB", "it.webp"), ("YCbCr", "it.jpg"), ("RGB", "it.bmp")])
+def test_red_in_every_mode(read_back, mode, name):
+    got = read_back(red.quantize(4) if mode == "P" else red.convert(mode), name)
+    equal(got.shape, (4, 6, 3))
+    assert abs(got - (200, 30, 40)).max() < 12, got[0, 0]
+
+
+@pytest.mark.parametrize("mode, value", [
+    ("L", 77), ("1", 255), ("LA", (77, 255)), ("I;16", 77 * 257), ("I", 77 * 257), ("F", 77 / 255),
+    ("F", 77.0)])
+def test_grey_in_every_mode(read_back, mode, value):
+    got = read_back(Image.new(mode, (6, 4), value), "it.tif")
+    equal((got.shape, *np.unique(got)), ((4, 6, 3), 255 if mode == "1" else 77))
+
+
+def test_floats_become_eight_bits():
+    picture = Image.fromarray(np.float32([[-1, np.nan], [0, 1]]))
+    equal(np.unique(np.asarray(_eight_bits(picture))), [0, 128, 255])
+
+
+def test_transparency_lies_on_its_ground(read_back, tmp_path):
+    clear = Image.new("RGBA", (4, 4), (200, 30, 40, 0))
+    equal(np.unique(read_back(clear)), [255])
+    equal(np.asarray(read_picture(tmp_path / "it.png", "#102030"))[0, 0], [16, 32, 48])
+    half = Image.new("RGBA", (4, 4), (200, 30, 40, 128))
+    assert abs(read_back(half)[0, 0] - np.array([227, 142, 147])).max() <= 1
+    palette = Image.new("P", (4, 4)); palette.putpalette([200, 30, 40, 0, 0, 0])
+    equal(np.unique(read_back(palette, "it.gif", transparency=0)), [255])
+
+
+corner = np.zeros((16, 32, 3), np.uint8); corner[:8, :16] = 255; corner[8:, 16:] = 128
+
+
+@pytest.mark.parametrize("number, turn", [
+    (1, lambda a: a), (2, np.fliplr), (3, lambda a: np.rot90(a, 2)), (4, np.flipud),
+    (5, lambda a: a.swapaxes(0, 1)), (6, lambda a: np.rot90(a, -1)),
+    (7, lambda a: np.rot90(a.swapaxes(0, 1), 2)), (8, np.rot90)])
+def test_exif_orientations_against_numpy(read_back, number, turn):
+    exif = Image.Exif(); exif[0x0112] = number
+    equal(read_back(Image.fromarray(corner), exif=exif), turn(corner).astype(int))
+    got = read_back(Image.fromarray(corner), "it.jpg", exif=exif, quality=100, subsampling=0)
+    assert abs(got - turn(corner)).max() < 9
+
+
+def test_damaged_exif_turns_nothing(read_back):
+    equal(read_back(Image.fromarray(corner), exif=b"Exif\0\0damaged"), corner.astype(int))
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs pillow-heif")
+def test_heic(read_back, boat):
+    read_picture(boat)  # lets Pillow write that format, too
+    large = corner.repeat(4, 0).repeat(4, 1)
+    assert abs(read_back(Image.fromarray(large), "it.heic", quality=95) - large).mean() < 9
+
+
+# Down, and back up
+
+def test_an_enlarged_image_comes_back_exactly():
+    image = Image.fromarray(pixels)
+    exact = to_network(image)
+    close(denormalize(exact)[0], pixels / 255, eps=1e-6)
+    close(to_network(image.resize((320, 320), Image.Resampling.NEAREST)), exact, eps=1e-6)
+
+
+@pytest.mark.parametrize("size, edges", [
+    ((40, 30), (4, 28, 0, 32)), ((30, 40), (0, 32, 4, 28)), ((1, 500), (0, 32, 15, 16)),
+    ((1, 1), (0, 32, 0, 32))])
+def test_bars_are_zero_and_the_window_is_the_picture(size, edges):
+    picture, window = Image.new("RGB", size, (255, 0, 0)), (slice(*edges[:2]), slice(*edges[2:]))
+    equal(picture_window(picture, 32), window)
+    square = to_network(picture, mean=(0.5,) * 3, std=(0.25,) * 3)[0]
+    inside = torch.zeros(32, 32, dtype=bool); inside[window] = True
+    assert (square[:, ~inside] == 0).all()
+    close(square[:, inside].T, torch.tensor([[2.0, -2, -2]]).expand(int(inside.sum()), 3))
+    equal(to_network(picture, 48, (0.5,), (0.5,)).shape, (1, 1, 48, 48))
+    refused(lambda: to_network(picture, mean=(0.5, 0.5), std=(0.5, 0.5)), contains="got 2 and 2")
+
+
+def test_laid_over_as_overlay_does_it_to_eight_bits():
+    tall = draw_boat((160, 130))
+    large = Image.fromarray(heat).resize(tall.size, Image.Resampling.BILINEAR)
+    wanted = overlay(np.asarray(tall) / 255, np.asarray(large).clip(0, 1))
+    close(np.asarray(lay_over(tall, heat)) / 255, wanted, eps=0.02)
+    by_torch = torch.nn.functional.interpolate(torch.from_numpy(heat)[None, None], (240, 320),
+                                               mode="bilinear")[0, 0]
+    by_pillow = Image.fromarray(heat).resize((320, 240), Image.Resampling.BILINEAR)
+    close(np.asarray(by_pillow), by_torch.numpy(), eps=1e-4)
+
+
+def test_the_page_holds_the_picture_pixel_by_pixel():
+    large = draw_boat((700, 500))
+    page = draw_answer(large, heat, "ship", "ship")
+    assert page.crop((0, 0, 700, 500)).tobytes() == large.tobytes()
+    right = page.crop((page.width - 700, 0, page.width, 500))
+    assert right.tobytes() == lay_over(large, heat).tobytes()
+    small = np.asarray(draw_answer(Image.fromarray(pixels), heat, "", ""))[:320, :320]
+    assert (small == pixels.repeat(10, 0).repeat(10, 1)).all()  # enlarged, crisp
+
+
+@pytest.mark.parametrize("size", [(1, 1), (32, 32), (1, 700), (700, 1), (321, 320)])
+def test_long_texts_fit(size):
+    page = draw_answer(Image.new("RGB", size, "red"), heat, "a long name, " * 9, "ネコ, é, ß")
+    assert page.width >= 640 and page.height >= 44, page.size
+    below = size[1] * max(1, 320 // max(size))
+    text = np.asarray(page)[below:, :page.width // 2].min(2)
+    assert text.min() < 128 and (text[:, [0, -1]] == 255).all()  # dark on white, not cut
+
+
+# A heap of files
+
+def test_what_is_no_picture_is_named_with_its_reason(model, boat, tmp_path, monkeypatch):
+    bad = tmp_path / "bad"; bad.mkdir()
+    (bad / "empty.png").write_bytes(b"")
+    (bad / "text.jpg").write_text("not a picture")
+    draw_boat().save(tmp_path / "photo.jpg")
+    (bad / "cut.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:2000])
+    (bad / "phone.heic").write_bytes(b"\0\0\0 ftypheic")
+    (bad / "bomb.png").write_bytes(boat.read_bytes())
+    for name in (".hidden.png", "old-map.png", "notes.txt"): (bad / name).write_text("passed over")
+    draw_boat((64, 48)).save(bad / "boat.png")
+    (bad / "folder.png").mkdir()
+    real = Image.open
+
+    def too_large(path, *args):
+        if Path(path).name == "bomb.png": raise Image.DecompressionBombError("exceeds limit")
+        return real(path, *args)
+
+    monkeypatch.setattr(Image, "open", too_large)
+    got = explain_pictures(model, [bad, tmp_path / "none.png", str(boat)], bad / "out")
+    equal([Path(row["picture"]).parts[-2:] for row in got.rows],
+          [("bad", "boat.png"), (tmp_path.name, "boat.png")])
+    equal([row["map"] for row in got.rows], ["boat-map.png", "boat-2-map.png"])
+    why = {Path(name).name: reason for name, reason in got.skipped.items()}
+    equal(why.keys(), {"empty.png", "text.jpg", "cut.jpg", "phone.heic", "bomb.png", "none.png"})
+    for name, words in (("text.jpg", "it is no picture"), ("empty.png", "it is no picture"),
+                        ("none.png", "it is not there"), ("bomb.png", "exceeds limit"),
+                        ("cut.jpg", "it cannot be read")):
+        assert words in why[name], (name, why[name])
+    equal((got.status, PictureReport(CLASSES).status), (1, 1))
+    assert str(got).count("passed over, ") == 6 and "10 classes only (airplane, " in str(got)
+    equal(sorted(path.name for path in (bad / "out").iterdir()),
+          ["boat-2-map.png", "boat-map.png", "pictures.csv"])
+    got = explain_pictures(model, bad / "text.jpg", bad / "none")
+    equal((got.status, got.rows, list((bad / "none").iterdir())), (1, [], []))
+    refused(lambda: explain_pictures(model, [], bad / "out"), contains="paths hold no picture: none")
+    refused(lambda: find_pictures(bad / "folder.png"), contains="paths hold no picture")
+
+
+def test_what_heic_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert _why_not(Path("a.HEIC"), UnidentifiedImageError()).endswith("pip install pillow-heif")
+
+
+def test_the_answer_is_that_of_model_and_explain(model, boat, tmp_path):
+    draw_boat((30, 90)).save(tmp_path / "other.png")
+    report = explain_pictures(nn.DataParallel(model), [tmp_path / "other.png", boat], tmp_path / "out")
+    equal(report.status, 0)
+    with open(tmp_path / "out" / "pictures.csv", newline="", encoding="utf-8") as file:
+        row = list(csv.DictReader(file))[1]
+    image = to_network(read_picture(boat))
+    with torch.no_grad(): p = model(image).softmax(1)[0]
+    close([float(row[f"probability_{k}"]) for k in (1, 2, 3)], p.topk(3).values.tolist(), eps=1e-4)
+    equal([row[f"class_{k}"] for k in (1, 2, 3)], ["truck", "ship", "horse"])
+    equal((row["width"], row["height"], row["explained"]), ("800", "600", "truck"))
+    page = Image.open(tmp_path / "out" / "boat-map.png")
+    drawn = explain(model, image, [9])[0].numpy()[4:28]
+    assert np.abs(np.asarray(page.crop((page.width - 800, 0, page.width, 600))).astype(int)
+                  - np.asarray(lay_over(read_picture(boat), drawn))).max() <= 2
+    assert not model.training
+    refused(lambda: explain_pictures(model, boat, tmp_path, target="ferry"), contains="one of airplane")
+    refused(lambda: explain_pictures(model, boat, tmp_path, classes="abc"), contains="must be 10 names")
+    refused(lambda: explain_pictures(model, boat, tmp_path, size=64), contains="do not fit the model")
+    equal(explain_pictures(model, boat, tmp_path / "out", "cat").rows[0]["explained"], "cat")
+
+
+def test_a_network_of_grey_pictures_and_two_classes(boat, tmp_path):
+    two = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                        nn.Linear(4, 2))
+    got = explain_pictures(two, boat, tmp_path / "two", None, ("dark", "bright"), mean=(0.5,), std=(0.25,))
+    equal((len(got.rows), got.status, "class_3" in got.rows[0]), (1, 0, False))
+
+
+def test_a_plain_picture_warns_of_nothing(model, tmp_path):
+    Image.new("RGB", (40, 30), (150, 150, 150)).save(tmp_path / "grey.png")  # 0.4 once normalised
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explain_pictures(model, tmp_path / "grey.png", tmp_path / "maps")
