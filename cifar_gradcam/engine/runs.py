@@ -167,9 +167,9 @@ def claim_folder(out: Path, recipe: Recipe) -> None:
     write_json(out / "config.json", asdict(recipe))
 
 # %% ../../nbs/12_runs.ipynb #r01
-def load_recipe(folder: str | Path) -> Recipe:
+def load_recipe(folder) -> Recipe:  # a path, or a folder inside a zip
     "The recipe of the run in a folder; FileNotFoundError where there is none."
-    path = Path(folder) / "config.json"
+    path = (Path(folder) if isinstance(folder, str) else folder) / "config.json"
     if not path.is_file(): raise FileNotFoundError(f"{path} is not there: {folder} holds no run")
     try: return Recipe(**_in_todays_terms(json.loads(path.read_text())))
     except pydantic.ValidationError as error: fault = faults_in_words(error)
@@ -248,9 +248,10 @@ class History:
         write_whole(path, "".join(",".join(map(str, line)) + "\n" for line in lines).encode())
 
     @classmethod
-    def load(cls, path: str | Path) -> "History":
+    def load(cls, path) -> "History":  # also of a file inside a zip
         "Read what `save` wrote."
-        with open(path, newline="") as file: rows = list(csv.DictReader(file))
+        path = Path(path) if isinstance(path, str) else path
+        rows = csv.DictReader(path.read_text().splitlines())
         return cls([{k: int(v) if k == "epoch" else float(v) for k, v in row.items()}
                     for row in rows])
 
