@@ -9,7 +9,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDE
            'load_foreign_weights', 'network_like', 'LogitsAndMaps', 'export_onnx']
 
 # %% ../../nbs/17_models.ipynb #m05
-import contextlib, copy, math, os, pickle, re, threading, weakref, zipfile
+import contextlib, copy, math, os, re, threading, weakref
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -38,12 +38,9 @@ def unwrap(model: nn.Module,  # perhaps wrapped, several times over
         hint = ("; weights go into a network: load_foreign_weights(network, path)"
                 if isinstance(model, Mapping) else "")
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}{hint}")
-    while (inner := _inside(model)) is not model: model = inner
+    while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):  # torch.compile's name
+        model = model.module if isinstance(model, WRAPPERS) else model._orig_mod
     return model
-
-def _inside(model):
-    if isinstance(model, WRAPPERS): return model.module
-    return getattr(model, "_orig_mod", model)  # in what torch.compile returns
 
 # %% ../../nbs/17_models.ipynb #m17
 LOGIT_NAMES = ("logits", "out", "output", "outputs", "preds", "predictions")
@@ -51,25 +48,22 @@ LOGIT_NAMES = ("logits", "out", "output", "outputs", "preds", "predictions")
 def logits_of(output,      # whatever a model returned
               ) -> Tensor: # shape (N, classes)
     "The logits in a model's output: a tensor, or in a tuple, a dictionary or an object."
-    tables = [part for part in _parts_of(output) if _is_table(part)]
-    if not tables or len({table.shape[1] for table in tables}) > 1:
+    if isinstance(output, Tensor): parts = [output]
+    else:
+        fields = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
+        fields = dict(fields) or getattr(output, "_asdict", dict)()
+        named = [fields[name] for name in LOGIT_NAMES if name in fields]
+        items = output if isinstance(output, (tuple, list)) else ()
+        parts = named[:1] or [*fields.values()] or items
+    # A table has shape (N, K), or (N, K, 1, 1) as from a last convolution.
+    tables = [part for part in parts if isinstance(part, Tensor) and part.ndim >= 2
+              and part.shape[2:].numel() == 1]
+    if len(tables) != 1:  # none, or nobody knows which
         raise TypeError("the model must return logits of shape (N, classes), or them under "
                         f"'logits', got {_describe(output)}; put it into a module whose "
                         "forward returns the logits alone")
     return tables[0].flatten(1)
 
-def _parts_of(output):
-    if isinstance(output, Tensor): return [output]
-    names = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
-    names = dict(names) or getattr(output, "_asdict", dict)()
-    named = [names[name] for name in LOGIT_NAMES if name in names]
-    if named: return named[:1]
-    return list(names.values()) or (list(output) if isinstance(output, (tuple, list)) else [])
-
-def _is_table(part):  # (N, K), or (N, K, 1, 1) as from a last convolution
-    return isinstance(part, Tensor) and part.ndim >= 2 and part[0].numel() == part.shape[1]
-
-# %% ../../nbs/17_models.ipynb #m18
 def _describe(output):
     if isinstance(output, Tensor): return f"a tensor of shape {tuple(output.shape)}"
     kind = type(output).__name__
@@ -79,7 +73,6 @@ def _describe(output):
         return f"{kind} of {', '.join(map(_describe, output)) or 'nothing'}"
     return kind
 
-# %% ../../nbs/17_models.ipynb #b02
 IMAGE_NAMES = ("images", "image", "pixel_values", "img", "inputs", "input", "x")
 LABEL_NAMES = ("labels", "label", "targets", "target", "y")
 
@@ -97,49 +90,38 @@ def images_and_labels(batch,  # whatever a loader gave
                     "form, for example in the loader's collate_fn")
 
 # %% ../../nbs/17_models.ipynb #m12
+_locks, _registry = weakref.WeakKeyDictionary(), threading.Lock()
+
 @contextlib.contextmanager
 def plain_network(model: nn.Module,         # wrapped, compiled, in half precision, …
                   ) -> Iterator[nn.Module]: # the network, ready to be asked and explained
     "A network without what stands in the way, in a `with` block; afterwards as before."
     network, undo = unwrap(model), []
-    def change(module, **values):
-        undo.extend((module, name, getattr(module, name)) for name in values)
-        for name, value in values.items(): setattr(module, name, value)
-    with _lock_of(network), torch.inference_mode(False):
+    def change(module, name, value):
+        undo.append((module, name, getattr(module, name)))
+        setattr(module, name, value)
+    with _registry: lock = _locks.setdefault(network, threading.RLock())  # one each
+    with lock, torch.inference_mode(False):
         hook = network.register_forward_hook(lambda network, inputs, out: logits_of(out))
         try:
-            _take_apart(network, change)
-            _let_through(network, change)
+            for module in [*network.modules()]:  # parts may be wrapped or compiled, too
+                for name, child in [*module._modules.items()]:
+                    if child is not None and unwrap(child) is not child:
+                        change(module, name, unwrap(child))
+            plain = {}  # by tensor, as one may belong to several modules
+            for module in network.modules():
+                change(module, "training", False)
+                change(module, "_compiled_call_impl", None)
+                for name, tensor in (*module.named_parameters(recurse=False),
+                                     *module.named_buffers(recurse=False)):
+                    if tensor not in plain: plain[tensor] = _plain_tensor(tensor)
+                    if plain[tensor] is not tensor: change(module, name, plain[tensor])
             yield network
         finally:
             hook.remove()
             for module, name, value in reversed(undo): setattr(module, name, value)
 
-# %% ../../nbs/17_models.ipynb #m13
-_locks, _one_at_a_time = weakref.WeakKeyDictionary(), threading.Lock()
-
-def _lock_of(network):  # one each; who has it already may go in again
-    with _one_at_a_time: return _locks.setdefault(network, threading.RLock())
-
-def _take_apart(network, change):
-    # parts may be wrapped or compiled by themselves
-    for parent in [*network.modules()]:
-        for name, child in [*parent._modules.items()]:
-            if child is not None and unwrap(child) is not child:
-                change(parent, **{name: unwrap(child)})
-
-def _let_through(network, change):
-    known = {}  # a tensor may have several owners
-    for module in network.modules():
-        change(module, training=False, _compiled_call_impl=None)
-        own = (*module.named_parameters(recurse=False),
-               *module.named_buffers(recurse=False))
-        for name, tensor in own:
-            if tensor not in known: known[tensor] = _plain_tensor(tensor)
-            if known[tensor] is not tensor: change(module, **{name: known[tensor]})
-
-def _plain_tensor(tensor):
-    # the same values, in single precision or better, where a gradient may pass
+def _plain_tensor(tensor):  # the same in single precision or better, open to gradients
     low = tensor.is_floating_point() and tensor.dtype.itemsize < 4
     if not low and not tensor.is_inference(): return tensor
     values = tensor.detach().float() if low else tensor.detach().clone()
@@ -151,9 +133,8 @@ def dtype_and_device_of(model: nn.Module,
                         ) -> tuple[torch.dtype, torch.device]:  # float32, CPU: no weights
     "The number format and the device of a network's first weights."
     network = unwrap(model)
-    for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.is_floating_point(): return tensor.dtype, tensor.device
-    return torch.float32, torch.device("cpu")
+    weights = (t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point())
+    return next(((t.dtype, t.device) for t in weights), (torch.float32, torch.device("cpu")))
 
 def images_for(model: nn.Module,
                images: Tensor,  # normalised, shape (N, C, H, W)
@@ -166,8 +147,8 @@ def images_for(model: nn.Module,
     return images.contiguous(memory_format=torch.channels_last)
 
 def logits_for(network: nn.Module,  # from `plain_network`
-        images: Tensor,      # normalised, shape (N, C, H, W)
-        ) -> Tensor:         # logits, shape (N, classes)
+               images: Tensor,      # normalised, shape (N, C, H, W)
+               ) -> Tensor:         # logits, shape (N, classes)
     "The logits of a network for a batch; a ValueError that names the shape, if it fails."
     try: return network(images_for(network, images))
     except torch.cuda.OutOfMemoryError: raise  # says enough
@@ -175,7 +156,6 @@ def logits_for(network: nn.Module,  # from `plain_network`
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
 
-# %% ../../nbs/17_models.ipynb #m15b
 @contextlib.contextmanager
 def network_at(model: nn.Module,
                precision: str = "float32",  # see `select_precision`
@@ -186,8 +166,6 @@ def network_at(model: nn.Module,
     with plain_network(model) as network, tuned(network), autocast(device, dtype):
         yield network
 
-# %% ../../nbs/17_models.ipynb #m15d
-@torch.no_grad()
 def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             loader,            # gives images and labels, see `images_and_labels`
             label: str,        # stands in front of the bar
@@ -197,17 +175,14 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     with network_at(model, precision) as network:
         for batch in progress(loader, label):
             images, labels = images_and_labels(batch)
-            yield images, labels, logits_for(network, images).float()
+            with torch.no_grad(): logits = logits_for(network, images).float()
+            yield images, labels, logits
 
-# %% ../../nbs/17_models.ipynb #m15c
 def check_order(loader) -> None:
     "Refuse a loader that shuffles: places in the dataset could not be counted."
-    sampler = getattr(loader, "sampler", None)
-    batches = getattr(loader, "batch_sampler", None)
-    # With a batch sampler, torch's loader has a sampler in order that it does not use.
-    in_order = (sampler is None or isinstance(sampler, SequentialSampler)) and (
-        batches is None or type(batches) is BatchSampler
-        and isinstance(batches.sampler, SequentialSampler))
+    order = getattr(loader, "batch_sampler", None)
+    if order is None or type(order) is BatchSampler: order = getattr(order or loader, "sampler", None)
+    in_order = order is None or isinstance(order, SequentialSampler)
     if not in_order or getattr(loader, "shuffle", False):
         raise ValueError("loader must go through its images in order, got a shuffled "
                          "one: places in the dataset are counted")
@@ -220,12 +195,11 @@ def last_spatial_layer(model: nn.Module,
     with plain_network(model) as network:
         calls = _watch(network, example)
         often = Counter(layer for _, layer, _ in calls)
-        places = [i for i, (_, layer, shape) in enumerate(calls) if often[layer] == 1
-                  and _is_spatial(layer, shape, example)]
-        if not places: raise ValueError(_no_maps(network, calls, example))
-        name, layer, _ = calls[places[-1]]
-        if not isinstance(layer, Maps) and _tokens(calls[places[-1]:]):
-            raise ValueError(_no_maps(network, calls, example))
+        places = [i for i, (_, layer, shape) in enumerate(calls)
+                  if often[layer] == 1 and _is_spatial(layer, shape, example)]
+        layer = calls[places[-1]][1] if places else None
+        if layer is None or not isinstance(layer, Maps) and _tokens(calls[places[-1]:]):
+            raise ValueError(_no_maps(network, _tokens(calls), example))
     while isinstance(layer, nn.Sequential) and len(layer): layer = layer[-1]
     return layer
 
@@ -236,10 +210,9 @@ class Maps(nn.Identity):
 @torch.no_grad()
 def _watch(network, example):
     # name, layer and shape of its output, for each call, in the order in which they ended
-    calls = []
+    calls, names = [], {layer: name for name, layer in network.named_modules() if name}
     def note(layer, inputs, output):
         calls.append((names[layer], layer, tuple(getattr(output, "shape", ()))))
-    names = {layer: name for name, layer in network.named_modules() if name}
     hooks = [layer.register_forward_hook(note) for layer in names]
     try: logits_for(network, example[:1])
     finally:
@@ -257,75 +230,64 @@ def _tokens(calls):  # those that gave several tokens for an image
     return [call for call in calls if len(call[2]) == 3 and call[2][1] > 1
             and not isinstance(call[1], (nn.Flatten, nn.AdaptiveAvgPool1d))]
 
-# %% ../../nbs/17_models.ipynb #m35
-def _no_maps(network, calls, example):
-    tokens = _tokens(calls)
+def _no_maps(network, tokens, example):  # why there are none, and what to do
     if not tokens:
         return ("no layer of the model gives feature maps of shape (N, channels, h, w) for an "
                 f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-    name = _last_that_matters(network, tokens, example)
+    outputs = {}  # of the normalisations, by name
+    hooks = [layer.register_forward_hook(
+        lambda layer, inputs, out, name=name: outputs.__setitem__(name, out))
+        for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
+    with torch.enable_grad():
+        try: logits = logits_for(network, example[:1].detach().clone().requires_grad_())
+        finally:
+            for hook in hooks: hook.remove()
+        slopes = torch.autograd.grad(logits.amax() - logits.mean(), [*outputs.values()],
+                                     allow_unused=True) if outputs else ()
+    # The last one whose patches have a gradient, not just its first token.
+    live = [name for name, slope in zip(outputs, slopes)
+            if slope is not None and slope[:, 1:].any()]
+    name = live[-1] if live else tokens[0][0]
     shape = next(shape for where, _, shape in tokens if where == name)
     return (f"the model's last layers give tokens of shape (N, {shape[1]}, {shape[2]}), no "
             "feature maps (N, channels, h, w): pass `layers`, or lay the tokens of a layer out "
             f"as maps: with tokens_as_maps(model, {name!r}) as layers: explain(…)")
-
-@torch.enable_grad()
-def _last_that_matters(network, tokens, example):
-    # name of the last normalisation whose patches, not just its first token, have a gradient
-    kept = {}
-    norms = {name: layer for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()}
-    hooks = [layer.register_forward_hook(
-        lambda layer, inputs, out, name=name: kept.__setitem__(name, out))
-        for name, layer in norms.items()]
-    try: logits = logits_for(network, example[:1].detach().clone().requires_grad_())
-    finally:
-        for hook in hooks: hook.remove()
-    top = logits.amax() - logits.mean()
-    slopes = torch.autograd.grad(top, [*kept.values()], allow_unused=True) if kept else ()
-    live = [name for name, slope in zip(kept, slopes)
-            if slope is not None and slope[:, 1:].any()]
-    return (live or [tokens[0][0]])[-1]
 
 # %% ../../nbs/17_models.ipynb #m31
 class TokensAsMaps(nn.Module):
     "A layer that gives tokens, followed by `maps`, where they lie as the patches do."
     def __init__(self,
                  layer: nn.Module,  # gives tokens, shape (N, skip + h · w, channels)
-                 skip: int | None = None,  # tokens in front that are no patches
-                 rows: int | None = None,  # h; None for both: the largest square
+                 skip: int = 1,     # tokens in front that are no patches
+                 rows: int | None = None,  # h; None: as many as columns
                  ):
         super().__init__()
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
 
     def forward(self, *inputs, **more):
         tokens = self.layer(*inputs, **more)
-        skip, rows = self._layout(tokens.shape[1])
-        front, patches = tokens[:, :skip], tokens[:, skip:].transpose(1, 2)
+        n = tokens.shape[1] - self.skip
+        rows = self.rows or math.isqrt(max(n, 1))
+        if n < 1 or n % rows or not self.rows and rows**2 != n:
+            raise ValueError(f"{tokens.shape[1]} tokens make no square of patches: pass skip "
+                             f"and rows, got {self.skip} and {self.rows}")
+        front, patches = tokens[:, :self.skip], tokens[:, self.skip:].transpose(1, 2)
         maps = self.maps(patches.unflatten(2, (rows, -1)))
         return torch.cat([front, maps.flatten(2).transpose(1, 2)], 1)
 
-    def _layout(self, n):  # of n tokens: how many to skip, and rows of the rest
-        skip = n - math.isqrt(n)**2 if self.skip is None else self.skip
-        rows = self.rows or math.isqrt(n - skip)
-        if self.skip is None and (skip > 5 or self.rows) or (n - skip) % rows or not (
-                self.rows or rows**2 == n - skip):
-            raise ValueError(f"{n} tokens make no square of patches: pass skip and rows, "
-                             f"got {self.skip} and {self.rows}")
-        return skip, rows
-
-# %% ../../nbs/17_models.ipynb #m32
 @contextlib.contextmanager
 def tokens_as_maps(model: nn.Module,
                    layer: str,     # name of one that gives tokens, (N, tokens, channels)
-                   skip: int | None = None,  # tokens in front that are no patches
-                   rows: int | None = None,  # of patches; None for both: the largest square
+                   skip: int = 1,  # tokens in front that are no patches
+                   rows: int | None = None,  # of patches; None: as many as columns
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
     where, _, name = layer.rpartition(".")
     parent = unwrap(model).get_submodule(where)
     inside = parent.get_submodule(name)
-    parent.add_module(name, TokensAsMaps(inside, skip, rows))
-    try: yield parent.get_submodule(name).maps
+    laid_out = TokensAsMaps(inside, skip, rows)
+    parent.add_module(name, laid_out)
+    try: yield laid_out.maps
     finally: parent.add_module(name, inside)
 
 # %% ../../nbs/17_models.ipynb #m41
@@ -345,47 +307,37 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
     raise ValueError(f"{path} holds no weights: wanted tensors by name, alone or under one of "
                      f"{', '.join(NESTED_UNDER)}, got {_describe(content)[:200]}")
 
+# %% ../../nbs/17_models.ipynb #m42
 def _bare(name):  # of a weight, without the marks of wrappers
     parts = [part for part in name.split(".") if part != "_orig_mod"]
     while parts[0] == "module": parts = parts[1:]
     return ".".join(parts)
 
-# %% ../../nbs/17_models.ipynb #m42b
-def _is_torchscript(path):
-    if not zipfile.is_zipfile(path): return False
-    with zipfile.ZipFile(path) as file:
-        return any(name.endswith("/constants.pkl") for name in file.namelist())
-
-# %% ../../nbs/17_models.ipynb #m42
-_NUMPY = [(function, f"numpy.{core}.multiarray.{function.__name__}")
-          for function in (np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0])
-          for core in ("core", "_core")]
-_DATA = [Namespace, np.ndarray, np.dtype, *_NUMPY,
-         *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}]
+# What checkpoints hold beside tensors and is data, too: options, NumPy's numbers and arrays.
+_DATA = [Namespace, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
+         *((make, f"numpy.{core}.multiarray.{make.__name__}") for core in ("core", "_core")
+           for make in (np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]))]
 
 def _read_tensors(path):
     with open(path, "rb") as file: start = file.read(9)
-    if start[:2] == b"PK" and _is_torchscript(path):
-        raise ValueError(f"{path} is TorchScript, which is a program: save its weights alone, "
-                         "torch.save(torch.jit.load(path).state_dict(), other_path)")
+    # older releases of torch know tensors and plain containers only
+    known = (torch.serialization.safe_globals(_DATA) if torch.__version__ >= (2, 6)
+             else contextlib.nullcontext())
     try:
         if start[8:] == b"{": return load_file(path)  # after the length of the header
-        # older releases of torch know tensors and plain containers only
-        known = (torch.serialization.safe_globals(_DATA) if torch.__version__ >= (2, 6)
-                 else contextlib.nullcontext())
-        with known:
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
+        with known: return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # of many kinds, by what is in the file
+        if "TorchScript" in str(fault):
+            raise ValueError(
+                f"{path} is TorchScript, which is a program: save its weights alone, "
+                "torch.save(torch.jit.load(path).state_dict(), other_path)") from fault
         if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(fault)):
             raise ValueError(f"{path} holds more than weights ({refused[1]}), and making that "
                              "would run code from the file; where you trust it, save the "
                              "weights alone: torch.save(model.state_dict(), path)") from fault
-        cause = fault
-    except Exception as fault: cause = fault  # of many kinds, by what is in the file
-    raise ValueError(f"{path} cannot be read: it is damaged, or not a file of torch.save or "
-                     f"safetensors (it begins with {start!r})") from cause
+        raise ValueError(f"{path} cannot be read: it is damaged, or not a file of torch.save "
+                         f"or safetensors (it begins with {start!r})") from fault
 
-# %% ../../nbs/17_models.ipynb #w01
 def plain_state(model: nn.Module,   # wrapped or not, compiled, in parts too
                 ) -> dict[str, Tensor]: # weights and buffers by name; not copies
     "The state of a network under the names that it has without wrappers."
@@ -397,26 +349,23 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
                          path: str | Path,  # see `read_state_dict`
                          ) -> nn.Module:    # the same model, in evaluation mode
     "Fill a model with weights from a file; a ValueError says which names do not fit."
-    network = unwrap(model)
-    own = {_bare(name): (name, value) for name, value in network.state_dict().items()}
-    state = _below(read_state_dict(path), next(iter(own)))
-    if fault := _misfit(state, {name: value for name, (_, value) in own.items()}):
+    network, state = unwrap(model), read_state_dict(path)
+    names = {_bare(name): name for name in network.state_dict()}
+    wanted = {_bare(name): value for name, value in network.state_dict().items()}
+    first = next(iter(wanted))
+    if first not in state:  # of a part of another network (model.conv1.weight): that part
+        where = next((name for name in state if name.endswith(f".{first}")), first)
+        prefix = where.removesuffix(first)
+        state = {name.removeprefix(prefix): value for name, value in state.items()
+                 if name.startswith(prefix)}
+    if fault := _misfit(state, wanted):
         raise ValueError(f"{path} cannot be read as weights of this network: {fault}")
-    fitting = {own[name][0]: value for name, value in state.items()}
-    locked = any(value.is_inference() for _, value in own.values())
+    locked = any(value.is_inference() for value in wanted.values())
     with torch.inference_mode(locked):  # only there may such tensors be written to
-        network.load_state_dict(fitting, strict=False)  # old files do not count batches
+        network.load_state_dict({names[name]: value for name, value in state.items()},
+                                strict=False)  # old files do not count batches
     return model.eval()
 
-def _below(state, first):
-    # where a network was part of another (model.conv1.weight), that part alone
-    if first in state: return state
-    where = next((name for name in state if name.endswith(f".{first}")), first)
-    prefix = where.removesuffix(first)
-    return {name.removeprefix(prefix): value for name, value in state.items()
-            if name.startswith(prefix)}
-
-# %% ../../nbs/17_models.ipynb #m47
 def _misfit(state, own):  # what does not fit, in words; empty where all does
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
     extra = [n for n in state if n not in own]
@@ -460,7 +409,6 @@ class LogitsAndMaps(nn.Module):
         try: return logits_of(self.network(images)), kept[0].clone()
         finally: hook.remove()
 
-# %% ../../nbs/17_models.ipynb #m62
 def export_onnx(model: nn.Module,  # comes back as it was
                 path: str | Path,  # of the file to write
                 example: Tensor | None = None,  # (N, C, H, W); None: 2 images for CIFAR-10
@@ -475,13 +423,12 @@ def export_onnx(model: nn.Module,  # comes back as it was
     layer = layers or last_spatial_layer(network, images_for(network, example))
     with plain_network(network) as plain:
         both = copy.deepcopy(LogitsAndMaps(plain, layer)).cpu().float().eval()
+    lay_side_by_side(both, False)
+    if len(example) < 2: example = torch.cat([example] * 2)  # 1 would be taken for a constant
     partial = path.with_name(path.name + ".partial")
-    _write_onnx(lay_side_by_side(both, False), example.cpu().float(), partial)
+    torch.onnx.export(both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
+                      verbose=False, input_names=["images"],
+                      output_names=["logits", "activations"],
+                      dynamic_shapes=[{0: torch.export.Dim("batch")}])
     os.replace(partial, path)
     return path
-
-def _write_onnx(both, example, path):
-    if len(example) < 2: example = torch.cat([example] * 2)  # 1 would be taken for a constant
-    torch.onnx.export(both, (example,), path, dynamo=True, external_data=False, verbose=False,
-                      input_names=["images"], output_names=["logits", "activations"],
-                      dynamic_shapes=[{0: torch.export.Dim("batch")}])

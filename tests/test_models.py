@@ -1,0 +1,492 @@
+"Other people's networks: wrapped, compiled, in half precision, of tokens, in files, as ONNX."
+import copy
+import gc
+import threading
+import warnings
+from argparse import Namespace
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from tools import close, equal, refused
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+from cifar_gradcam.engine import models
+from cifar_gradcam.engine.devices import lay_side_by_side
+from cifar_gradcam.engine.models import (
+    TokensAsMaps, answers, check_order, dtype_and_device_of, export_onnx, images_and_labels,
+    images_for, last_spatial_layer, load_foreign_weights, logits_for, logits_of, network_at,
+    network_like, plain_network, plain_state, read_state_dict, tokens_as_maps, unwrap)
+from cifar_gradcam.engine.runs import save_weights
+from cifar_gradcam.gradcam import explain
+from cifar_gradcam.resnet import MODELS, ResNet18
+
+images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+targets = torch.tensor([3, 5])
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(inplace=True))
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x): return self.head(self.second(self.first(x)).mean((2, 3)))
+
+
+def make_small():
+    torch.manual_seed(0)
+    return Small().eval()
+
+
+def maps_of(model, layers=None, method="gradcam"):
+    return explain(model, images, targets, method, layers or "second")
+
+
+@pytest.fixture
+def small(): return make_small()
+
+
+@pytest.fixture
+def vit():
+    torch.manual_seed(0)
+    network = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=4, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=64,
+        num_classes=10).eval()
+    nn.init.normal_(network.heads.head.weight)  # starts at zero, where nothing matters
+    return network
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content, name="model.pth", **more):
+        torch.save(content, tmp_path / name, **more)
+        return tmp_path / name
+    return save
+
+
+# The entrance
+
+def test_compiled_whole_or_in_parts_maps_are_the_same(small):
+    wanted = {name: maps_of(small, name) for name in ("second", "first")}
+    assert all(heat.any() for heat in wanted.values())
+    compiled = copy.deepcopy(small); compiled.compile(backend="eager"); compiled(images)
+    parts = copy.deepcopy(small)
+    parts.second = torch.compile(parts.second, backend="eager"); parts.first.compile(backend="eager")
+    before, call = parts.second, parts.first._compiled_call_impl
+    for other in (compiled, parts, torch.compile(compiled, backend="eager")):
+        for name, heat in wanted.items(): close(maps_of(other, name), heat, eps=1e-5)
+    assert parts.second is before and parts.first._compiled_call_impl is call is not None
+    equal(compiled._compiled_call_impl is None, False)
+
+
+def test_inference_mode_of_network_images_and_caller(small):
+    wanted = maps_of(small)
+    with torch.inference_mode():
+        locked, locked_images = make_small(), images.clone()
+        close(maps_of(locked), wanted, eps=1e-5)
+    assert locked.head.weight.is_inference() and locked_images.is_inference()
+    with plain_network(locked) as network:
+        assert not network.head.weight.is_inference()
+        assert not images_for(network, locked_images).is_inference()
+        heat = explain(network, images_for(network, locked_images), targets, layers="second")
+    close(heat, wanted, eps=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_in_every_method(small, dtype):
+    low = small.to(dtype)
+    for method in ("gradcam", "eigencam", "scorecam", "ablationcam", "gradcam++"):
+        with plain_network(low) as network:
+            equal(dtype_and_device_of(network), (torch.float32, torch.device("cpu")))
+        close(maps_of(low, method=method), maps_of(low.float(), method=method), eps=1e-5)
+        low.to(dtype)
+    equal({value.dtype for value in low.parameters()}, {dtype})
+
+
+def test_frozen_stays_frozen_and_tied_stays_tied():
+    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).half()
+    tied[1].weight = tied[0].weight; tied[0].bias.requires_grad_(False)
+    with plain_network(tied) as network:
+        assert network[0].weight is network[1].weight and not network[0].bias.requires_grad
+    assert tied[0].weight is tied[1].weight
+    equal(dtype_and_device_of(nn.ReLU()), (torch.float32, torch.device("cpu")))
+    equal(dtype_and_device_of(nn.DataParallel(tied))[0], torch.float16)
+
+
+def test_modes_come_back_also_after_an_error(small):
+    small.train(); small.first[1].eval()
+    modes = [module.training for module in small.modules()]
+    means = small.first[1].running_mean.clone()
+    with pytest.raises(KeyError), plain_network(small) as network:
+        assert not any(module.training for module in network.modules())
+        raise KeyError
+    last_spatial_layer(small, images)
+    equal([module.training for module in small.modules()], modes)
+    assert torch.equal(small.first[1].running_mean, means)
+
+
+def test_unwrap_refuses_and_takes_off_ddp(small, tmp_path):
+    refused(lambda: unwrap("resnet18"), exc=TypeError, contains="must be a torch.nn.Module, got str")
+    refused(lambda: unwrap(small.state_dict()), contains="got OrderedDict; weights go into")
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path}/group", rank=0, world_size=1)
+    try: assert unwrap(torch.compile(DistributedDataParallel(small))) is small
+    finally: torch.distributed.destroy_process_group()
+
+
+def test_one_thread_at_a_time_for_a_network_others_do_not_wait(small):
+    other = copy.deepcopy(small)
+    both_inside = threading.Barrier(2)
+
+    def enter(network):  # twice: who is in may go in again
+        with plain_network(network) as plain, plain_network(plain): both_inside.wait(60)
+
+    with ThreadPoolExecutor(2) as pool: [*pool.map(enter, (small, other))]
+    inside, entered = [], threading.Event()
+
+    def enter_late():
+        entered.set()
+        with plain_network(small): inside.append("late")
+
+    with ThreadPoolExecutor(1) as pool:
+        with plain_network(small):
+            task = pool.submit(enter_late)
+            assert entered.wait(60)
+            with pytest.raises(TimeoutError): task.result(0.2)
+            inside.append("early")
+    equal(inside, ["early", "late"])
+    assert not small._forward_hooks
+    n_locks = len(models._locks)
+    del other, task; gc.collect()
+    assert len(models._locks) < n_locks  # a network that is gone leaves none behind
+
+
+def test_many_threads_explain_one_network(small):
+    wanted = maps_of(small)
+    with ThreadPoolExecutor(4) as pool:
+        for heat in pool.map(lambda _: maps_of(small), range(8)): close(heat, wanted, eps=1e-5)
+    assert not small._forward_hooks
+
+
+@pytest.mark.parametrize("tiles", [True, False])
+def test_network_at_a_precision_and_laid_out_for_the_processor(tiles):
+    linear = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Flatten()).half()
+    layout = lay_side_by_side(nn.Sequential(nn.Conv2d(3, 8, 1)), tiles)[0]
+    with mock.patch("torch.cpu._is_amx_tile_supported", lambda: tiles, create=True):
+        for around, precision, kind in ((torch.bfloat16, "float32", torch.float32),
+                                        (None, "bfloat16", torch.bfloat16)):
+            with torch.autocast("cpu", around, enabled=around is not None):
+                with network_at(nn.DataParallel(linear), precision) as network, torch.no_grad():
+                    equal(network(torch.ones(1, 3, 1, 1)).dtype, kind)
+                    assert type(network[0]) is type(layout)
+    equal((type(linear[0]), linear[0].weight.dtype), (nn.Conv2d, torch.float16))
+    refused(lambda: network_at(linear, "half").__enter__(), contains="precision must be one of")
+
+
+def test_answers_of_a_loader(small):
+    small.train()
+    batches = [(images, torch.tensor([1, 0])), {"image": images[:1], "label": torch.tensor([2])}]
+    results = [*answers(nn.DataParallel(small), batches, "asking")]
+    equal([len(logits) for _, _, logits in results], [2, 1])
+    equal([labels.tolist() for _, labels, _ in results], [[1, 0], [2]])
+    assert results[0][0] is images and small.training
+    with network_at(small) as network, torch.no_grad():
+        close(results[0][2], logits_for(network, images), eps=1e-6)
+    for _, _, logits in answers(small, batches, "asking", "bfloat16"):
+        equal((logits.dtype, logits.requires_grad), (torch.float32, False))
+
+
+def test_check_order():
+    pairs = [*zip(torch.rand(4, 3, 2, 2), range(4))]
+    for shuffled in (DataLoader(pairs, shuffle=True), SimpleNamespace(shuffle=True),
+                     DataLoader(pairs, batch_sampler=BatchSampler(RandomSampler(pairs), 2, False)),
+                     DataLoader(pairs, batch_sampler=[[1, 0], [3, 2]]),
+                     DataLoader(pairs, batch_size=None, shuffle=True)):
+        refused(lambda loader=shuffled: check_order(loader), contains="loader must go through")
+    for ordered in (DataLoader(pairs), pairs, DataLoader(pairs, batch_size=None), DataLoader(
+            pairs, batch_sampler=BatchSampler(SequentialSampler(pairs), 2, False))):
+        equal(check_order(ordered), None)
+
+
+# What comes out, and what goes in
+
+table, other, loss = torch.rand(2, 10), torch.rand(2, 10), torch.tensor(0.3)
+Pair = namedtuple("Pair", "features logits")
+
+
+class Output(dict): "As in transformers: a dictionary, with attributes."
+
+
+@pytest.mark.parametrize("output", [
+    table, (table,), [table], (loss, table), (table, None),
+    {"logits": table, "features": torch.rand(2, 512)}, {"loss": loss, "scores": table},
+    Output(loss=loss, logits=table), Pair(torch.rand(2, 5), table),
+    SimpleNamespace(logits=table, hidden=torch.rand(2, 7)), table[..., None, None],
+    torchvision.models.GoogLeNetOutputs(table, other, other)], ids=range(12))
+def test_logits_of(output): assert torch.equal(logits_of(output), table)
+
+
+@pytest.mark.parametrize("output, words", [
+    (torch.rand(2, 10, 8, 8), "a tensor of shape (2, 10, 8, 8)"),
+    ((torch.rand(2, 512), table), "tuple of a tensor of shape (2, 512), a"),
+    ((table, other), "tuple of a tensor of shape (2, 10), a tensor of shape (2, 10)"),
+    (torch.rand(2), "a tensor of shape (2,)"), (None, "got NoneType"),
+    ([{"boxes": torch.rand(2, 4), "more": table}], "list of dict of boxes: a"),
+    ({}, "dict of "), ((), "tuple of nothing"), ("cat", "got str"),
+    ({"out": torch.rand(2, 21, 8, 8)}, "dict of out: a tensor")], ids=range(10))
+def test_no_logits_or_nobody_knows_which(output, words):
+    refused(lambda: logits_of(output), exc=TypeError, contains=words)
+
+
+def test_a_network_that_returns_an_object_is_explained(small):
+    class Talks(nn.Module):  # as models of transformers do
+        def __init__(self): super().__init__(); self.inside = small
+        def forward(self, x): return Output(logits=self.inside(x))
+    talks = Talks()
+    close(explain(talks, images, targets, layers="inside.second"), maps_of(small), eps=1e-5)
+    assert isinstance(talks(images), Output)  # as before
+
+
+def test_logits_for_names_the_shape_that_does_not_fit(small):
+    with mock.patch.object(small, "forward", side_effect=torch.cuda.OutOfMemoryError):
+        refused(lambda: logits_for(small, images), exc=torch.cuda.OutOfMemoryError)
+    refused(lambda: logits_for(ResNet18(width=8), torch.rand(2, 3, 64, 64)), exc=ValueError,
+            contains="images of shape (3, 64, 64) do not fit the model: images must have shape")
+
+
+pixels, truth = torch.rand(2, 3, 8, 8), torch.tensor([1, 0])
+
+
+@pytest.mark.parametrize("batch", [
+    (pixels, truth), [pixels, truth], (pixels, truth, torch.arange(2)),
+    {"image": pixels, "label": truth}, {"labels": truth, "pixel_values": pixels},
+    Output(x=pixels, y=truth, name=["a", "b"])], ids=range(6))
+def test_images_and_labels(batch):
+    got = images_and_labels(batch)
+    assert got[0] is pixels and got[1] is truth
+
+
+@pytest.mark.parametrize("batch, words", [
+    (pixels, "got a tensor of shape (2, 3, 8, 8); give"), (None, "got NoneType"),
+    ((pixels,), "got tuple of a tensor"), ((pixels, [1, 0]), "list of int, int"),
+    ({"image": pixels}, "got dict of image: a tensor of shape (2, 3, 8, 8)")], ids=range(5))
+def test_no_images_and_labels(batch, words):
+    refused(lambda: images_and_labels(batch), exc=TypeError, contains=words)
+
+
+# The layer of a map
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)
+        self.relu, self.pool = nn.ReLU(), nn.AdaptiveAvgPool2d(2)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.relu(self.conv2(self.relu(self.conv1(x))))
+        return {"logits": self.head(self.pool(x).flatten(1))}
+
+
+def test_last_spatial_layer_used_twice_pooled_or_none():
+    twice = Twice()
+    assert last_spatial_layer(nn.DataParallel(twice), torch.rand(1, 1, 20, 30)) is twice.conv2
+    model = ResNet18(width=8)
+    assert last_spatial_layer(model.eval(), images) is model.layer4[-1]
+    assert last_spatial_layer(model.train().half(), images) is model.layer4[-1]
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    for nothing in (flat, nn.Flatten()):
+        refused(lambda network=nothing: last_spatial_layer(network, images), exc=ValueError,
+                contains="no layer of the model gives feature maps of shape (N, channels, h, w)")
+    refused(lambda: last_spatial_layer(model, torch.rand(1, 3, 8, 8)), exc=ValueError,
+            contains="do not fit the model")
+
+
+def test_last_spatial_layer_of_torchvision_networks():
+    network, wide = torchvision.models.resnet18(num_classes=10).eval(), torch.randn(2, 3, 96, 64)
+    maps = explain(network, wide, targets, layers=last_spatial_layer(network, wide))
+    equal(maps.shape, (2, 96, 64))
+    swin = torchvision.models.SwinTransformer(
+        [4, 4], 16, [1, 1], [2, 2], [2, 2], num_classes=10).eval()  # tokens that lie as maps
+    assert last_spatial_layer(swin, images) is swin.permute
+
+
+def test_tokens_are_laid_out_and_put_back(vit):
+    with pytest.raises(ValueError, match="'encoder.layers.encoder_layer_2.ln_1'"):
+        last_spatial_layer(vit, images)
+    last = "encoder.layers.encoder_layer_2"
+    before = vit(images)
+    with tokens_as_maps(vit, last) as maps:  # after the last block only the first counts
+        assert not explain(vit, images, targets, layers=maps).any()
+        assert torch.equal(vit(images), before)
+    with tokens_as_maps(nn.DataParallel(vit), last, skip=1, rows=4) as maps:
+        calls = {where: shape for where, _, shape in models._watch(vit, images)}
+        equal(calls[f"{last}.maps"], (1, 32, 4, 16))
+    for wrong in (dict(skip=0), dict(skip=2), dict(skip=65), dict(skip=66), dict(skip=0, rows=8),
+                  dict(skip=1, rows=7)):
+        with tokens_as_maps(vit, last, **wrong):
+            refused(lambda: logits_for(vit, images), exc=ValueError,
+                    contains="65 tokens make no square of patches: pass")
+    assert type(vit.encoder.layers[2]) is not TokensAsMaps
+
+
+@pytest.mark.parametrize("n, layout, shape", [
+    (65, {}, (8, 8)), (197, {}, (14, 14)), (66, dict(skip=2), (8, 8)), (49, dict(skip=0), (7, 7)),
+    (201, dict(skip=5), (14, 14)), (97, dict(rows=8), (8, 12)), (1 + 7, dict(rows=7), (7, 1))])
+def test_a_layout_of_tokens(n, layout, shape):
+    tokens = TokensAsMaps(nn.Identity(), **layout)
+    seen = []
+    tokens.maps.register_forward_hook(lambda maps, inputs, out: seen.append(out.shape[2:]))
+    values = torch.rand(2, n, 3)
+    assert torch.equal(tokens(values), values)
+    equal(seen, [shape])
+
+
+@pytest.mark.parametrize("n", [66, 201, 97, 49, 1])
+def test_nothing_is_guessed_of_tokens(n):
+    with pytest.raises(ValueError, match=f"{n} tokens make no square of patches: pass skip and rows, got 1"):
+        TokensAsMaps(nn.Identity())(torch.rand(1, n, 3))
+
+
+# Files
+
+bare = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
+wrapped = {f"module._orig_mod.{name}": value for name, value in bare.items()}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("content", [
+    bare, wrapped, {"state_dict": bare}, {"net": wrapped, "acc": np.float32(95)},
+    {"model": {"state_dict": wrapped}, "args": Namespace(lr=0.1, path="x")},
+    {"model_state_dict": bare, "losses": np.arange(3.0), "epoch": np.int64(3)},
+    {"_orig_mod.a.weight": bare["a.weight"], "a._orig_mod.bias": bare["a.bias"]},
+    bare | {"n_averaged": torch.tensor(3), "epoch": 5}], ids=range(8))
+def test_weights_wherever_they_lie_in_a_file(saved, content, zipped):
+    got = read_state_dict(saved(content, "weights", _use_new_zipfile_serialization=zipped))
+    equal(got.keys(), bare.keys())
+    assert all(torch.equal(got[name], bare[name]) for name in bare)
+
+
+@pytest.mark.parametrize("content, words", [
+    ([1, 2], "got list of int, int"), ({"epoch": 3}, "got dict of epoch: int"),
+    (torch.ones(3), "got a tensor of shape (3,)"), ({}, "got dict of ")])
+def test_no_weights_in_a_file(saved, content, words):
+    refused(lambda: read_state_dict(saved(content)), exc=ValueError, contains=words)
+
+
+def test_files_go_by_their_content_not_their_name(small, tmp_path, saved):
+    disguised = tmp_path / "weights.pth"
+    save_weights(small, disguised)  # safetensors under another name
+    assert torch.equal(read_state_dict(disguised)["head.bias"], small.head.bias)
+    whole, broken = saved(bare).read_bytes(), tmp_path / "broken.pth"
+    lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n"
+    for content in (b"", b"PK", whole[:50], whole[:-30], lfs, b"<!DOCTYPE html>", b"a" * 99,
+                    disguised.read_bytes()[:60], disguised.read_bytes()[:-9]):
+        broken.write_bytes(content)
+        refused(lambda: read_state_dict(broken), exc=ValueError, contains="broken.pth cannot be read")
+    refused(lambda: read_state_dict("nowhere.pth"), exc=FileNotFoundError)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_refused_and_the_advice_helps(tmp_path):
+    script = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), script)
+    refused(lambda: read_state_dict(script), exc=ValueError, contains="is TorchScript, which")
+    torch.save(torch.jit.load(script).state_dict(), script)  # as the error says
+    equal([*read_state_dict(script)], ["weight", "bias"])
+
+
+def test_no_code_of_a_file_is_run(tmp_path, saved):
+    class Evil:
+        def __reduce__(self): return (Path.touch, (tmp_path / "run",))
+    refused(lambda: read_state_dict(saved({"net": bare, "more": Evil()})), exc=ValueError,
+            contains="run code")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_into_wrapped_compiled_and_inner_networks(saved):
+    start = make_small().state_dict()
+    compiled_parts = Small(); compiled_parts.second = torch.compile(compiled_parts.second)
+    with torch.inference_mode(): locked = Small()
+
+    class Holder(nn.Module):
+        def __init__(self): super().__init__(); self.module = Small()
+
+    for target, content in (
+            (nn.DataParallel(Small()), start), (torch.compile(Small()), start),
+            (compiled_parts, start), (Holder(), start),
+            (Small(), {f"backbone.{k}": v.half() for k, v in start.items()}
+             | {"criterion.weight": torch.ones(3)}),
+            (Small(), {"net": {f"model.{k}": v for k, v in start.items()}}),
+            (Small(), {k: v for k, v in start.items() if "num_batches" not in k}),
+            (locked, start)):
+        loaded = unwrap(load_foreign_weights(target, saved(content)))
+        assert not loaded.training
+        got = {models._bare(k): v for k, v in loaded.state_dict().items()}
+        equal(got.keys(), start.keys())
+        for name in start: close(got[name], start[name], eps=1e-3)
+        equal({v.dtype for v in got.values()}, {torch.float32, torch.int64})
+        if "Holder" not in str(target): equal([*plain_state(target)], [*start])
+
+
+def test_nothing_is_half_loaded(saved):
+    untouched = make_small()
+    before = copy.deepcopy(untouched.state_dict())
+    for name, value, words in (("head.bias", torch.ones(3), "head.bias (3,), wanted (10,)"),
+                               ("extra", torch.ones(3), "unknown: extra"),
+                               ("first.0.weight", None, "missing: first.0.weight")):
+        content = {k: v for k, v in (before | {name: value}).items() if v is not None}
+        path = saved(content)
+        refused(lambda path=path: load_foreign_weights(untouched, path), exc=ValueError,
+                contains=words)
+    assert all(torch.equal(v, before[k]) for k, v in untouched.state_dict().items())
+    seven = ResNet18(num_classes=7, width=4).state_dict()
+    refused(lambda: load_foreign_weights(ResNet18(width=4), saved(seven)),
+            contains="it is of 7 classes, the network of 10")
+
+
+def test_network_like_its_weights(small):
+    for make in MODELS.values():
+        state = make(num_classes=7, width=4).state_dict()
+        guessed = network_like(state)
+        equal({k: v.shape for k, v in guessed.state_dict().items()}, {k: v.shape for k, v in state.items()})
+        assert next(guessed.parameters()).device.type == "cpu"
+    refused(lambda: network_like(small.state_dict()), exc=ValueError, contains="begin with first.0.weight")
+    refused(lambda: network_like(torchvision.models.resnet18().state_dict()), contains="none of ResNet18")
+
+
+# Out of Python
+
+def test_exported_network_gives_the_same_for_any_batch(small, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    for needed in ("onnx", "onnxscript"): pytest.importorskip(needed)
+    target = tmp_path / "small.onnx"
+    laid = lay_side_by_side(MODELS["ResNet20"](width=4).eval().half())  # side by side, in half precision
+    for network, example in ((laid, None), (small, torch.rand(1, 3, 40, 24))):
+        kinds = [type(part) for part in network.modules()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            equal(export_onnx(network, target, example), target)
+        equal([type(part) for part in network.modules()], kinds)
+        session = runtime.InferenceSession(target)
+        equal([out.name for out in session.get_outputs()], ["logits", "activations"])
+        for n in (1, 3, 8, 64):
+            batch = torch.randn(n, *(example if example is not None else images).shape[1:])
+            with plain_network(network) as plain, torch.no_grad(): wanted = logits_for(plain, batch)
+            close(session.run(None, {"images": batch.numpy()})[0], wanted.numpy(), eps=1e-4)
+    equal([path.name for path in target.parent.glob("*.partial")], [])
+
+
+def test_export_names_what_it_needs(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    refused(lambda: export_onnx(small, tmp_path / "a.onnx"), exc=ImportError,
+            contains='needs onnx and onnxscript: pip install "cifar_gradcam[onnx]"')
