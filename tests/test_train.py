@@ -1,0 +1,561 @@
+"Chapter 04: schedules, one pass, the loop around them, and what may stand around the loop."
+import copy
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from tools import close, equal, refused
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from cifar_gradcam.augment import seed_epoch
+from cifar_gradcam.engine.batches import BatchedImages
+from cifar_gradcam.engine.datasets import synthetic_images
+from cifar_gradcam.engine.optimizers import make_optimizer, OPTIMIZERS
+from cifar_gradcam.engine.runs import (
+    COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, load_recipe, Recipe)
+from cifar_gradcam.lab.series import compare_arms, load_series, recorded
+from cifar_gradcam.lr_finder import range_test
+from cifar_gradcam.train import (
+    advance, evaluate, evaluation_mode, LossIsNaN, make_schedule, number_right, one_cycle,
+    one_number, SCHEDULES, show_accuracy_loss, train_epoch, train_step, train_test_loop)
+
+pixels = torch.randn(70, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+truth = torch.arange(70) % 10
+cross_entropy = nn.CrossEntropyLoss()
+
+
+def small_network(seed=0):
+    torch.manual_seed(seed)  # the same seed, the same initialisation
+    sizes = (3, 8), (8, 16)
+    layers = [nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False),
+                            nn.BatchNorm2d(o), nn.ReLU()) for i, o in sizes]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+def tiny(batch_size=32, **more): return DataLoader(TensorDataset(pixels, truth), batch_size, **more)
+
+
+def loop(*args, **kw): return train_test_loop(small_network(), "cpu", *args, **kw)
+
+
+def without_time(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
+
+
+def same_weights(model, other):
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def sgd(lr=0.1, momentum=0.9):
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr, momentum=momentum)
+
+
+def record(optimizer, scheduler, steps):
+    "Learning rate and momentum of each step."
+    seen = []
+    for _ in range(steps):
+        group = optimizer.param_groups[0]
+        seen.append((group["lr"], group["momentum"]))
+        optimizer.step(); advance(scheduler)
+    return np.array(seen).T
+
+
+class Fails:
+    "A loader that stops like Ctrl-C after so many batches, or whose images turn to NaN."
+    def __init__(self, loader, batches, nan=False): self.loader, self.left, self.nan = loader, batches, nan
+    def __len__(self): return len(self.loader)
+    def __getattr__(self, name): return getattr(self.loader, name)
+    def __iter__(self):
+        for images, labels in self.loader:
+            self.left -= 1
+            if self.left < 0 and not self.nan: raise KeyboardInterrupt
+            yield images * (float("nan") if self.left < 0 else 1), labels
+
+
+# ---- schedules
+
+def test_one_cycle_follows_straight_lines():
+    rate, momentum = record(optimizer := sgd(), one_cycle(optimizer, 0.1, 20, 391), steps=20 * 391)
+    # Drawn by hand. torch's phases meet one step before the share it is given.
+    top = 5 * 391 - 1
+    close(rate, np.interp(np.arange(7820), [0, top, 7819], [1e-3, 0.1, 1e-5]), eps=1e-9)
+    close(momentum, np.interp(np.arange(7820), [0, top, 7819], [0.95, 0.85, 0.95]), eps=1e-9)
+
+
+def test_one_cycle_never_leaves_its_range_also_in_the_shortest_runs():
+    for epochs in range(1, 8):
+        for steps in (1, 2, 3, 50):
+            optimizer = sgd()
+            scheduler = one_cycle(optimizer, 0.1, epochs, steps)
+            rates, _ = record(optimizer, scheduler, epochs * steps + 3)
+            assert rates.min() > 0 and rates.max() <= 0.1 + 1e-12
+    last = optimizer.param_groups[0]["lr"]
+    advance(None); advance(scheduler); equal(optimizer.param_groups[0]["lr"], last)
+
+
+def test_one_cycle_with_cosine_and_orthogonal_groups():
+    groups = [dict(params=[nn.Parameter(torch.zeros(2))], lr=r, orthogonal=o)
+              for r, o in ((0.1, False), (0.03, True))]
+    muon, rates = torch.optim.SGD(groups, momentum=0.8), []
+    scheduler = one_cycle(muon, 0.2, 4, 10, 1, cycle_momentum=False, anneal="cosine")
+    for _ in range(40):
+        rates.append([group["lr"] for group in muon.param_groups])
+        equal([group["momentum"] for group in muon.param_groups], [0.8, 0.8])
+        muon.step(); advance(scheduler)
+    rates = np.array(rates)
+    close(rates.max(0), [0.2, 0.03], eps=1e-12)  # each group its own peak, one shape
+    close(rates[:, 0] / 0.2, rates[:, 1] / 0.03, eps=1e-9)
+    down = np.linspace(0, np.pi, 31)  # from step 9, the peak, to step 39
+    close(rates[9:, 0], 0.2e-4 + (0.2 - 0.2e-4) * (1 + np.cos(down)) / 2, eps=1e-9)
+    last = record(floor := sgd(), one_cycle(floor, 0.2, 4, 10, 1, final_lr=0.07), 40)[0]
+    close((last[0], last.max(), last[-1]), (0.002, 0.2, 0.07 * 0.2), eps=1e-9)
+
+
+def test_one_cycle_refuses_what_makes_no_sense():
+    refused(lambda: one_cycle(sgd(), 1, 2, 2, final_lr=0), contains="final_lr must be above 0")
+    refused(lambda: one_cycle(sgd(), 1, 2, 2, final_lr=1.1), contains="final_lr must be above 0 and at most 1")
+    refused(lambda: one_cycle(sgd(), 1, 2, 2, anneal="step"), contains="anneal must be one of")
+    refused(lambda: one_cycle(sgd(), -1, 2, 2), contains="max_lr must be above 0")
+    refused(lambda: one_cycle(sgd(), float("nan"), 2, 2), contains="max_lr must be above 0")
+    refused(lambda: one_cycle(sgd(), float("inf"), 2, 2), contains="max_lr must be above 0")
+    refused(lambda: one_cycle(sgd(), 1, 2, 2, max_lr_epoch=0), contains="max_lr_epoch must be")
+
+
+def test_the_other_schedules_against_numbers_written_down():
+    def rates_of(name, **given):
+        optimizer = torch.optim.SGD(
+            [dict(params=[nn.Parameter(torch.zeros(2))], lr=r, orthogonal=o)
+             for r, o in ((9.0, False), (0.03, True))], momentum=0.9)
+        optimizer.param_groups[0]["initial_lr"] = 7.0  # left by another schedule
+        scheduler, seen = make_schedule(name, optimizer, 0.2, 4, 10, **given), []
+        for _ in range(40):
+            seen.append([group["lr"] for group in optimizer.param_groups])
+            equal([group["momentum"] for group in optimizer.param_groups], [0.9, 0.9])
+            optimizer.step(); advance(scheduler)
+        return np.array(seen)
+    equal(rates_of("Constant"), np.tile([0.2, 0.03], (40, 1)))
+    close(rates_of("Step"), np.outer([1] * 20 + [0.1] * 10 + [0.01] * 10, [0.2, 0.03]), eps=1e-12)
+    close(rates_of("Cosine"),
+          np.outer((1 + np.cos(np.pi * np.arange(40) / 40)) / 2, [0.2, 0.03]), eps=1e-12)
+    close(rates_of("OneCycle", cycle_momentum=False).max(0), [0.2, 0.03], eps=1e-12)
+    refused(lambda: rates_of("step"), contains="name must be one of ('OneCycle', 'Constant',")
+
+
+def test_a_recipe_knows_the_schedules_and_the_ways_to_anneal():
+    hints = get_type_hints(Recipe, include_extras=True)
+    equal(get_args(get_args(hints["schedule"])[0]), SCHEDULES)
+    for way in get_args(get_args(hints["anneal"])[0]): one_cycle(sgd(), 1, 2, 2, anneal=way)
+
+
+# ---- one pass
+
+def test_evaluate_is_the_mean_over_images():
+    model = small_network().train()
+    loss, accuracy = evaluate(model, tiny(), precision="float32")
+    assert model.training
+    with torch.no_grad(): logits = model.eval()(pixels).numpy().astype(float)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    close(loss, -log_p[np.arange(70), truth].mean(), eps=1e-5)  # 70 images in batches of 32, 32, 6
+    close(accuracy, 100 * (logits.argmax(1) == truth.numpy()).mean(), eps=1e-5)
+    refused(lambda: evaluate(model, []), contains="loader is empty")
+    # evaluate leaves no trace, whatever the processor wants
+    narrow = nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.Flatten(), nn.Linear(768, 10))
+    evaluate(narrow, tiny(), precision="float32")
+    assert type(narrow[0]) is nn.Conv2d
+
+
+def test_evaluation_mode_gives_each_layer_its_own_mode_back():
+    model = small_network().train(); model[0].eval()  # mixed modes
+    modes = [module.training for module in model.modules()]
+    with pytest.raises(RuntimeError), evaluation_mode(model):
+        assert not any(module.training for module in model.modules())
+        raise RuntimeError("in the middle")
+    equal([module.training for module in model.modules()], modes)
+    evaluate(model, tiny(), precision="float32")
+    equal([module.training for module in model.modules()], modes)
+
+
+class Talks(nn.Module):
+    def __init__(self, inside): super().__init__(); self.inside = inside
+    def forward(self, x): return {"loss": x.mean(), "logits": self.inside(x)}
+
+
+def test_evaluate_takes_networks_and_batches_from_elsewhere():
+    bare = small_network().eval()
+    with torch.no_grad(): logits = bare(pixels)
+    expected = (nn.functional.cross_entropy(logits, truth).item(),
+                100 * (logits.argmax(1) == truth).float().mean().item())
+    batches = [{"image": pixels[:40], "label": truth[:40]}, (pixels[40:], truth[40:], "more")]
+    for other in (nn.DataParallel(bare), Talks(bare), nn.DataParallel(Talks(bare)),
+                  copy.deepcopy(bare).double()):
+        close(evaluate(other, batches, precision="float32"), expected, eps=1e-4)
+    for kind in (torch.half, torch.bfloat16):
+        low = copy.deepcopy(bare).to(kind)
+        with torch.no_grad(): rounded = copy.deepcopy(low).float()(pixels)
+        close(evaluate(low, batches, precision="float32")[0],
+              nn.functional.cross_entropy(rounded, truth).item(), eps=1e-4)
+        close(evaluate(low, batches, precision="bfloat16")[0], expected[0], eps=0.05)
+        equal({value.dtype for value in low.parameters()}, {kind})
+    refused(lambda: evaluate(bare, [(pixels[:, :1], truth)]), exc=ValueError,
+            contains="images of shape (1, 32, 32) do not fit the model")
+    refused(lambda: evaluate(bare, [pixels]), exc=TypeError, contains="must give images and labels")
+
+
+def test_a_criterion_computes_in_float32():
+    kinds = []
+    def criterion(logits, labels):
+        kinds.append((logits @ logits.T).dtype)  # a product, which autocast would lower
+        return cross_entropy(logits, labels)
+    evaluate(small_network(), tiny(), criterion, precision="bfloat16")
+    train_step(small_network(), pixels, truth, sgd(), criterion, torch.bfloat16)
+    equal({*kinds}, {torch.float32})
+
+
+def test_train_epoch_is_the_update_written_out():
+    model, by_hand = small_network(), small_network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    loss, accuracy = train_epoch(model, tiny(), optimizer, cross_entropy)
+    velocity, sums, right = [0] * len(list(by_hand.parameters())), 0, 0
+    for images, labels in tiny():
+        logits = by_hand(images)
+        batch_loss = -logits.log_softmax(1)[range(len(labels)), labels].mean()
+        gradients = torch.autograd.grad(batch_loss, list(by_hand.parameters()))
+        velocity = [0.9 * v + g for v, g in zip(velocity, gradients)]
+        with torch.no_grad():
+            for p, v in zip(by_hand.parameters(), velocity): p -= 0.05 * v
+        sums += batch_loss.item() * len(labels)
+        right += (logits.argmax(1) == labels).sum().item()
+    close(loss, sums / 70, eps=1e-5); close(accuracy, 100 * right / 70, eps=1e-5)
+    for a, b in zip(model.parameters(), by_hand.parameters()):
+        close(a.detach(), b.detach(), eps=1e-5)
+
+
+def test_train_step_detaches_what_it_returns():
+    step = train_step(small_network(), pixels[:4], truth[:4], sgd(), cross_entropy, torch.float32)
+    equal(step[0].shape, (4, 10)); assert not step[1].requires_grad
+
+
+@pytest.mark.parametrize("first", (0, 19, 20, 33))  # batches of two: 35 steps
+def test_a_loss_that_is_nan_is_found_and_its_step_named(first):
+    broken = pixels.clone(); broken[2 * first] = float("nan")
+    loader = DataLoader(TensorDataset(broken, truth), 2)
+    still = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    refused(lambda: train_epoch(small_network(), loader, still, cross_entropy, label="epoch 3/9"),
+            contains=f"nan at step {first + 1} of epoch 3/9")
+
+
+def test_train_epoch_refuses_an_empty_loader():
+    assert issubclass(LossIsNaN, FloatingPointError)
+    refused(lambda: train_epoch(small_network(), [], sgd(), cross_entropy), contains="loader is empty")
+
+
+def test_accuracy_and_loss_of_a_batch():
+    logits = torch.tensor([[3.0, 1, 2], [0, 1, 2], [5, 4, 6]])
+    equal(number_right(logits, torch.tensor([0, 1, 2])), 2)
+    equal(number_right(logits, torch.tensor([[0.1, 0.8, 0.1], [0.4, 0, 0.6], [0, 0.3, 0.7]])), 2)
+    equal(one_number(torch.tensor(0.5)), 0.5)
+    refused(lambda: one_number(torch.zeros(4)), contains="got shape (4,)", exc=ValueError)
+    each = nn.CrossEntropyLoss(reduction="none")
+    for measure in (lambda: train_epoch(small_network(), tiny(), sgd(), each),
+                    lambda: evaluate(small_network(), tiny(), each)):
+        refused(measure, contains="criterion must give one number, the mean loss of a batch, got sh")
+
+
+def test_soft_labels():
+    certain, other = torch.eye(10)[truth], torch.eye(10)[(truth + 3) % 10]
+    mixed, turned = 0.7 * certain + 0.3 * other, (truth + 3) % 10
+    def trained_on(labels, criterion=cross_entropy):
+        network, loader = small_network(), DataLoader(TensorDataset(pixels, labels), 32)
+        before = evaluate(network, loader, criterion, precision="float32")
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        return before, train_epoch(network, loader, optimizer, criterion)
+    plain, soft, blend = map(trained_on, (truth, certain, mixed))
+    # As certain ones they are the plain ones; mixed, the loss is the mean of both.
+    for a, b in ((plain[0], soft[0]), (plain[1], soft[1])): close(a, b, eps=1e-5)
+    turned = evaluate(small_network(), DataLoader(TensorDataset(pixels, turned), 32), precision="float32")
+    close(blend[0][0], 0.7 * plain[0][0] + 0.3 * turned[0], eps=1e-5)
+    equal(blend[0][1], plain[0][1])  # right is who names the class with the largest share
+    close(trained_on(certain, lambda logits, labels: ((logits - labels)**2).mean())[0][0],
+          ((small_network().eval()(pixels) - certain)**2).mean().item(), eps=1e-5)
+    smooth = nn.CrossEntropyLoss(label_smoothing=0.2)
+    close(trained_on(certain, smooth)[1], trained_on(truth, smooth)[1], eps=1e-5)
+
+
+# ---- the loop
+
+quick = dict(max_LR=0.1, EPOCHS=1)
+exact = Recipe(precision="float32")
+
+
+def test_what_the_loop_refuses():
+    for wrong in ("Lion", 3):
+        refused(lambda: loop(tiny(), tiny(), optimizer=wrong, **quick),
+                contains="optimizer\n  Input should be 'SGD', 'Muon'")
+    refused(lambda: loop(tiny(), tiny(), lr_scheduler="step", **quick),
+            contains="lr_scheduler must be one of ('OneCycle', 'Constant', 'Step', 'Cosine', None)")
+    refused(lambda: loop(tiny(), [], **quick), contains="test_loader is empty")
+    refused(lambda: loop([], tiny(), **quick), contains="train_loader is empty")
+    refused(lambda: loop(tiny(), tiny(), EPOCHS=0), exc=ValueError, contains="epochs\n  Input")
+    refused(lambda: loop(tiny(), tiny(), max_LR=-1), exc=ValueError, contains="max_lr\n  Input")
+    refused(lambda: train_test_loop(small_network(), "tpu", tiny(), tiny(), **quick),
+            contains="device must be")
+    model = small_network()
+    mine = torch.optim.SGD(model.parameters(), lr=0.007)
+    refused(lambda: train_test_loop(model, "cpu", tiny(), tiny(), optimizer=mine, lr=0.1),
+            contains="lr must be None beside an optimizer, which has its own, got 0.1")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_with_every_schedule(name):
+    for schedule in (*SCHEDULES, None):
+        result = loop(tiny(), tiny(), max_LR=0.01, EPOCHS=1, optimizer=name, lr_scheduler=schedule)
+        assert np.isfinite(result.rows[0]["test_loss"]) and result.rows[0]["lr"] > 0
+
+
+def test_optimizer_objects_and_what_arguments_override():
+    model = small_network()
+    mine = torch.optim.SGD(model.parameters(), lr=0.007)
+    result = train_test_loop(model, "cpu", tiny(), tiny(), EPOCHS=1, optimizer=mine, lr_scheduler=None)
+    equal(result.rows[0]["lr"], 0.007)
+    # the original's own line, with a criterion of one's own
+    adam = torch.optim.Adam(model.parameters())
+    result = train_test_loop(model, "cpu", tiny(), tiny(), 0.01, EPOCHS=1, optimizer=adam,
+                             criterion=nn.CrossEntropyLoss())
+    assert result.rows[0]["lr"] < 0.01
+    # the recipe counts where no argument is given, and the argument where one is
+    result = loop(tiny(), tiny(), 0.02, recipe=Recipe(epochs=2, max_lr=0.5))
+    equal(len(result), 2); close(result.rows[-1]["lr"], 0.02 / 10_000, eps=1e-12)
+    result = loop(tiny(), tiny(), lr_scheduler=None, EPOCHS=1, lr=0.003)
+    equal(result.rows[0]["lr"], 0.003)
+
+
+def test_the_model_is_plain_again_after_training():
+    model = small_network()
+    train_test_loop(model, "cpu", tiny(), tiny(), **quick)
+    assert type(model[0][0]) is nn.Conv2d
+
+
+class Watches:
+    "A hook with every moment."
+    def __init__(self): self.moments, self.run = [], None
+    def __getattr__(self, moment):
+        def note(run, *details):
+            self.run = run
+            if moment == "begin": run.parts["kept"] = self.kept = nn.Linear(1, 1)
+            if moment == "before_test": nn.init.constant_(self.kept.weight, len(run.history) + 1)
+            self.moments.append((moment, len(run.history), *details))
+        return note
+
+
+def test_hooks_are_told_of_each_moment_in_order():
+    watch = Watches()
+    history = loop(tiny(), tiny(), max_LR=0.1, EPOCHS=2, recipe=exact, hooks=[watch])
+    names = [moment[0] for moment in watch.moments]
+    epoch = ["after_step"] * 3 + ["before_test", "after_epoch"]
+    equal(names, ["prepare", "begin", *epoch, *epoch, "end"])
+    equal([done for name, done in watch.moments if name == "after_epoch"], [1, 2])
+    assert watch.run.history is history
+
+
+def test_a_hook_may_put_something_into_the_checkpoint_and_in_the_tested_models_place(tmp_path):
+    class Doubtful(nn.Module):
+        def __init__(self, model): super().__init__(); self.model = model
+        def forward(self, x): return self.model(x) * 0
+    class Doubts:
+        def begin(self, run): run.tested = Doubtful(run.model)
+    plain = dict(max_LR=0.1, EPOCHS=2, seed=0, recipe=exact)
+    doubtful = loop(tiny(), tiny(), hooks=[Doubts()], **plain)
+    close(doubtful.column("test_loss"), [np.log(10)] * 2, eps=1e-5)
+    equal(doubtful.column("train_loss"), loop(tiny(), tiny(), **plain).column("train_loss"))
+    watch = Watches()
+    cut = loop(Fails(tiny(), 4), tiny(), run_dir=tmp_path, hooks=[watch], **plain)
+    equal(len(cut), 1)
+    equal([type(moment[2]) for moment in watch.moments if moment[0] == "interrupted"], [KeyboardInterrupt])
+
+
+# ---- runs that are interrupted
+
+@pytest.mark.parametrize("average", (None, 0.9))
+@pytest.mark.parametrize("optimizer", ("SGD", "Muon"))
+def test_a_run_that_was_cut_off_continues_bit_for_bit(tmp_path, optimizer, average):
+    recipe = Recipe(precision="float32", average=average, optimizer=optimizer, final_lr=0.07)
+    ask = dict(max_LR=0.1, EPOCHS=3, seed=0, recipe=recipe)
+    whole, resumed = small_network(), small_network()
+    history = train_test_loop(whole, "cpu", tiny(), tiny(), **ask)
+    close(history.column("lr")[-1], 0.007, eps=1e-9)
+    equal(history.column("test_loss")[-1], evaluate(whole, tiny(), precision="float32")[0])
+    cut = loop(Fails(tiny(), 4), tiny(), run_dir=tmp_path, **ask)
+    equal(without_time(cut), without_time(history)[:1])
+    again = train_test_loop(resumed, "cpu", tiny(), tiny(), run_dir=tmp_path, **ask)
+    equal(without_time(again), without_time(history)); same_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("in_folder", (False, True))
+@pytest.mark.parametrize("batches", (2, 4))  # in the first, in the second epoch
+def test_ctrl_c_leaves_whole_epochs(tmp_path, batches, in_folder):
+    model, start = small_network(), small_network()
+    folder = dict(run_dir=tmp_path) if in_folder else {}
+    ask = dict(seed=0, max_LR=0.1, EPOCHS=3, recipe=exact, **folder)
+    cut = train_test_loop(model, "cpu", Fails(tiny(), batches), tiny(), **ask)
+    equal(len(cut), batches // 3)
+    if not cut.rows: same_weights(model, start)
+    else: equal(cut.column("test_loss"), [evaluate(model, tiny(), precision="float32")[0]])
+
+
+def test_after_ctrl_c_the_model_is_the_averaged_one_of_the_last_row():
+    averaged = small_network()
+    cut = train_test_loop(averaged, "cpu", Fails(tiny(), 4), tiny(), max_LR=0.1, EPOCHS=3,
+                          seed=0, recipe=Recipe(precision="float32", average=0.9))
+    equal(cut.column("test_loss"), [evaluate(averaged, tiny(), precision="float32")[0]])
+
+
+def test_a_loss_that_is_nan_after_a_good_epoch_and_a_checkpoint_of_another_run(tmp_path):
+    model = small_network()
+    ask = dict(max_LR=0.1, seed=0, recipe=exact, run_dir=tmp_path)
+    bad = Fails(tiny(), 4, nan=True)  # three batches an epoch: the fifth is the second of epoch 2
+    refused(lambda: train_test_loop(model, "cpu", bad, tiny(), EPOCHS=3, **ask),
+            contains="nan at step 2 of epoch 2/3")
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    for name, value in model.state_dict().items(): assert torch.equal(value, kept[name]), name
+    equal(len(History.load(tmp_path / "history.csv")), 1)
+    def again(**other): return loop(tiny(), tiny(), **dict(EPOCHS=3) | ask | other)
+    for other, message in (
+            (dict(EPOCHS=5), "epochs is 3 there, 5 was asked for"),
+            (dict(seed=1), "seed is 0 there, 1 was asked for"),
+            (dict(max_LR=0.2), "max_lr is 0.1 there, 0.2 was asked for"),
+            (dict(optimizer="Adam"), "optimizer is 'SGD' there, 'Adam' was asked for"),
+            (dict(lr_scheduler="Step"), "lr_scheduler is 'OneCycle' there, 'Step' was asked for"),
+            # a field of the recipe that the loop itself never reads
+            (dict(recipe=Recipe(precision="float32", sync_batchnorm=True)),
+             "sync_batchnorm is False there, True was asked for"),
+            (dict(recipe=Recipe(precision="bfloat16")), "dtype is 'torch.float32' there, 'torch.bf")):
+        refused(lambda: again(**other), contains=message)
+    again(seed=None)  # goes on with its own seed
+    equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["seed"], 0)
+    again(recipe=Recipe(precision="float32", device="cpu"))  # where it runs is free
+
+
+def test_two_loops_in_one_folder(tmp_path):
+    class Waits(Fails):
+        def __iter__(self):
+            with ThreadPoolExecutor(1) as elsewhere:
+                again = elsewhere.submit(loop, tiny(), tiny(), run_dir=tmp_path, **quick)
+                refused(again.result, exc=FolderIsBusy, contains="another run works in")
+            return iter(self.loader)
+    equal(len(loop(Waits(tiny(), 0), tiny(), run_dir=tmp_path, **quick)), 1)
+    with hold_folder(tmp_path):  # by a caller in the same thread, as `train_run` does it
+        equal(len(loop(tiny(), tiny(), run_dir=tmp_path, seed=None, **quick)), 1)
+
+
+# ---- the peak
+
+@pytest.fixture(scope="module")
+def separable():
+    class Images: data, targets = synthetic_images(500, np.random.default_rng(0))
+    def loader(): return BatchedImages(Images, 50)
+    return loader
+
+
+def test_without_a_peak_there_is_one_range_test_and_it_is_kept(tmp_path, separable):
+    loader = separable()
+    seed_epoch(loader, 0, 2**31)
+    by_sgd = range_test(small_network(), loader, precision="float32").suggestion
+    ask = dict(EPOCHS=2, seed=0, recipe=exact)
+    peaks = []
+    class Notes:
+        def begin(self, run): peaks.append(run.max_lr)
+    for optimizer in ("SGD", "Muon"):  # SGD's where the optimizer is Muon
+        loop(loader, tiny(), optimizer=optimizer, hooks=[Notes()], **ask | dict(EPOCHS=1))
+    equal(peaks, [by_sgd, by_sgd])
+    cut = loop(Fails(loader, 100 + 15), tiny(), run_dir=tmp_path, **ask)
+    equal(json.loads((tmp_path / "range_test.json").read_text())["suggestion"], by_sgd)
+    equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["max_lr"], by_sgd)
+    whole = loop(Fails(loader, 10), tiny(), run_dir=tmp_path, **ask)  # asks for no second one
+    equal((len(cut), len(whole)), (1, 2))
+    (tmp_path / "checkpoint.pt").unlink()
+    (tmp_path / "range_test.json").write_text('{"suggestion": 0.05}')
+    loop(loader, tiny(), run_dir=tmp_path, **ask | dict(EPOCHS=1))
+    equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["max_lr"], 0.05)
+
+
+def test_a_whole_run_from_soft_labels_with_its_range_test(separable):
+    loader = separable()
+    loader.labels = 0.7 * torch.eye(10)[loader.labels] + 0.03
+    assert loop(loader, tiny(), EPOCHS=1, seed=0).rows[0]["train_loss"] > 0
+
+
+@pytest.mark.parametrize("asked, used", ((0.0, 0.0), (None, 0.9), (0.85, 0.85)))
+def test_momentum_is_cycled_or_as_the_recipe_says(asked, used):
+    class Notes:
+        def begin(self, run): self.run = run
+    notes = Notes()
+    loop(tiny(), tiny(), hooks=[notes], recipe=Recipe(momentum=asked, precision="float32"), **quick)
+    equal(notes.run.optimizer.defaults["momentum"], used)
+
+
+def test_label_smoothing_is_for_training_only():
+    class Notes:
+        def begin(self, run): self.losses = run.criterion, run.test_criterion
+    notes, smoothed = Notes(), Recipe(label_smoothing=0.2)
+    loop(tiny(), tiny(), hooks=[notes], recipe=smoothed, **quick)
+    equal([loss.label_smoothing for loss in notes.losses], [0.2, 0])
+    mine = nn.MultiMarginLoss()
+    loop(tiny(), tiny(), criterion=mine, hooks=[notes], recipe=smoothed, **quick)
+    equal(notes.losses, (mine, mine))
+
+
+# ---- curves and records
+
+def test_curves_from_a_history_four_arguments_or_four_lists():
+    lists = [1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]
+    rows = [dict(zip(COLUMNS, (1, 0.1, *values, 60.0))) for values in zip(*lists)]
+    for drawn in (show_accuracy_loss(History(rows)), show_accuracy_loss(*lists), show_accuracy_loss(lists)):
+        equal([list(line.get_ydata()) for ax in drawn.axes for line in ax.lines],
+              [lists[0], lists[2], lists[1], lists[3]])
+    refused(lambda: show_accuracy_loss([[1], [2]]), contains="four lists, got 2")
+    refused(lambda: show_accuracy_loss([1], [2]), contains="four lists, got 2")
+    plt.close("all")
+
+
+def test_what_chapter_04_says_of_the_schedules():
+    tuned_on, arms = load_series("schedule-peaks"), load_series("schedules")
+    for shape in ("Constant", "Step", "Cosine", "OneCycle", "OneCycle-cosine"):
+        accuracies = {rate: tuned_on[f"{shape}-{rate:g}"][0].accuracy
+                      for rate in (0.02, 0.05, 0.1, 0.2, 0.5, 1)}
+        top = max(accuracies.values())
+        error = np.sqrt(top * (100 - top) / 5000)  # of an accuracy from 5,000 images
+        best = min(rate for rate, accuracy in accuracies.items() if accuracy >= top - error)
+        equal(arms[shape][0].recipe.max_lr, best)
+    for shape in ("Constant", "Step", "Cosine"):
+        assert compare_arms(arms["OneCycle"], arms[shape]).low > 1
+        if shape != "Constant": assert compare_arms(arms["OneCycle-cosine"], arms[shape]).low > 0.9
+    level = compare_arms(arms["OneCycle-cosine"], arms["OneCycle"])
+    assert level.low < 0 < level.high
+    momentum = compare_arms(arms["OneCycle-momentum"], arms["OneCycle"])
+    assert -1 < momentum.low < 0 < momentum.high < 1.5
+    one_cycle_, cosine = (np.array([run.history.column("test_accuracy") for run in arms[shape]])
+                          for shape in ("OneCycle", "Cosine"))
+    apart = one_cycle_ - cosine
+    assert apart[:, 0].min() < 0 < apart[:, 0].max()  # no lead before the last epoch
+    assert abs(apart.mean(0)[1:3]).max() < 1.2 and apart[:, 3].min() > 2
+
+
+def test_what_chapter_04_says_of_the_first_real_run():
+    folder, baselines = recorded("baselines", "original_sgd-seed0"), load_series("baselines")
+    recipe, first = load_recipe(folder), History.load(folder / "history.csv")
+    equal((recipe.max_lr, recipe.flip, recipe.momentum, recipe.pad), (0.464, "none", None, 2))
+    ahead = [np.mean([run.accuracy for run in baselines[name]]) - reported
+             for name, reported in (("original_sgd", 91.74), ("original", 91.81))]
+    assert -0.4 < ahead[0] < 0 < ahead[1] < 0.4
+    equal(baselines["original_sgd"][0].accuracy,
+          json.loads((folder / "metrics.json").read_text())["test_accuracy"])
+    test = np.diff(first.column("test_accuracy"))
+    assert (test[:14] < 0).sum() == 4 and (test[14:] > 0).all()  # jumps, then the last five epochs
+    ahead = np.subtract(first.column("test_accuracy"), first.column("train_accuracy"))
+    assert (ahead[:10] > 0).sum() > 5 and -4.5 < ahead[-1] < -3.5
