@@ -106,14 +106,13 @@ def removed_pixels(order: Tensor,      # from `removal_order`
     return order < gone if first == "most" else order >= n - gone
 
 # %% ../../nbs/08_measuring_explanations.ipynb #m26
-@torch.no_grad()
 def all_logits(model: nn.Module,  # see `plain_network`; comes back as it was
                images: Tensor,    # normalised, shape (N, 3, H, W)
                batch_size: int = 250,    # images at a time
                precision: str = "auto",  # see `select_precision`
                ) -> Tensor:       # shape (N, K), float32, on the CPU
     "What a model answers to images."
-    with network_at(model, precision) as network:
+    with network_at(model, precision) as network, torch.no_grad():
         return torch.cat([logits_for(network, x).float().cpu()
                           for x in images.split(batch_size)])
 
