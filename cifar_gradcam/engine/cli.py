@@ -32,7 +32,8 @@ from .devices import select_device
 from .distributed import process_group, process_rank
 from ..mistakes.predictions import calibrate, predict
 from ..lab.series import beside_record, list_series, run_series
-from ..mistakes.faithfulness import faithfulness_command, mistake_page
+from ..lab.maps import faithfulness_command
+from ..mistakes.verdict import mistake_page
 from ..gradcam import draw_mistakes, find_mistakes
 from .models import load_foreign_weights, network_like, read_state_dict
 from .optimizers import fold_first, whiten_first
