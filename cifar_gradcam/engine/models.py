@@ -187,7 +187,6 @@ def network_at(model: nn.Module,
         yield network
 
 # %% ../../nbs/17_models.ipynb #m15d
-@torch.no_grad()
 def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             loader,            # gives images and labels, see `images_and_labels`
             label: str,        # stands in front of the bar
@@ -197,7 +196,12 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     with network_at(model, precision) as network:
         for batch in progress(loader, label):
             images, labels = images_and_labels(batch)
-            yield images, labels, logits_for(network, images).float()
+            if len(labels) != len(images):
+                raise ValueError(f"labels must be one class for each of {len(images)} images, "
+                                 f"got shape {tuple(labels.shape)}")
+            # Not around the loop: leaving inference mode, as network_at does, turns it on again.
+            with torch.no_grad(): logits = logits_for(network, images).float()
+            yield images, labels, logits
 
 # %% ../../nbs/17_models.ipynb #m15c
 def check_order(loader) -> None:
