@@ -194,7 +194,7 @@ def build_app(folder):
 def parts_of_app(folder):
     "Make or bring the parts, and say all that the page must know of them."
     from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
-    from cifar_gradcam.mistakes.explorer import _colours
+    from cifar_gradcam.mistakes.explorer import colour_table
     from cifar_gradcam.engine.runs import load_reference
     bring_runtime(folder)
     network = load_reference("cpu")
@@ -204,7 +204,7 @@ def parts_of_app(folder):
     # By its content in the address, a browser tells a new network from the one in its cache.
     version = sha256(model.read_bytes()).hexdigest()[:8]
     return {"runtime": RUNTIME, "version": version, "sizes": sizes, "classes": CLASSES, "size": 32,
-            "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "colours": _colours(), "record": record, "pictures": dozen_pictures(folder)}
+            "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "colours": colour_table(), "record": record, "pictures": dozen_pictures(folder)}
 
 
 def build_alone(folder):

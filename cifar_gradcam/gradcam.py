@@ -4,28 +4,31 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
-           'observe', 'explain', 'signed_maps', 'Mistakes', 'find_mistakes', 'draw_mistakes', 'check_scale',
-           'plot_misclassified', 'target_layer', 'check_method', 'target_layers', 'check_explainable', 'check_against',
-           'check_fit', 'check_grid']
+           'observe', 'explain', 'signed_maps', 'find_mistakes', 'draw_mistakes', 'plot_misclassified', 'target_layer',
+           'target_layers', 'check_explainable', 'check_against', 'check_fit', 'check_drawing']
 
 # %% ../nbs/05_gradcam.ipynb #f03
-import contextlib, math, warnings
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from .data import (
-    CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of)
+from .data import CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of
 from .engine.devices import select_device
-from .engine.models import (
-    check_order, images_and_labels, images_for, last_spatial_layer, logits_for, network_at, unwrap)
-from .resnet import ResNet
 from .engine.files import progress
+from .engine.models import (
+    answers, check_order, images_for, last_spatial_layer, logits_for, network_at, unwrap)
+from .mistakes.predictions import (
+    check_normalised, fingerprint, percent, picture_grid, Predictions)
+from .resnet import ResNet
 
 # %% ../nbs/05_gradcam.ipynb #f05
 @torch.enable_grad()
@@ -93,22 +96,25 @@ def observe(model: nn.Module,         # in evaluation mode
             against: Tensor | None = None,  # a second class, (N,): explain the margin
             ) -> list[Seen]:          # one for each layer
     "One forward and one backward pass for all layers; autograd starts at the first."
-    kept, slopes = {}, {}
+    kept = {layer: [] for layer in layers}  # what each gave, once if it fits
     def keep(layer, inputs, out):
         torch.set_grad_enabled(gradients)  # from here on; ends with this function
+        if not torch.is_tensor(out): return kept[layer].append(out)
         if gradients and not out.requires_grad: out = out.detach().requires_grad_()
-        kept[layer] = out
+        kept[layer].append(out)
         return out.clone()  # the next step may change it in place
-    hooks = [layer.register_forward_hook(keep) for layer in set(layers)]
-    try: logits = model(images)
+    hooks = [layer.register_forward_hook(keep) for layer in kept]
+    try: logits = logits_for(model, images)
     finally:
         for hook in hooks: hook.remove()
+    check_fit(logits, kept, targets, against)
     scores = logits.gather(1, targets[:, None])[:, 0]
     if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
-    if gradients:
-        slopes = dict(zip(kept, torch.autograd.grad(scores.sum(), [*kept.values()])))
-    return [Seen(model, layer, images, targets, scores.detach(), kept[layer].detach(),
-                 slopes.get(layer), batch_size) for layer in layers]
+    A = {layer: out for layer, (out,) in kept.items()}
+    G = dict.fromkeys(A)
+    if gradients: G = dict(zip(A, torch.autograd.grad(scores.sum(), [*A.values()])))
+    return [Seen(model, layer, images, targets, scores.detach(), A[layer].detach(),
+                 G[layer], batch_size) for layer in layers]
 
 # %% ../nbs/05_gradcam.ipynb #n14
 def _gradcam(seen): return (seen.G.mean((2, 3), keepdim=True) * seen.A).sum(1)
@@ -132,9 +138,8 @@ def _eigencam(seen):
     along *= np.where((along * active).sum(1, keepdims=True) < 0, -1, 1)
     return torch.from_numpy(along).reshape(-1, *seen.A.shape[2:])
 
-# %% ../nbs/05_gradcam.ipynb #n18
-def _with_bar(parts, label):
-    return progress(parts, label) if len(parts) > 8 else parts
+# %% ../nbs/05_gradcam.ipynb #n19
+def _with_bar(parts, label): return progress(parts, label) if len(parts) > 8 else parts
 
 def _each_channel(seen, score, silent):
     # score(n, k) for channels k of images n, some at a time, where they are not silent
@@ -145,13 +150,6 @@ def _each_channel(seen, score, silent):
         if len(part): table[n, k] = score(n, k)
     return table
 
-def _run_behind(seen, images, n, A):
-    # the scores of targets n when the layer's output is A, whatever came before
-    hook = seen.layer.register_forward_hook(lambda layer, inputs, out: A)
-    try: return seen.model(images).gather(1, seen.targets[n, None])[:, 0]
-    finally: hook.remove()
-
-# %% ../nbs/05_gradcam.ipynb #n19
 @torch.no_grad()
 def _scorecam(seen):
     size = seen.images.shape[2:]
@@ -165,6 +163,12 @@ def _scorecam(seen):
     return (weights[:, :, None, None] * seen.A).sum(1)
 
 # %% ../nbs/05_gradcam.ipynb #n21
+def _run_behind(seen, images, n, A):
+    # the scores of targets n when the layer's output is A, whatever came before
+    hook = seen.layer.register_forward_hook(lambda layer, inputs, out: A)
+    try: return seen.model(images).gather(1, seen.targets[n, None])[:, 0]
+    finally: hook.remove()
+
 @torch.no_grad()
 def _ablationcam(seen):
     blank, enough = torch.zeros_like(seen.images[:1]), False
@@ -199,41 +203,38 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
             against=None,          # N other classes: why the target rather than these
             ) -> Tensor:           # maps, shape (N, H, W), from 0 to 1, on the CPU
     "Heat maps as large as the images, each stretched to the range from 0 to 1."
+    maps = []
+    for seen in _passes(model, images, targets, against, method, layers, batch_size, smooth):
+        large = [_enlarge(stretch(METHODS[method](layer).relu().float().cpu()),
+                          images.shape[2:]) for layer in seen]
+        maps.append(stretch(torch.stack(large).mean(0)))  # fused; one alone is unchanged
+    if smooth:
+        pairs = zip(maps[::2], maps[1::2])  # of each batch: its maps, those of its mirror image
+        maps = [stretch((heat + mirrored.flip(2)) / 2) for heat, mirrored in pairs]
+    return torch.cat(maps)
+
+def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
+
+# %% ../nbs/05_gradcam.ipynb #n36
+def _passes(model, images, targets, against, method, layers, batch_size, mirrored=False):
+    # The door of `explain` and `signed_maps`: all checks; then, for each batch (and for its
+    # mirror image), what `observe` saw at the layers. The caller works in `network_at` too.
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    check_method(method)
+    if method not in tuple(METHODS):
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     with network_at(model) as network:
         targets = check_explainable(images, targets)
         against = check_against(targets, against, method)
         layers = target_layers(network, layers, images)
-        check_fit(network, images, targets, layers, against)
-        how = (targets, against, method, layers, batch_size)
-        maps = stretch(_mean_maps(network, images, *how))
-        if not smooth: return maps
-        mirrored = stretch(_mean_maps(network, images.flip(3), *how))
-        return stretch((maps + mirrored.flip(2)) / 2)
-
-# %% ../nbs/05_gradcam.ipynb #n36
-def _batches(model, images, targets, against, method, layers, batch_size):
-    # for each batch of images, what `observe` saw at each layer
-    others = [None] * len(images) if against is None else against.split(batch_size)
-    parts = [*zip(images.split(batch_size), targets.split(batch_size), others)]
-    for x, classes, other in _with_bar(parts, method):
-        x = images_for(model, x)
-        yield observe(model, x, classes.to(x.device), layers, method not in GRADIENT_FREE,
-                      batch_size, None if other is None else other.to(x.device))
-
-def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
-
-def _mean_maps(model, images, targets, against, method, layers, batch_size):
-    # each layer's map stretched and enlarged; their mean
-    done, size = [], images.shape[2:]
-    for batch in _batches(model, images, targets, against, method, layers, batch_size):
-        large = [_enlarge(stretch(METHODS[method](seen).relu().float().cpu()), size)
-                 for seen in batch]
-        done.append(torch.stack(large).mean(0))
-    return torch.cat(done)
-
+        others = [None] * len(images) if against is None else against.split(batch_size)
+        parts = [*zip(images.split(batch_size), targets.split(batch_size), others)]
+        for x, chosen, other in _with_bar(parts, method):
+            x = images_for(network, x)
+            chosen, other = chosen.to(x.device), None if other is None else other.to(x.device)
+            for view in (x, x.flip(3)) if mirrored else (x,):
+                yield observe(network, view, chosen, layers, method not in GRADIENT_FREE,
+                              batch_size, other)
 
 # %% ../nbs/05_gradcam.ipynb #k06
 def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it was
@@ -245,73 +246,40 @@ def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it w
                 batch_size: int = 128, # images at a time
                 ) -> tuple:  # maps (N, h, w) of the layer; logits or margins, (N,); CPU
     "Maps before ReLU and stretching, and the scores that they explain."
-    check_method(method)
-    maps, scores = [], []
-    with network_at(model) as network:
-        targets = check_explainable(images, targets)
-        against = check_against(targets, against, method)
-        layers = target_layers(network, layer if layer is None else [layer], images)
-        check_fit(network, images, targets, layers, against)
-        for seen, in _batches(network, images, targets, against, method, layers, batch_size):
-            maps.append(METHODS[method](seen).float().cpu())
-            scores.append(seen.scores.float().cpu())
+    maps, scores, layers = [], [], layer if layer is None else [layer]
+    for seen, in _passes(model, images, targets, against, method, layers, batch_size):
+        maps.append(METHODS[method](seen).float().cpu())
+        scores.append(seen.scores.float().cpu())
     return torch.cat(maps), torch.cat(scores)
-
-# %% ../nbs/05_gradcam.ipynb #f08
-@dataclass(frozen=True)
-class Mistakes:
-    "The images a model gets wrong, in the order of the loader."
-    indices: Tensor        # place in the dataset, shape (N,)
-    images: Tensor         # normalised, shape (N, C, H, W)
-    labels: Tensor         # true classes, shape (N,)
-    predictions: Tensor    # predicted classes, shape (N,)
-    probabilities: Tensor  # softmax over all classes, shape (N, K)
-    seen: int              # how many images were looked at
-
-    def __len__(self): return len(self.indices)
-
-    def __getitem__(self, which) -> "Mistakes":
-        "Some of the mistakes: `mistakes[:20]`, `mistakes[3]`, `mistakes[[5, 1]]`."
-        if isinstance(which, int): which = [which]
-        parts = (self.indices, self.images, self.labels, self.predictions,
-                 self.probabilities)
-        return Mistakes(*(part[which] for part in parts), seen=self.seen)
-
-    def most_confident(self) -> "Mistakes":
-        "The same mistakes, the surest first."
-        sureness = self.probabilities.amax(1)
-        return self[sureness.argsort(descending=True, stable=True)]
 
 # %% ../nbs/05_gradcam.ipynb #f14
 def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as it was
                   loader: DataLoader,       # not shuffled: indices count its images
                   limit: int | None = None, # stop once this many are found
                   precision: str = "float32",  # see `select_precision`
-                  ) -> Mistakes:
+                  ) -> Predictions:         # of the mistakes alone, with their images
     "Run a model over a loader and keep what it gets wrong."
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     check_order(loader)
-    parts, found, seen = [], 0, 0
-    with network_at(model, precision) as network, torch.no_grad():
-        for batch in progress(loader, "looking for mistakes"):
-            images, labels = images_and_labels(batch)
-            probabilities = logits_for(network, images).float().softmax(1).cpu()
-            images, labels = images.cpu(), hard_labels(labels.cpu())
-            _check_labels(labels, *probabilities.shape)
-            predictions = probabilities.argmax(1)
-            wrong = (predictions != labels).nonzero()[:, 0]
-            parts.append((wrong + seen, images[wrong], labels[wrong],
-                          predictions[wrong], probabilities[wrong]))
-            found, seen = found + len(wrong), seen + len(labels)
-            if limit is not None and found >= limit: break
+    parts, count, seen = [], 0, 0
+    for images, labels, logits in answers(model, loader, "looking for mistakes", precision):
+        images, labels, logits = images.cpu(), hard_labels(labels).cpu(), logits.cpu()
+        wrong = (logits.argmax(1) != labels).nonzero()[:, 0]
+        parts.append((wrong + seen, labels[wrong], logits[wrong], images[wrong]))
+        count, seen = count + len(wrong), seen + len(labels)
+        if limit is not None and count >= limit: break
     if not seen: raise ValueError("loader is empty: there is nothing to look at")
-    return Mistakes(*(torch.cat(part)[:limit] for part in zip(*parts)), seen=seen)
+    indices, labels, logits, images = (torch.cat(part)[:limit] for part in zip(*parts))
+    names, k = info_of(loader).classes, logits.shape[1]
+    if len(names) != k: names = tuple(map(str, range(k)))  # of other data: numbers
+    return Predictions(indices.numpy(), labels.numpy(), logits.numpy(), names,
+                       fingerprint(model), images, seen)
 
 # %% ../nbs/05_gradcam.ipynb #f11
 def draw_mistakes(model: nn.Module,      # that made the mistakes
-                  mistakes: Mistakes,    # from `find_mistakes`
-                  classes=CLASSES,       # class names in label order
+                  mistakes: Predictions, # from `find_mistakes`
+                  classes=None,          # names in label order; None: the mistakes' own
                   plot_size=(4, 5),      # at most so many rows and columns of mistakes
                   grad_CAM: bool = True, # draw the maps too
                   method: str = DEFAULT_METHOD,  # a key of `METHODS`
@@ -322,98 +290,83 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
                   std=CIFAR10_STD,           # the same
                   ) -> plt.Figure:
     "A grid of mistakes: each the image, its maps for both classes, and their contrast."
-    _, columns = check_grid(plot_size, len(mistakes))
-    scale = check_scale(scale, negative, method, layers)
-    if not len(mistakes): return _nothing_to_draw(mistakes)
-    pictures = _in_colour(mistakes.images, mean, std)
-    sides, names = _sides_of(mistakes, classes, method)
+    columns, scale = check_drawing(plot_size, len(mistakes), method, layers, scale, negative)
+    if not len(mistakes):
+        fig = plt.figure(figsize=(5, 1))
+        fig.text(0.5, 0.5, f"no mistakes in {mistakes.seen:,} images", ha="center")
+        return fig
+    images, p, names = mistakes.images, mistakes.probabilities, classes or mistakes.classes
+    if images is None:
+        raise ValueError("mistakes must hold their images, as those of find_mistakes do")
+    if len(names) < p.shape[1]:
+        raise ValueError(f"classes must be at least {p.shape[1]} names, got {len(names)}: "
+                         "pass the class names of your data")
+    if not len(mean) == len(std) == images.shape[1]:
+        raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
+                         f"channel of the images, got {len(mean)} and {len(std)}")
+    if len(mean) == 1: mean, std = [*mean] * 3, [*std] * 3  # in grey
+    pictures = denormalize(images.expand(-1, 3, -1, -1), mean, std)
+    wrong, true = mistakes.predicted, mistakes.labels
+    heads = [[f"{mark} {names[c]}\n{percent(q[c])}" for c, q in zip(chosen, p)]
+             for mark, chosen in (("✗", wrong), ("✓", true))]
     if not grad_CAM:
-        titles = [f"{' '.join(a)}\n{' '.join(b)}" for a, b in zip(*names[:2])]
-        return _draw_cells([(pictures, titles, None)], columns)
-    if scale == "alone": drawn, bar = _stretched(model, mistakes, sides, method, layers)
-    else: drawn, bar = _on_one_scale(model, mistakes, sides, method, layers, negative)
-    panels = [(pictures, [f"no. {int(i)}" for i in mistakes.indices], None)]
-    for side, name, (heats, notes) in zip(sides, names, drawn):
-        covered = [overlay(*pair, colours=bar.colours) for pair in zip(pictures, heats)]
-        titles = ["\n".join((*two, note)).strip() for two, note in zip(name, notes)]
-        panels.append((covered, titles, side.frame))
-    return _draw_cells(panels, columns, bar)
-
-# %% ../nbs/05_gradcam.ipynb #k09
-@dataclass(frozen=True)
-class _Side:  # one map of each mistake
-    mark: str
-    frame: str    # colour
-    targets: Tensor
-    against: Tensor | None = None
-
-@dataclass(frozen=True)
-class _Bar:  # below the grid: what the colours of the maps mean
-    text: str
-    ticks: tuple = ("least", "most")
-    colours: str = "inferno"
-
-def check_scale(scale, negative, method, layers) -> str:  # "one" or "alone"
-    "The scale of the maps of a figure: as asked for, or the one that fits the method."
-    single = not isinstance(layers, (list, tuple)) or len(layers) == 1
-    fits = single and method not in GRADIENT_FREE
-    if scale is None: scale = "one" if fits else "alone"
-    if scale not in ("one", "alone"):
-        raise ValueError(f"scale must be 'one', 'alone' or None, got {scale!r}")
-    if scale == "one" and not fits:
-        raise ValueError("scale 'one' needs one layer and a method with a gradient, got "
-                         f"{method!r} and layers {layers!r}")
-    if negative and scale == "alone":
-        raise ValueError("negative parts need scale 'one', got 'alone'")
-    return scale
-
-# %% ../nbs/05_gradcam.ipynb #k09s
-def _sides_of(mistakes, classes, method):
-    # the maps of each mistake, and the first lines above them
-    if len(classes) < (n_classes := mistakes.probabilities.shape[1]):
-        raise ValueError(f"classes must be at least {n_classes} names, "
-                         f"got {len(classes)}: pass the class names of your data")
-    sides = [_Side("✗", "tab:orange", mistakes.predictions),
-             _Side("✓", "tab:blue", mistakes.labels)]
-    names = [_names(mistakes, classes, side) for side in sides]
+        titles = ["\n".join(head.replace("\n", " ") for head in pair) for pair in zip(*heads)]
+        fig = picture_grid([(pictures, titles, None)], columns, 0.46, 0.35, 1.25, 3.6)
+        fig.text(0.5, 0.15 / fig.get_figheight(), "✗ predicted   ✓ true class", ha="center",
+                 va="center", fontsize=9)
+        return fig
+    pairs, frames = [(wrong, None), (true, None)], ["tab:orange", "tab:blue"]
     if method not in GRADIENT_FREE:
-        sides.append(_Side("✗ − ✓", "tab:green", mistakes.predictions, mistakes.labels))
-        names.append([(sides[-1].mark, "margin")] * len(mistakes))
-    return sides, names
+        pairs.append((wrong, true)); frames.append("tab:green")
+        heads.append(["✗ − ✓\nmargin"] * len(mistakes))
+    if scale == "one":
+        drawn = _on_one_scale(model, images, pairs, method, layers, negative)
+    else:
+        heats = [explain(model, images, chosen, method, layers, against=other).numpy()
+                 for chosen, other in pairs]
+        notes = [["" if heat.any() else "empty" for heat in part] for part in heats]
+        drawn = (heats, notes, "inferno", ("least", "most"),
+                 "evidence, each map stretched to its own maximum")
+    heats, notes, colours, ends, text = drawn
+    panels = [(pictures, [f"no. {i}" for i in mistakes.indices], None)]
+    for part, head, note, frame in zip(heats, heads, notes, frames):
+        covered = [overlay(*pair, colours=colours) for pair in zip(pictures, part)]
+        panels.append((covered, ["\n".join(lines).strip() for lines in zip(head, note)], frame))
+    fig = picture_grid(panels, columns, 0.62, 1.0, width=5.4)
+    _draw_legend(fig, frames, colours, ends, text)
+    return fig
 
-# %% ../nbs/05_gradcam.ipynb #k10
-def _stretched(model, mistakes, sides, method, layers):
-    drawn = []
-    for side in sides:
-        heats = explain(model, mistakes.images, side.targets, method, layers,
-                        against=side.against).numpy()
-        drawn.append((heats, ["" if heat.any() else "empty" for heat in heats]))
-    return drawn, _Bar("evidence, each map stretched to its own maximum")
-
-def _on_one_scale(model, mistakes, sides, method, layers, negative):
-    found, size = [], mistakes.images.shape[2:]
-    layer, = target_layers(model, layers, mistakes.images)
-    for side in sides:
-        maps, scores = signed_maps(model, mistakes.images, side.targets, side.against,
-                                   method, layer)
-        found.append((maps, [_shown(*pair, negative) for pair in zip(maps, scores)]))
-    values = torch.stack([maps for maps, _ in found])
-    most = (values.abs() if negative else values.relu()).amax().item() or 1.0
+def _on_one_scale(model, images, pairs, method, layers, negative):
+    # heats and notes of each pair of classes; the colours, and what they mean
+    layer, = target_layers(model, layers, images)
+    signed = [signed_maps(model, images, *pair, method, layer) for pair in pairs]
+    maps = [grids if negative else grids.relu() for grids, _ in signed]
+    most = max(grids.abs().amax().item() for grids in maps) or 1.0
     low = -most if negative else 0.0
-    drawn = [(((_enlarge(maps if negative else maps.relu(), size) - low) / (most - low))
-              .numpy(), notes) for maps, notes in found]
+    heats = [((_enlarge(grids, images.shape[2:]) - low) / (most - low)).numpy() for grids in maps]
+    def note(grid, score):  # how much of the score a map shows: "+2.6 of 2.7"
+        above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
+        if not above and not below: return "empty"
+        return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
+    notes = [[note(*pair) for pair in zip(grids, scores)] for grids, (_, scores) in zip(maps, signed)]
     last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
-    ends = (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}")
-    unit = "logit" if last else "score"
-    return drawn, _Bar(f"units of the {unit} at one place, all maps on one scale", ends,
-                       "PuOr_r" if negative else "inferno")
+    return (heats, notes, "PuOr_r" if negative else "inferno",
+            (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}"),
+            f"units of the {'logit' if last else 'score'} at one place, all maps on one scale")
 
-# %% ../nbs/05_gradcam.ipynb #k10s
-def _shown(grid, score, negative):
-    # how much of the score a map shows: "+2.6 of 2.7"
-    above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
-    if not above and not (negative and below): return "empty"
-    return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
+def _draw_legend(fig, frames, colours, ends, text):
+    width, height = fig.get_size_inches()
+    names = ("✗ predicted class", "✓ true class", "✗ rather than ✓")
+    fig.legend([Patch(fc="none", ec=frame, lw=2) for frame in frames], names[:len(frames)],
+               loc="center", bbox_to_anchor=(0.5, 0.78 / height), ncols=3, fontsize=9,
+               handlelength=1, frameon=False)
+    grey = np.full((1, 256, 3), 0.5)  # the colours as they are on a grey pixel
+    ramp = ListedColormap(overlay(grey, np.linspace(0, 1, 256)[None], colours=colours)[0])
+    strip = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
+    bar = fig.colorbar(ScalarMappable(cmap=ramp), cax=strip, orientation="horizontal")
+    bar.set_ticks(np.linspace(0, 1, len(ends)), labels=ends, fontsize=8)
+    bar.outline.set_visible(False); strip.tick_params(length=0)
+    fig.text(0.5, 0.12 / height, text, ha="center", va="center", fontsize=9)
 
 # %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
@@ -429,134 +382,35 @@ def plot_misclassified(model: nn.Module,          # trained
                        ) -> plt.Figure:
     "The first mistakes of a model, with probabilities, maps and their contrast."
     if no_misclf < 1: raise ValueError(f"no_misclf must be at least 1, got {no_misclf}")
-    check_grid(plot_size, no_misclf)
-    check_method(method)
-    check_scale(how.get("scale"), how.get("negative", False), method, layers)
-    if grad_CAM and layers is not None:
-        target_layers(model, layers)  # a wrong name is told before the search
+    # What is wrong with the drawing is told before the search.
+    check_drawing(plot_size, no_misclf, method, layers, how.get("scale"), how.get("negative"))
+    if grad_CAM and layers is not None: target_layers(model, layers)
     if device is not None: model.to(select_device(device))
     mistakes = find_mistakes(model, test_loader, limit=no_misclf)
     if len(mistakes) < no_misclf:
         print(f"{no_misclf} mistakes were asked for; the model makes {len(mistakes)} "
               f"in {mistakes.seen:,} images.")
-    names, *colours = info_of(test_loader)
-    how = dict(zip(("mean", "std"), colours)) | how
-    return draw_mistakes(model, mistakes, classes or names, plot_size, grad_CAM, method,
-                         layers, **how)
-
-# %% ../nbs/05_gradcam.ipynb #n52
-def _percent(p):
-    if 0 < p < 0.0005: return "< 0.1 %"
-    if 0.9995 <= p < 1: return "> 99.9 %"
-    return f"{100 * p:.1f} %"
-
-def _names(mistakes, classes, side):
-    # "cat" and "93.1 %" with a mark, for each mistake
-    places = torch.arange(len(mistakes))
-    return [(f"{side.mark} {classes[int(c)]}", _percent(p)) for c, p in
-            zip(side.targets, mistakes.probabilities[places, side.targets].tolist())]
-
-def _nothing_to_draw(mistakes):
-    fig, ax = plt.subplots(figsize=(5, 1))
-    ax.text(0.5, 0.5, f"no mistakes in {mistakes.seen:,} images", ha="center")
-    ax.axis("off")
-    return fig
-
-_GAP, _HEAD = 0.25, 0.46  # inches between two cells; above a picture, for its title
-
-def _lay_out_cell(n_panels, columns):
-    # left, top and side of each picture of a mistake, in inches; a page is 8.6 wide
-    room, head = 8.6 / columns - _GAP, 1.35 * _HEAD  # a map's title has three lines
-    if n_panels == 1: return [(0, _HEAD, min(max(room, 1.25), 1.6))]
-    if columns <= 2:  # the image and its maps in a row
-        side = min((room - 0.06 * (n_panels - 1)) / n_panels, 1.6)
-        return [(p * (side + 0.06), head, side) for p in range(n_panels)]
-    side = (max(room, 1.4) - 0.06) / 2  # two by two
-    return [(p % 2 * (side + 0.06), head + p // 2 * (side + head), side)
-            for p in range(n_panels)]
-
-# %% ../nbs/05_gradcam.ipynb #n52c
-def _in_colour(images, mean, std):  # one channel: in grey
-    if not len(mean) == len(std) == images.shape[1]:
-        raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
-                         f"channel of the images, got {len(mean)} and {len(std)}")
-    if len(mean) == 1:
-        images, mean, std = images.expand(-1, 3, -1, -1), [*mean] * 3, [*std] * 3
-    return denormalize(images, mean, std)
-
-# %% ../nbs/05_gradcam.ipynb #f65
-def _draw_cells(panels,   # pictures, titles and colour of the frame, for each in a cell
-                columns,  # of cells
-                bar=None, # a `_Bar`, where there are maps
-                ):
-    n, foot = len(panels[0][0]), 0.35 if bar is None else 1.0
-    columns = min(columns, n)
-    places = _lay_out_cell(len(panels), columns)
-    cell_width = max(left + side for left, _, side in places) + _GAP
-    cell_height = max(top + side for _, top, side in places)
-    width = max(columns * cell_width, 3.6 if bar is None else 5.4)
-    start = (width - columns * cell_width + _GAP) / 2  # centred under a wider legend
-    height = math.ceil(n / columns) * cell_height + foot
-    fig = plt.figure(figsize=(width, height))
-    for (pictures, titles, frame), (left, top, side) in zip(panels, places):
-        for i, (picture, title) in enumerate(zip(pictures, titles)):
-            x = start + (i % columns) * cell_width + left
-            y = height - (i // columns) * cell_height - top - side
-            ax = fig.add_axes((x / width, y / height, side / width, side / height))
-            ax.imshow(picture, interpolation="nearest")
-            ax.set_title(title, fontsize=8.5 if side > 0.75 else 7.5, pad=3,
-                         linespacing=1.1)
-            ax.set_xticks([]); ax.set_yticks([])
-            ax.spines[:].set(visible=bool(frame), color=frame or "none", linewidth=2)
-    _draw_legend(fig, bar, with_contrast=len(panels) > 3)
-    return fig
-
-# %% ../nbs/05_gradcam.ipynb #f66
-def _draw_legend(fig, bar, with_contrast):
-    width, height = fig.get_size_inches()
-    style = dict(ha="center", va="center", fontsize=9)
-    if bar is None:
-        fig.text(0.5, 0.15 / height, "✗ predicted   ✓ true class", **style)
-        return
-    boxes = [("tab:orange", "✗ predicted class"), ("tab:blue", "✓ true class")]
-    if with_contrast: boxes.append(("tab:green", "✗ rather than ✓"))
-    for place, (colour, text) in enumerate(boxes):
-        shift = 1.6 * (place - (len(boxes) - 1) / 2)
-        fig.text(0.5 + shift / width, 0.75 / height, text, **style,
-                 bbox=dict(boxstyle="square", fc="none", ec=colour, lw=2))
-    strip = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
-    grey = np.full((1, 256, 3), 0.5)  # the colours as they are on a grey pixel
-    strip.imshow(overlay(grey, np.linspace(0, 1, 256)[None], colours=bar.colours),
-                 extent=(0, 1, 0, 1), aspect="auto")
-    strip.set_xticks(np.linspace(0, 1, len(bar.ticks)), bar.ticks, fontsize=8)
-    strip.set_yticks([])
-    strip.tick_params(length=0); strip.spines[:].set_visible(False)
-    fig.text(0.5, 0.12 / height, bar.text, **style)
+    info = info_of(test_loader)
+    return draw_mistakes(model, mistakes, classes, plot_size, grad_CAM, method, layers,
+                         **(dict(mean=info.mean, std=info.std) | how))
 
 # %% ../nbs/05_gradcam.ipynb #f04
 def target_layer(model: nn.Module,  # any model, wrapped or not
                  layer,             # a submodule or its name
                  ) -> nn.Module:    # a stage stands for its last block
-    "The layer whose activations are weighted, found or refused with a list of names."
-    found, network = None, unwrap(model)
-    if isinstance(layer, str) and layer:
-        with contextlib.suppress(AttributeError): found = unwrap(network.get_submodule(layer))
-    elif isinstance(layer, nn.Module):
-        layer = unwrap(layer)
-        found = next((part for part in network.modules() if part is layer), None)
-    if found is None:
+    "The layer whose activations are weighted, or a ValueError with the names of layers."
+    network, part = unwrap(model), None
+    if isinstance(layer, nn.Module):
+        if unwrap(layer) in set(network.modules()): part = unwrap(layer)
+    elif isinstance(layer, str) and layer:
+        with contextlib.suppress(AttributeError): part = unwrap(network.get_submodule(layer))
+    if part is None:
         stages = ", ".join(name for name, _ in network.named_children())
         got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
         raise ValueError(f"layer must be a submodule of the model, or the name of one "
                          f"({stages}; or inside, such as layer4.0.conv1), got {got}")
-    return found[-1] if isinstance(found, nn.Sequential) and len(found) else found
+    return part[-1] if isinstance(part, nn.Sequential) and len(part) else part
 
-def check_method(method: str) -> None:
-    "Raise a ValueError that lists all methods unless this is one of them."
-    if method not in tuple(METHODS):
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-
-# %% ../nbs/05_gradcam.ipynb #f04b
 def target_layers(model: nn.Module,  # any model, wrapped or not
                   layers=None,       # a submodule, a name, or a list; None: the last one
                   example: Tensor | None = None,  # images it takes, shape (N, C, H, W)
@@ -570,16 +424,6 @@ def target_layers(model: nn.Module,  # any model, wrapped or not
     return [target_layer(model, layer) for layer in layers]
 
 # %% ../nbs/05_gradcam.ipynb #f07
-def _check_classes(name, classes, images):
-    # one whole number for each image, as an int64 tensor on the CPU
-    classes = torch.as_tensor(classes, device="cpu")
-    if classes.shape != (len(images),):
-        raise ValueError(f"{name} must be one class for each of {len(images)} images, "
-                         f"got shape {tuple(classes.shape)}")
-    if classes.is_floating_point():
-        raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
-    return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
-
 def check_explainable(images: Tensor,  # should be normalised, shape (N, C, H, W)
                       targets,         # should be N class indices
                       ) -> Tensor:     # the targets as an int64 tensor on the CPU
@@ -587,20 +431,14 @@ def check_explainable(images: Tensor,  # should be normalised, shape (N, C, H, W
     if not torch.is_tensor(images) or images.ndim != 4:
         got = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise ValueError(f"images must be a tensor of shape (N, C, H, W), got {got}")
-    if len(images) == 0:
-        raise ValueError("images is empty: there is nothing to explain")
+    if len(images) == 0: raise ValueError("images is empty: there is nothing to explain")
     if not images.is_floating_point():
         raise TypeError(f"images must be normalised floats, got {images.dtype}")
-    low, high = images.amin().item(), images.amax().item()
-    if not np.isfinite([low, high]).all():
-        raise ValueError("images hold NaN or infinity")
+    if not images.isfinite().all(): raise ValueError("images hold NaN or infinity")
     targets = _check_classes("targets", targets, images)
-    if max(-low, high) > 5 or 0 <= low < high <= 1:
-        warnings.warn(f"images run from {low:.1f} to {high:.1f}; normalised ones run "
-                      "from about -2 to 2: were they normalised?", stacklevel=3)
+    check_normalised(images)
     return targets
 
-# %% ../nbs/05_gradcam.ipynb #k07
 def check_against(targets: Tensor,  # classes to explain, shape (N,)
                   against,          # None, or N other classes
                   method: str,      # a key of `METHODS`
@@ -618,61 +456,57 @@ def check_against(targets: Tensor,  # classes to explain, shape (N,)
                          f"{int(against[same[0]])} in both for image {int(same[0])}")
     return against
 
+def _check_classes(name, classes, images):
+    # one whole number for each image, as an int64 tensor on the CPU
+    classes = torch.as_tensor(classes, device="cpu")
+    if classes.shape != (len(images),):
+        raise ValueError(f"{name} must be one class for each of {len(images)} images, "
+                         f"got shape {tuple(classes.shape)}")
+    if classes.is_floating_point():
+        raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
+    return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
+
 # %% ../nbs/05_gradcam.ipynb #f44
-@torch.no_grad()
-def check_fit(model: nn.Module,   # from `plain_network`
-              images: Tensor,     # shape (N, C, H, W); only the first is used
-              targets: Tensor,    # shape (N,)
-              layers: list,       # submodules that should give feature maps
+def check_fit(logits: Tensor,   # shape (N, classes)
+              outputs: dict,    # layer -> a list of what it gave
+              targets: Tensor,  # shape (N,)
               against: Tensor | None = None,  # other classes, shape (N,)
               ) -> None:
-    "Ask a model about one image: do images, targets and layers fit it?"
-    shapes = {layer: [] for layer in layers}
-    hooks = [layer.register_forward_hook(
-        lambda layer, _, out: shapes[layer].append(tuple(getattr(out, "shape", ()))))
-        for layer in shapes]
-    try: n_classes = logits_for(model, images[:1]).shape[1]
-    finally:
-        for hook in hooks: hook.remove()
-    for got in shapes.values(): _check_maps(got)
+    "Do layers and classes fit what a model gave for a batch?"
+    for given in outputs.values():
+        shapes = [tuple(getattr(out, "shape", ())) for out in given]
+        got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
+        if [len(shape) for shape in shapes] != [4]:
+            tokens = len(shapes) == 1 and len(shapes[0]) == 3
+            raise ValueError("layer must have one output, of shape (N, channels, h, w), "
+                             f"got {got}" + ": for tokens, see tokens_as_maps" * tokens)
+        if shapes[0][2] * shapes[0][3] == 1:
+            raise ValueError("layer must have an output of more than one place, got "
+                             f"{got}: pass an earlier layer, or larger images")
     for name, classes in (("targets", targets), ("against", against)):
         if classes is None: continue
-        outside = classes[(classes < 0) | (classes >= n_classes)]
+        outside = classes[(classes < 0) | (classes >= logits.shape[1])]
         if len(outside):
-            raise ValueError(f"{name} must be from 0 to {n_classes - 1}, as the model "
-                             f"has {n_classes} classes, got {int(outside[0])}")
+            raise ValueError(f"{name} must be from 0 to {logits.shape[1] - 1}, as the model "
+                             f"has {logits.shape[1]} classes, got {int(outside[0])}")
 
-# %% ../nbs/05_gradcam.ipynb #f44c
-def _check_maps(shapes):  # of what a layer gave for one image, each time it was called
-    got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
-    if [len(shape) for shape in shapes] != [4]:
-        tokens = len(shapes) == 1 and len(shapes[0]) == 3
-        raise ValueError("layer must have one output, of shape (N, channels, h, w), "
-                         f"got {got}" + ": for tokens, see tokens_as_maps" * tokens)
-    if shapes[0][2] * shapes[0][3] == 1:
-        raise ValueError("layer must have an output of more than one place, got "
-                         f"{got}: pass an earlier layer, or larger images")
-
-# %% ../nbs/05_gradcam.ipynb #f19
-def _check_labels(labels, n_images, n_classes):
-    if labels.shape != (n_images,):
-        raise ValueError(f"labels must be one class for each of {n_images} images, "
-                         f"got shape {tuple(labels.shape)}")
-    if (labels < 0).any() or (labels >= n_classes).any():
-        raise ValueError(f"labels must be from 0 to {n_classes - 1}, "
-                         f"got {int(labels.min())} to {int(labels.max())}")
-
-# %% ../nbs/05_gradcam.ipynb #n55
-def check_grid(plot_size,     # rows and columns
-               n: int,        # how many mistakes should fit
-               ) -> tuple:    # rows and columns
-    "Raise a ValueError unless `plot_size` is two counts with room for `n`."
+def check_drawing(plot_size, n, method, layers, scale, negative) -> tuple:  # columns, scale
+    "The grid for `n` mistakes, and the scale as asked for or as it fits the method."
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):
         raise ValueError("plot_size must be two whole numbers, rows and columns, "
                          f"got {plot_size!r}")
-    if sizes[0] * sizes[1] < n:
-        room = sizes[0] * sizes[1]
+    if (room := sizes[0] * sizes[1]) < n:
         raise ValueError(f"plot_size {sizes} has room for {room} images, "
                          f"wanted {n}: make it larger, or no_misclf smaller")
-    return sizes
+    single = not isinstance(layers, (list, tuple)) or len(layers) == 1
+    fits = single and method not in GRADIENT_FREE
+    if scale is None: scale = "one" if fits else "alone"
+    if scale not in ("one", "alone"):
+        raise ValueError(f"scale must be 'one', 'alone' or None, got {scale!r}")
+    if scale == "one" and not fits:
+        raise ValueError("scale 'one' needs one layer and a method with a gradient, got "
+                         f"{method!r} and layers {layers!r}")
+    if negative and scale == "alone":
+        raise ValueError("negative parts need scale 'one', got 'alone'")
+    return sizes[1], scale

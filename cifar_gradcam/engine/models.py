@@ -175,6 +175,10 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     with network_at(model, precision) as network:
         for batch in progress(loader, label):
             images, labels = images_and_labels(batch)
+            if len(labels) != len(images):
+                raise ValueError(f"labels must be one class for each of {len(images)} images, "
+                                 f"got shape {tuple(labels.shape)}")
+            # Not around the loop: leaving inference mode, as network_at does, turns it on again.
             with torch.no_grad(): logits = logits_for(network, images).float()
             yield images, labels, logits
 
