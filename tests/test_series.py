@@ -14,7 +14,7 @@ from tools import close, equal
 from cifar_gradcam.engine.files import write_json
 from cifar_gradcam.engine.recipes import recipe_loaders
 from cifar_gradcam.engine.runs import History, Recipe
-from cifar_gradcam.lab.series import series as lab
+from cifar_gradcam.lab import series as lab
 from cifar_gradcam.lab.series import (
     beside_record, compare, compare_arms, Difference, list_series, load_record, load_series, mcnemar, plot_series,
     record_run, recorded, run_series, RunRecord, Series)
