@@ -97,11 +97,11 @@ def _fetch(official, folder):  # what went wrong: nothing if it was fetched and 
         with FileLock(folder / f".{official.base_folder}.lock"):
             if not damaged_files(official, folder): return []  # another was faster
             if _fault(archive, official.tgz_md5):
-                print(f"fetching {official.url}", flush=True)
                 with (urllib.request.urlopen(official.url, timeout=60) as response,
                       open(archive, "wb") as file,
                       tqdm(total=response.length, unit="B", unit_scale=True, leave=False,
                            disable=not watched()) as bar):
+                    print(f"fetching {official.url}", flush=True)
                     while part := response.read(2**18): bar.update(file.write(part))
             if fault := _fault(archive, official.tgz_md5): return [fault]
             extract_archive(str(archive), str(folder))
