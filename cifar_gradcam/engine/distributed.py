@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['process_count', 'process_rank', 'several_started', 'process_group', 'meeting_place', 'silence', 'check_device',
-           'by_first', 'from_first', 'SumOverAll', 'rows_of_all', 'SharedLoader', 'has_own_share', 'Together',
+           'by_first', 'from_first', 'SharedLoader', 'has_own_share', 'SumOverAll', 'rows_of_all', 'Together',
            'Processes', 'usual_hooks', 'SyncedBatchNorm2d', 'synchronized']
 
 # %% ../../nbs/19_several_devices.ipynb #k05
@@ -107,29 +107,6 @@ def from_first(make: Callable,  # without arguments: a state of tensors and numb
         return file.getvalue()
     return torch.load(io.BytesIO(by_first(packed)), map_location="cpu", weights_only=True)
 
-# %% ../../nbs/19_several_devices.ipynb #k14
-class SumOverAll(Function):
-    "The sum of the processes' tensors, the same in each; gradients are summed too."
-    @staticmethod
-    def forward(ctx, values):
-        dist.all_reduce(values := values.detach().clone())
-        return values
-
-    @staticmethod
-    def backward(ctx, gradient): return SumOverAll.apply(gradient)
-
-def rows_of_all(part: Tensor,  # (n, …): this process's rows; n may differ, and may be 0
-                ) -> Tensor:   # (N, …): the rows of all, in the order of the processes
-    "The rows of all processes below one another, the same in each."
-    counts = torch.zeros(process_count(), dtype=torch.int64,
-                         device=part.device if dist.get_backend() == "nccl" else "cpu")
-    counts[process_rank()] = len(part)
-    counts = SumOverAll.apply(counts).tolist()
-    start = sum(counts[:process_rank()])
-    rows = part.new_zeros(sum(counts), *part.shape[1:])
-    rows[start:start + len(part)] = part
-    return SumOverAll.apply(rows)
-
 # %% ../../nbs/19_several_devices.ipynb #k20
 class SharedLoader:
     "A loader for one of several processes: its share of the images, and the labels of all."
@@ -155,6 +132,29 @@ def has_own_share(loader) -> bool:
     batches = getattr(loader, "batch_sampler", None)
     samplers = [getattr(part, "sampler", None) for part in (loader, batches)]
     return any(hasattr(sampler, "num_replicas") for sampler in (*samplers, batches))
+
+# %% ../../nbs/19_several_devices.ipynb #k14
+class SumOverAll(Function):
+    "The sum of the processes' tensors, the same in each; gradients are summed too."
+    @staticmethod
+    def forward(ctx, values):
+        dist.all_reduce(values := values.detach().clone())
+        return values
+
+    @staticmethod
+    def backward(ctx, gradient): return SumOverAll.apply(gradient)
+
+def rows_of_all(part: Tensor,  # (n, …): this process's rows; n may differ, and may be 0
+                ) -> Tensor:   # (N, …): the rows of all, in the order of the processes
+    "The rows of all processes below one another, the same in each."
+    counts = torch.zeros(process_count(), dtype=torch.int64,
+                         device=part.device if dist.get_backend() == "nccl" else "cpu")
+    counts[process_rank()] = len(part)
+    counts = SumOverAll.apply(counts).tolist()
+    start = sum(counts[:process_rank()])
+    rows = part.new_zeros(sum(counts), *part.shape[1:])
+    rows[start:start + len(part)] = part
+    return SumOverAll.apply(rows)
 
 # %% ../../nbs/19_several_devices.ipynb #k22
 class Together(nn.Module):
