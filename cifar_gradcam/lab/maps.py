@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['INTEGRATED', 'PATH_STEPS', 'ONE_PASS', 'LAYERS', 'FUSED', 'COSTLY', 'TARGETS', 'SANITY_MAPS', 'MEASURES', 'UNIT',
            'SAME', 'QUICK', 'pooled', 'scattered', 'integrated_gradients', 'check_captum', 'all_maps', 'map_name',
-           'packed', 'draw_images', 'rounded_mean', 'measure', 'faithfulness_record', 'answered_wrong',
-           'describe_record', 'image_scores', 'score_differences', 'compare_maps', 'best_control', 'image_gains',
-           'holm', 'p_value', 'rank_table', 'same_maps', 'faithfulness_table', 'recommend', 'faithfulness_command']
+           'packed', 'draw_images', 'rounded_mean', 'measure', 'faithfulness_record', 'answered_wrong', 'image_scores',
+           'score_differences', 'compare_maps', 'best_control', 'image_gains', 'holm', 'p_value', 'rank_table',
+           'same_maps', 'faithfulness_table', 'recommend', 'faithfulness_command']
 
 # %% ../../nbs/08d_ranking_maps.ipynb #p05
 import json, time
@@ -35,7 +35,8 @@ from ..mistakes.removal import (
     all_logits, BASELINES, blank_images, bootstrap_interval, control_maps, CONTROLS,
     insertion_deletion, probability_of, road_scores)
 from ..mistakes.sanity import sanity_check
-from ..mistakes.verdict import check_verdict, explain_mistake, write_verdicts
+from ..mistakes.verdict import (
+    check_verdict, explain_mistake, known_record, write_verdicts)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #g02
 def pooled(maps: Tensor,   # shape (N, H, W)
@@ -163,7 +164,6 @@ def _new_record(model, dataset, settings):  # of images and answers, without any
             "against": against.tolist(), "probability": packed(logits.softmax(1).amax(1)),
             "margin": packed(margin[:, 0]), "maps": {}, "sanity": {}, "verdicts": {}}
 
-# %% ../../nbs/08d_ranking_maps.ipynb #p01
 @dataclass(frozen=True)
 class _Subject:  # who is asked about what: the same for every map, check and verdict
     model: nn.Module
@@ -284,7 +284,7 @@ def measure(model: nn.Module,  # trained, on any device
         "weights": fingerprint(model), "data": data_source(data), "precision": precision,
         "maps": [map_name(*what) for what in maps],
         "sanity": [map_name(*what) for what in sanity]}
-    record = _known_record(out, settings)
+    record = known_record(out, settings, "measurement")
     reuse_memory()
     with tuned(model):
         record = record or _new_record(model, dataset, settings)
@@ -311,17 +311,6 @@ def measure(model: nn.Module,  # trained, on any device
 def _save(record, out):
     if out is not None: write_whole(out, (json.dumps(record) + "\n").encode())
 
-def _known_record(out, settings):
-    # the record to go on with, or None; an error if the file is about something else
-    if out is None or not Path(out).exists(): return None
-    try: record = json.loads(Path(out).read_text())
-    except ValueError as fault: raise ValueError(f"{out} is no record: {fault}") from fault
-    old = record.get("settings", {}) if isinstance(record, dict) else {}
-    other = [f"{k} {old.get(k)!r}" for k in settings if old.get(k) != settings[k]]
-    if not other: return record
-    raise ValueError(f"{out} holds a measurement with other settings "
-                     f"({', '.join(other)}); move it away, or write to another file")
-
 # %% ../../nbs/08d_ranking_maps.ipynb #m76
 def faithfulness_record() -> dict:
     "The measurement that ships with the package."
@@ -331,23 +320,6 @@ def answered_wrong(record: dict,  # from `measure`
                    ) -> np.ndarray:  # bool, one an image
     "Which images of a record the network got wrong."
     return np.not_equal(record["labels"], record["predicted"])
-
-def describe_record(record: dict,     # from `measure`
-                    model: nn.Module, # the network at hand
-                    ) -> str:
-    "What a record is about, and whether that is the model at hand."
-    settings, machine = record["settings"], record["environment"]
-    mine, other = fingerprint(model), settings["weights"]
-    about = ("these are the weights at hand" if mine == other else
-             f"NOT the weights at hand, {mine}: what follows is about another network")
-    state = "" if record["finished"] else "\nThis measurement is not finished."
-    minutes = sum(entry["seconds"] for entry in record["maps"].values()) / 60
-    return (f"{len(record['maps'])} maps on "
-            f"{settings['images']} {settings['data']} images "
-            f"({answered_wrong(record).sum()} of them mistakes), "
-            f"{settings['costly_images']} for the costly methods\n"
-            f"made in {minutes:.1f} minutes on {machine['device']}, "
-            f"threads: {machine['threads']}\nweights {other}: {about}{state}")
 
 # %% ../../nbs/08d_ranking_maps.ipynb #m79
 def image_scores(record: dict,  # from `measure`
@@ -397,7 +369,6 @@ def image_gains(record: dict,  # from `measure`
     target = record["maps"].get(name, {}).get("target", "predicted")
     return score_differences(record, name, best_control(record, measure, target), measure)
 
-# %% ../../nbs/08d_ranking_maps.ipynb #m80
 def holm(p_values,         # one for each comparison
          ) -> np.ndarray:  # corrected for their number, in the same order, at most 1
     "Corrected p-values: below 5 % they hold for all comparisons at once (Holm, 1979)."
@@ -438,7 +409,6 @@ def rank_table(record: dict,  # from `measure`
     for row in rows: row["survives"] = row["beats"] and row["p"] < 0.05
     return sorted(rows, key=lambda row: -row["gain"])
 
-# %% ../../nbs/08d_ranking_maps.ipynb #h02
 SAME = 1e-3  # mean difference of scores below which two maps are one
 
 def same_maps(record: dict,  # from `measure`

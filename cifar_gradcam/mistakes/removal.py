@@ -69,7 +69,6 @@ def _grain(images, seed):  # standard normal, the same on every device
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(images.shape, generator=generator).to(images)
 
-# %% ../../nbs/08_measuring_explanations.ipynb #m16
 def _fill(images, removed, grain, tolerance=1e-4, limit=2000):
     # every image and colour is a system of its own, solved in step with the others
     tall, wide = (banded(n, images) for n in images.shape[2:])
@@ -134,7 +133,6 @@ def class_probability(model: nn.Module,
     "What a model answers, as the probability of one class of each image."
     return probability_of(all_logits(model, images, **how), targets, against)
 
-# %% ../../nbs/08_measuring_explanations.ipynb #m27
 ROAD_SHARES = (20, 40, 60, 80)  # in %
 
 def road_scores(model: nn.Module,
