@@ -95,10 +95,11 @@ def integrated_gradients(model: nn.Module,  # see `plain_network`; comes back as
 def check_captum() -> None:
     "Raise an ImportError that says how to install Captum, unless it is there."
     if find_spec("captum") is None:
-        raise ImportError('Integrated Gradients need Captum: pip install "cifar_gradcam[captum]"')
+        raise ImportError("Integrated Gradients need Captum: "
+                          'pip install "cifar_gradcam[captum]"')
 
 # %% ../../nbs/08d_ranking_maps.ipynb #m60
-ONE_PASS = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam")  # a pass or two a map
+ONE_PASS = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam")  # quick
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 FUSED = ("layer2", "layer3", "layer4")
 COSTLY = ("scorecam", "ablationcam", *INTEGRATED)  # many passes for each map
@@ -151,9 +152,10 @@ def draw_images(wrong: np.ndarray,  # bool, one an image of the dataset
     return np.random.default_rng(seed).permutation(both).tolist()
 
 def _new_record(model, dataset, settings):  # of images and answers, without any map
-    labels, logits = map(torch.cat, zip(*(
-        (y.long(), z.cpu()) for _, y, z in answers(model, DataLoader(dataset, 250), "answers"))))
-    chosen = draw_images((logits.argmax(1) != labels).numpy(), settings["images"], settings["seed"])
+    batches = answers(model, DataLoader(dataset, 250), "answers")
+    labels, logits = map(torch.cat, zip(*((y.long(), z.cpu()) for _, y, z in batches)))
+    wrong = (logits.argmax(1) != labels).numpy()
+    chosen = draw_images(wrong, settings["images"], settings["seed"])
     labels, logits, device = labels[chosen], logits[chosen], dtype_and_device_of(model)[1]
     said, second = logits.argsort(1, descending=True).T[:2]
     against = torch.where(said != labels, labels, second)
@@ -171,7 +173,7 @@ class _Subject:  # who is asked about what: the same for every map, check and ve
     ends: dict      # baseline -> logits of the blank and of the whole images
     record: dict
 
-    def asked(self, target):  # rows; what is explained of each image, and against what (or None)
+    def asked(self, target):  # rows; what is explained of all images, and against what
         said, true, other = (torch.tensor(self.record[key])
                              for key in ("predicted", "labels", "against"))
         if target == "true": return (said != true).nonzero()[:, 0], true, None
@@ -220,7 +222,8 @@ def _judge(subject, rows, targets, against, maps):
     scores = {"road": road["score"], "peak": tenth / heat.sum(1).clamp_min(1e-12)}
     curves = {kind: road[kind] for kind in ("most", "least")}
     for baseline in BASELINES:
-        ends = [probability_of(end[rows], targets, against) for end in subject.ends[baseline]]
+        ends = [probability_of(logits[rows], targets, against)
+                for logits in subject.ends[baseline]]
         areas = insertion_deletion(model, x, targets, maps, baseline, settings["steps"],
                                    ends=ends, **how)
         for kind in ("insertion", "deletion"):
@@ -235,8 +238,8 @@ def rounded_mean(values: Tensor) -> float | None:
 
 def _sanity_entry(subject, method, layers):
     n, seed = (subject.record["settings"][key] for key in ("sanity_images", "seed"))
-    said = subject.asked("predicted")[1]
-    check = sanity_check(subject.model, subject.images[:n], said[:n], method, list(layers), seed)
+    x, said = subject.images[:n], subject.asked("predicted")[1][:n]
+    check = sanity_check(subject.model, x, said, method, list(layers), seed)
     return {"stages": check["stages"], "images": n} | {
         kind: [*map(rounded_mean, check[kind])] for kind in ("rank", "ssim")} | {
         kind: rounded_mean(check[kind]) for kind in ("other_rank", "other_ssim")}
@@ -261,7 +264,7 @@ def measure(model: nn.Module,  # trained, on any device
             dataset,           # the test set: normalised images and labels
             out=None,          # a JSON file to write to, and to go on from
             images: int = 500,         # how many of the dataset
-            costly_images: int = 100,  # the first of them, at most: methods of `COSTLY`, pooled
+            costly_images: int = 100,  # the first of them, for `COSTLY` methods and pooled maps
             sanity_images: int = 64,   # the same for the sanity checks
             verdicts: int = 40,        # mistakes whose verdict is checked, at most
             steps: int = 8,            # see `insertion_deletion`
@@ -415,8 +418,8 @@ def same_maps(record: dict,  # from `measure`
               ) -> list:     # of lists of names, two or more each
     "Maps under different names that score alike in every test on the same images."
     def alike(name, other):
-        kinds = [[record["maps"][n].get(k) for k in ("target", "form")] for n in (name, other)]
-        return kinds[0] == kinds[1] and all(
+        a, b = record["maps"][name], record["maps"][other]
+        return all(a.get(k) == b.get(k) for k in ("target", "form")) and all(
             abs(score_differences(record, name, other, measure)).mean() < SAME
             for measure in MEASURES)
     groups = []

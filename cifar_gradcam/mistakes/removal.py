@@ -190,8 +190,8 @@ def insertion_deletion(model: nn.Module,
                        baseline: str = "mean",  # see `blank_images`
                        steps: int = 8,   # points of each curve, besides its start
                        seed: int = 0,    # for the order of equal pixels
-                       ends=None,        # probabilities of blank and of whole images, if known
-                       **how,            # against, batch_size, precision: `class_probability`
+                       ends=None,        # of both curves: probabilities, where known
+                       **how,            # against, …: see `class_probability`
                        ) -> dict:  # shares, insertion, deletion, and both …_area
     "Insertion and deletion curves of each map and their areas (Petsiuk et al., 2018)."
     _check_test(images, targets, maps)

@@ -182,8 +182,8 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
             "image": np.rint(255 * denormalize(image, mean, std)).astype(int).tolist(),
             "maps": maps, "shares": [0, *MISTAKE_SHARES], "removal": removal,
             "sanity": sanity, "alike": alike, "verdicts": codes,
-            "sentence": f"{start}The map for {predicted} {VERDICTS[codes['predicted']]}; the "
-                        f"contrast, {predicted} rather than {spurned}, "
+            "sentence": f"{start}The map for {predicted} {VERDICTS[codes['predicted']]}; "
+                        f"the contrast, {predicted} rather than {spurned}, "
                         f"{VERDICTS[codes['contrast']]}."}
     if draw: draw_explanation(page)
     return page
@@ -206,7 +206,8 @@ def draw_explanation(page: dict,  # from `explain_mistake`
     axes[0].imshow(picture, interpolation="nearest")
     axes[0].set_title(f"true class: {page['true']}", fontsize=9)
     heads = (f"for {predicted}, {100 * p['predicted']:.1f} %",
-             f"for {against}, {100 * p['against']:.1f} %", f"{predicted} rather than {against}")
+             f"for {against}, {100 * p['against']:.1f} %",
+             f"{predicted} rather than {against}")
     for ax, head, (name, grid) in zip(axes[1:], heads, grids.items()):
         large = F.interpolate(grid[None, None], picture.shape[:2], mode="bilinear")[0, 0]
         ax.imshow(overlay(picture, (large.numpy() / most + 1) / 2, 0.6, "PuOr_r"),
@@ -284,7 +285,8 @@ def known_record(path,            # of a JSON file, or None
     "What was measured before; an error if the file is about something else."
     if path is None or not Path(path).exists(): return {}
     try: record = json.loads(Path(path).read_text())
-    except ValueError as fault: raise ValueError(f"{path} holds no {kind}: {fault}") from fault
+    except ValueError as fault:
+        raise ValueError(f"{path} holds no {kind}: {fault}") from fault
     old = record.get("settings", record) if isinstance(record, dict) else {}
     other = [f"{key} {old.get(key)!r}" for key in settings if old.get(key) != settings[key]]
     if not other: return record
@@ -302,7 +304,8 @@ def write_verdicts(model: nn.Module,
               "rule": [LEAST_FALL, LEAST_WINS, MOST_ALIKE], "verdicts": {}}
     settings = {k: v for k, v in record.items() if k != "verdicts"}
     record |= known_record(out, settings, "verdicts")
-    x, labels, logits = map(torch.cat, zip(*answers(model, DataLoader(dataset, 250), "answers")))
+    batches = answers(model, DataLoader(dataset, 250), "answers")
+    x, labels, logits = map(torch.cat, zip(*batches))
     said = logits.argmax(1).cpu()
     rows = [row for row in (said != labels).nonzero()[:limit, 0].tolist()
             if str(row) not in record["verdicts"]]
