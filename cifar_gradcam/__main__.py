@@ -4,9 +4,9 @@ import sys
 
 
 def main() -> int:  # exit status
-    "What `cifar_gradcam.cli.main` does, in a process of its own, which draws into files."
+    "What `cifar_gradcam.engine.cli.main` does, in a process of its own, which draws into files."
     os.environ["MPLBACKEND"] = "agg"
-    from .cli import main
+    from .engine.cli import main
     return main()
 
 
