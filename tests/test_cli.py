@@ -14,6 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from tools import close, equal, refused
 
@@ -106,6 +107,12 @@ def grain(place):
 @pytest.fixture
 def offline():
     with mock.patch("urllib.request.urlopen", side_effect=OSError("no network")): yield
+
+
+@pytest.fixture
+def undrawn():
+    "Where the grids of pictures are not what is tested: an empty one takes no second to write."
+    with mock.patch.object(gradcam, "draw_mistakes", lambda *args, **how: Figure((1, 1))): yield
 
 
 # Options
@@ -216,7 +223,7 @@ def test_version_and_help_import_nothing_heavy():
         equal(heavy & {*done.stderr.split()}, set())
 
 
-def test_the_module_is_the_command_whatever_backend_and_locale(first):
+def test_the_module_is_the_command_whatever_backend_and_locale(first, undrawn):
     write_folder("Größe", 6, ("groß", "klein"))
     commands = (["explain", first, "--root", "generated", "--mistakes", "1", "--out", "runs/Ærø"],
                 ["train", "--epochs", "1", *TINY, "--data", "Größe", "--out", "runs/größer"],
@@ -237,7 +244,7 @@ def test_the_module_is_the_command_whatever_backend_and_locale(first):
     succeeds("explain", "runs/größer", "--mistakes", "1")
 
 
-def test_letters_that_the_output_has_no_code_for(first, monkeypatch):
+def test_letters_that_the_output_has_no_code_for(first, monkeypatch, undrawn):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     equal(main(["explain", first, "--root", "generated", "--mistakes", "1", "--out", "runs/Bücher"]), 0)
@@ -314,7 +321,7 @@ def test_pictures_of_ones_own(first):
     assert Image.open("maps/sea-map.png").width >= 90 and Path("maps/pictures.csv").is_file()
 
 
-def test_weights_as_a_training_script_saves_them(first):
+def test_weights_as_a_training_script_saves_them(first, undrawn):
     recipe, model = load_run(Path(first))
     torch.save({"epoch": 3, "net": {f"module.{k}": v for k, v in model.state_dict().items()}}, "foreign.pth")
     words = "--data synthetic --root generated --mistakes 1 --out foreign".split()
@@ -330,7 +337,7 @@ def test_weights_as_a_training_script_saves_them(first):
 
 
 @pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten", "--lookahead", "0.5"]])
-def test_a_run_that_goes_on_is_explained_as_it_was_tested(extra):
+def test_a_run_that_goes_on_is_explained_as_it_was_tested(extra, undrawn):
     out = "runs/goes-on" + "".join(extra)
     status, printed = run("train", *MADE, *extra, "--epochs", "3", "--out", out, stop=2)
     equal(status, 130); assert "2 of 3 epochs are in" in printed
@@ -358,7 +365,7 @@ def test_a_folder_keeps_its_names_and_colours(grain):
     assert f"{json.loads(Path(grain, 'metrics.json').read_text())['test_accuracy']:.2f} %" in printed
 
 
-def test_a_folders_network_in_each_command(grain):
+def test_a_folders_network_in_each_command(grain, undrawn):
     info = load_info(Path(grain))
     succeeds("explain", grain, "--image", "3", "--out", "grain3")
     report = json.loads(Path("grain3/image_3.json").read_text())
@@ -373,7 +380,7 @@ def test_a_folders_network_in_each_command(grain):
     assert f"{Path('grain').resolve()}/test/" in printed
 
 
-def test_other_data_of_known_classes(first, grain):
+def test_other_data_of_known_classes(first, grain, undrawn):
     write_folder("more", 8, ("rye", "wheat"))
     assert "of 8 images are right" in succeeds("explain", grain, "--data", "more", "--mistakes", "1")
     torch.save(ResNet18(7, width=8).state_dict(), "of_seven.pth")
@@ -383,7 +390,7 @@ def test_other_data_of_known_classes(first, grain):
         fails(wanted, "explain", *words, "--root", "generated")
 
 
-def test_a_folder_that_has_gone(place):
+def test_a_folder_that_has_gone(undrawn):
     write_folder("fruit", 6, ("fig", "plum"))
     succeeds("train", "--epochs", "1", *TINY, "--data", "fruit", "--out", "runs/fruit")
     os.rename("fruit", "gone")
@@ -391,7 +398,7 @@ def test_a_folder_that_has_gone(place):
     succeeds("explain", "runs/fruit", "--data", "gone", "--mistakes", "1")
 
 
-def test_the_stand_in_of_cifar100(place):
+def test_the_stand_in_of_cifar100(undrawn):
     hundred = ["--epochs", "1", *TINY, "--data", "synthetic-CIFAR100", "--limit", "150", "--root", "generated"]
     succeeds("train", *hundred, "--out", "runs/hundred")
     printed = succeeds("explain", "runs/hundred", "--root", "generated", "--mistakes", "1")
@@ -406,7 +413,7 @@ def test_without_cifar10(offline):
 
 
 @pytest.mark.parametrize("variable, words", [("", ["--data", "synthetic"]), ("synthetic", [])])
-def test_generated_images_by_the_option_and_by_the_variable(variable, words, offline, monkeypatch):
+def test_generated_images_by_the_option_and_by_the_variable(variable, words, offline, monkeypatch, undrawn):
     out = f"runs/{variable or 'by-option'}"
     tiny = ["--epochs", "1", "--limit", "40", "--root", "generated", *TINY]
     fails("--data synthetic", "train", *tiny, "--out", out)
@@ -424,7 +431,7 @@ def test_generated_images_by_the_option_and_by_the_variable(variable, words, off
     equal(measure.call_args.kwargs["data"], "synthetic")
 
 
-def test_a_run_too_fast_cut_resumed_and_longer(place):
+def test_a_run_too_fast_cut_resumed_and_longer(undrawn):
     out = "runs/a b"
     fails("rate may be too high", "train", *MADE, "--epochs", "2", "--max-lr", "1e30", "--out", out)
     status, printed = run("train", *MADE, "--epochs", "2", "--out", out, stop=1)
@@ -441,7 +448,7 @@ def test_a_run_too_fast_cut_resumed_and_longer(place):
     succeeds("train", *longer, "--weights", weights, "--out", "runs/longer")
 
 
-def test_no_run_at_all_and_nowhere_to_write(first):
+def test_no_run_at_all_and_nowhere_to_write(first, undrawn):
     printed = fails("config.json is not there", "explain", "runs/no ne")
     with mock.patch("cifar_gradcam.engine.recipes.train_run", return_value=[]) as train:
         run("train", *advised(printed))

@@ -103,11 +103,11 @@ def _add_fields(made):  # of `Recipe`, and where to start from
             how["action"], default = argparse.BooleanOptionalAction, "yes" if default else "no"
         elif typing.get_origin(value) is typing.Literal:
             how |= dict(choices=names, metavar="NAME")
-            about += f": {', '.join(names)}"
+            about += f" ({', '.join(names)})"
         elif name == "data": how |= dict(type=data_name, metavar="DATA")
         else:
-            how["metavar"] = next(k for k in names or [value] if k is not type(None)).__name__.upper()
-            how["type"] = functools.partial(_field_value, kind)
+            number = next(k for k in names or [value] if k is not type(None))
+            how |= dict(metavar=number.__name__.upper(), type=functools.partial(_field_value, kind))
         fields.add_argument("--" + name.replace("_", "-"), **how,
                             help=f"{about} [{'none' if default is None else default}]")
 
@@ -196,6 +196,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
                     ) -> int:                  # exit status: 1 where a file was passed over
     """Print a run's accuracy, and draw its mistakes. They are drawn as PNG, with and without
     Grad-CAM; the accuracy is that of the test images, computed anew."""
+    from matplotlib import pyplot as plt
     from cifar_gradcam import augment, gradcam
     from cifar_gradcam.engine import pictures, recipes
     recipe, model, info, out = _open_run(args, unfinished=True)
@@ -225,6 +226,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
                                        mean=info.mean, std=info.std)
         paths.append(out / name)
         figure.savefig(paths[-1], dpi=150)
+        plt.close(figure)
     if files := loader.dataset.files:
         _name_files([files[i] for i in first.indices], "The mistakes that are drawn:")
     _name_files(paths)
