@@ -273,13 +273,9 @@ def load_run(folder: Path,              # of a run
     import torch
     from cifar_gradcam.engine import models, optimizers, runs
     from cifar_gradcam.resnet import MODELS
-    if folder.is_file():
-        raise FileNotFoundError(f"{folder} is a file; name the folder of a run, or: reference")
     if not (folder / "config.json").is_file():
-        empty = not folder.exists() or not any(folder.iterdir())
-        advice = f"make a run with: cifar_gradcam train --out {shlex.quote(str(folder))}"
-        raise FileNotFoundError(f"{folder / 'config.json'} is not there: {folder} is no run's "
-                                f"folder; {advice if empty else 'name one, or: reference'}")
+        raise FileNotFoundError(f"{folder} holds no run, as config.json is not there: name a folder "
+                                "into which cifar_gradcam train --out has written, or: reference")
     recipe = runs.load_recipe(folder)
     classes = len(runs.load_info(folder).classes)
     network = MODELS[recipe.network](num_classes=classes, width=recipe.width)
@@ -304,8 +300,7 @@ def load_run(folder: Path,              # of a run
                             f"finish it with: {_resuming(folder, root)}")
 
 # %% ../../nbs/14_command_line.ipynb #g87
-def calibrate_command(args: argparse.Namespace,  # from `read_arguments`
-                      ) -> int:                  # exit status
+def calibrate_command(args: argparse.Namespace) -> int:  # exit status
     """Mend a run's confidences by a temperature. It is fitted on the training images that the
     run held out; what it does is measured on the test images."""
     from cifar_gradcam.engine import files, recipes
@@ -323,8 +318,7 @@ def calibrate_command(args: argparse.Namespace,  # from `read_arguments`
     _name_files([out / "calibration.json"])
     return 0
 
-def measure_command(args: argparse.Namespace,  # from `read_arguments`
-                    ) -> int:                  # exit status
+def measure_command(args: argparse.Namespace) -> int:  # exit status
     """Measure which heat map to believe. Every method and layer is measured on a run's network;
     the same command continues where it was cut off."""
     from cifar_gradcam.augment import load_datasets
@@ -334,8 +328,7 @@ def measure_command(args: argparse.Namespace,  # from `read_arguments`
     return faithfulness_command(model, test_data, out / "faithfulness.json", args.quick,
                                 images=args.images, data=recipe.data)
 
-def experiment_command(args: argparse.Namespace,  # from `read_arguments`
-                       ) -> int:                  # exit status: 1 where runs are missing
+def experiment_command(args: argparse.Namespace) -> int:  # exit status: 1 if runs are missing
     """Make the series of runs behind the book's comparisons. Only what is missing is made; the
     same command again continues where it was cut off."""
     from cifar_gradcam.lab import series
