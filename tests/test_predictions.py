@@ -356,8 +356,9 @@ def test_temperature_comes_back(record):
         made = record_of(factor * honest, labels)
         temperature = fit_temperature(made)
         close(temperature, factor, eps=0.1 * factor)
-        theirs = minimize_scalar(lambda t: at_temperature(made, np.exp(t)).loss.mean(),
-                                 bounds=(-3, 3), method="bounded", options={"xatol": 1e-6})
+        theirs = minimize_scalar(lambda t, made: at_temperature(made, np.exp(t)).loss.mean(),
+                                 args=(made,), bounds=(-3, 3), method="bounded",
+                                 options={"xatol": 1e-6})
         close(temperature, np.exp(theirs.x), eps=1e-3)
         cooled = at_temperature(made, temperature)
         equal(cooled.predicted, made.predicted)
@@ -436,7 +437,7 @@ def test_pictures_of_a_grid_stand_apart_and_inside(n_panels, columns):
     for i, (x, y, w, h) in enumerate(boxes):
         assert x >= 0 and y >= 0.3 - 1e-9 and x + w <= width + 1e-9 and y + h <= height - 0.5 + 1e-9
         assert w > 0.6 and abs(w - h) < 1e-6
-        for other_x, other_y, *sides in boxes[:i]:
+        for other_x, other_y, *_ in boxes[:i]:
             assert (abs(other_x - x) > w or abs(other_y - y) > h + 0.49)
 
 def test_probabilities_as_a_reader_expects_them():
