@@ -617,8 +617,8 @@ def test_any_wrapper_number_format_and_form_of_output(small):
         maps, scores = signed_maps(other, wide, some)
         close(scores, logits.diagonal(), eps)
         mistakes = find_mistakes(other, batches)
-        close(mistakes.probabilities, logits.softmax(1)[mistakes.indices], eps)
-        equal(mistakes.indices, (logits.argmax(1) != some).nonzero()[:, 0])
+        close(mistakes.probabilities, logits.softmax(1)[mistakes.indices].numpy(), eps)
+        equal(mistakes.indices, (logits.argmax(1) != some).nonzero()[:, 0].numpy())
         fig = plot_misclassified(other, batches, no_misclf=1, plot_size=(1, 1))
         equal(len(fig.axes), 5); plt.close(fig)
     equal({str(p.dtype) for network in low.values() for p in network.parameters()},
