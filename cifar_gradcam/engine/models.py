@@ -175,6 +175,9 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     with network_at(model, precision) as network:
         for batch in progress(loader, label):
             images, labels = images_and_labels(batch)
+            if images.ndim != 4:
+                raise ValueError("images must have shape (N, C, H, W), "
+                                 f"got {tuple(images.shape)}")
             if len(labels) != len(images):
                 raise ValueError(f"labels must be one class for each of {len(images)} images, "
                                  f"got shape {tuple(labels.shape)}")
