@@ -271,6 +271,9 @@ def test_a_network_together_and_its_loader_alone(group_of_one):
     with torch.no_grad(): equal(Together(network)(images), network(images))
     (batch,) = SharedLoader([(images, labels)])
     equal(batch[0], images); equal(batch[1], labels)
+    with torch.no_grad(): equal(Together(network, whole=True)(images), network(images))
+    (batch,) = SharedLoader([(images, labels)], images_too=True)
+    equal(batch[0], images); equal(batch[1], labels)
     equal(len(SharedLoader([1, 2])), 2)
     equal(SumOverAll.apply(labels), labels)
 
@@ -339,6 +342,7 @@ train_data, test_data, *_, test_loader, _ = download_data(
     dict(batch_size=16), {str(folder)!r}, "synthetic", limit=32)
 sampler = DistributedSampler(train_data)
 train_loader = DataLoader(train_data, batch_size=8, sampler=sampler)
+test_loader = DataLoader(test_data, batch_size=8, sampler=DistributedSampler(test_data, shuffle=False))
 model = DistributedDataParallel(ResNet18(width=8))
 history = train_test_loop(model, "cpu", train_loader, test_loader, max_LR=0.1, EPOCHS=2)
 result = history.rows, sampler.epoch, list(sampler)

@@ -103,7 +103,9 @@ def from_first(make: Callable,  # without arguments: a state of tensors and numb
 # %% ../../nbs/19_several_devices.ipynb #k20
 class SharedLoader:
     "A loader for one of several processes: its share of the images, and the labels of all."
-    def __init__(self, loader): self.loader = loader  # or its sampler deals the images out
+    def __init__(self, loader,  # of whole batches, or its sampler deals the images out
+                 images_too: bool = False):  # those of all, from such a sampler
+        self.loader, self.images_too = loader, images_too
 
     def __len__(self): return len(self.loader)
 
@@ -114,7 +116,8 @@ class SharedLoader:
             shares = self.loader.shares(rank, count)
         else: shares = ([part.tensor_split(count)[rank] for part in batch]
                         for batch in self.loader)
-        for images, labels in shares: yield images, rows_of_all(labels)
+        for images, labels in shares:
+            yield rows_of_all(images) if self.images_too else images, rows_of_all(labels)
 
     def set_epoch(self, seed, epoch): seed_epoch(self.loader, seed, epoch)
 
@@ -129,7 +132,8 @@ class SumOverAll(Function):
     "The sum of the processes' tensors, the same in each; gradients are summed too."
     @staticmethod
     def forward(ctx, values):
-        dist.all_reduce(values := values.detach().clone())
+        values = values.detach().clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(values)
         return values
 
     @staticmethod
@@ -149,12 +153,14 @@ def rows_of_all(part: Tensor,  # (n, …): this process's rows; n may differ, an
 
 class Together(nn.Module):
     "A network that each process shows its share of a batch, and that answers for all."
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module,
+                 whole: bool = False):  # it gets whole batches, and takes the share itself
         super().__init__()
-        self.network = network
+        self.network, self.whole = network, whole
 
-    def forward(self, images: Tensor,  # (n, 3, H, W), this process's
+    def forward(self, images: Tensor,  # (n, 3, H, W), this process's, or of the whole batch
                 ) -> Tensor:           # logits (N, K), of the whole batch
+        if self.whole: images = images.tensor_split(process_count())[process_rank()]
         return rows_of_all(self.network(images).float())
 
 # %% ../../nbs/19_several_devices.ipynb #k30
@@ -188,9 +194,10 @@ class Processes:
         warnings.filterwarnings("ignore", message="Grad strides do not match")
         parallel = DistributedDataParallel(run.model)
         parallel.broadcast_buffers = False  # averaged once an epoch, not sent at each step
-        run.network, run.tested = Together(parallel), Together(run.tested)
+        run.network, run.tested = Together(parallel), Together(run.tested, whole=True)
         run.train_loader = SharedLoader(run.train_loader)
-        run.test_loader = SharedLoader(run.test_loader)
+        if has_own_share(run.test_loader):
+            run.test_loader = SharedLoader(run.test_loader, images_too=True)
         self.draw_alike(run)
 
     def draw_alike(self, run):
