@@ -173,19 +173,6 @@ def _loader_arguments(chosen):
     args.setdefault("worker_init_fn", seed_worker if args["num_workers"] else None)
     return args
 
-def _source_of(dataset, source):
-    if dataset == "CIFAR10" and source: return source
-    if source not in (None, "real", "synthetic"):
-        raise ValueError("source must be 'real', 'synthetic' or None beside a dataset, "
-                         f"got {source!r}")
-    try: name = data_source(dataset)
-    except ValueError as fault:
-        raise ValueError("dataset must be 'CIFAR10', 'CIFAR100' or a folder of "
-                         f"pictures, got {dataset!r}") from fault
-    if source and name not in SOURCES:
-        raise ValueError(f"source must be None beside a folder of pictures, got {source!r}")
-    return data_source(default=name, how=source)
-
 # %% ../nbs/01_augmentations.ipynb #b10
 def download_data(loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                   root=None,                  # folder of the data, see `data_root`
@@ -195,7 +182,13 @@ def download_data(loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                   ) -> tuple:  # of train_data, test_data, two loaders, classes
     "Fetch and verify the data if it is not on disk, and put it into loaders."
     args = _loader_arguments(loader_args)  # first: its errors need no data
-    train_data, test_data = load_datasets(root, _source_of(dataset, source), limit)
+    if dataset != "CIFAR10" or not source:
+        name = data_source(dataset)
+        if source not in ((None, "real", "synthetic") if name in SOURCES else (None,)):
+            raise ValueError("source must be None beside a folder of pictures, and None, 'real' "
+                             f"or 'synthetic' beside a dataset, got {source!r}")
+        source = data_source(default=name, how=source)
+    train_data, test_data = load_datasets(root, source, limit)
     loaders = make_loaders(train_data, test_data, args)
     return train_data, test_data, *loaders, tuple(train_data.classes)
 
@@ -220,7 +213,7 @@ def hold_out(train_data: AugmentedImages,  # left as it is
     if not 0 < n < total:
         raise ValueError(f"n must be from 1 to {total - 1} images, got {n}")
     order = np.random.default_rng(0).permutation(total)
-    labels, files = np.array(train_data.targets), np.array(train_data.files, dtype=object)
+    labels, files = np.asarray(train_data.targets), np.array(train_data.files, dtype=object)
     pipelines = train_data.transform, plain_transform(info.mean, info.std)
     return tuple(AugmentedImages(train_data.data[chosen], labels[chosen], pipeline, *info,
                                  files[chosen] if len(files) else ())

@@ -45,12 +45,8 @@ def channel_counts(images: np.ndarray,  # uint8, shape (N, H, W, 3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError("images must be uint8 of shape (N, H, W, 3), "
                          f"got {images.dtype} of shape {images.shape}")
-    counts = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), 1000):  # bincount needs 8 bytes for each value
-        for c in range(3):
-            values = images[start:start + 1000, ..., c].ravel()
-            counts[c] += np.bincount(values, minlength=256)
-    return counts
+    channels = [torch.from_numpy(images[..., c].flatten()) for c in range(3)]
+    return torch.stack([channel.bincount(minlength=256) for channel in channels]).numpy()
 
 def channel_statistics(images: np.ndarray,  # uint8, shape (N, H, W, 3), N at least 1
                        ) -> tuple[np.ndarray, np.ndarray]:  # mean, std; each (3,)

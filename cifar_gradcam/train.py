@@ -186,6 +186,8 @@ def train_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
 @dataclass
 class Run:
     "A training run: what was decided before its first step, and how far it has come."
+    # `decide` adds network and tested, which are trained and tested in the model's place,
+    # optimizer, criterion, test_criterion and dtype.
     model: nn.Module               # trained in place
     device: torch.device
     train_loader: DataLoader

@@ -388,7 +388,7 @@ def test_data_sets_by_name(flowers, tmp_path, monkeypatch):
     def no_network(*_, **__): raise OSError("no network")
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     with pytest.raises(DataError, match="CIFAR-100 is not complete"): download_data(dataset="CIFAR100", root=tmp_path)
-    for given, message in ((dict(dataset="folder"), "'CIFAR100' or a folder of pictures, got 'folder'"),
+    for given, message in ((dict(dataset="folder"), "or a folder of pictures, got 'folder'"),
                            (dict(dataset=flowers, source="synthetic"), "source must be None beside"),
                            (dict(dataset="CIFAR100", source="CIFAR10"), "a dataset, got 'CIFAR10'")):
         with pytest.raises(ValueError, match=message): download_data(**given)

@@ -211,11 +211,13 @@ def test_devices_that_several_processes_can_use(monkeypatch):
     monkeypatch.setattr("torch.cuda.current_device", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     for name in ("cpu", "cuda", "cuda:1"): check_device(torch.device(name))
-    refused(lambda: check_device(torch.device("mps")), contains="'cpu' or 'cuda' if several")
-    refused(lambda: check_device(torch.device("cuda:0")), contains="'cuda:1' here, got 'cuda:0'")
+    for name in ("mps", "cuda:0"):
+        refused(lambda: check_device(torch.device(name)),  # noqa: B023
+                contains=f"with a GPU for each process, got '{name}' for one of 2 processes on 2 GPUs")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    refused(lambda: check_device(torch.device("cuda")),
-            contains="3 processes on this machine need a GPU each, there are 2: start 2")
+    refused(lambda: check_device(torch.device("cuda")), contains="one of 3 processes on 2 GPUs")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    refused(lambda: check_device(torch.device("mps")), contains="got 'mps' for one of 3 processes on 0 GPUs")
     check_device(torch.device("cpu"))
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from cifar_gradcam.augment import seed_epoch
 from cifar_gradcam.engine.batches import BatchedImages
 from cifar_gradcam.engine.datasets import synthetic_images
-from cifar_gradcam.engine.optimizers import make_optimizer, OPTIMIZERS
+from cifar_gradcam.engine.optimizers import OPTIMIZERS
 from cifar_gradcam.engine.runs import (
     COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, load_recipe, Recipe)
 from cifar_gradcam.lab.series import compare_arms, load_series, recorded
@@ -295,7 +295,7 @@ exact = Recipe(precision="float32")
 
 def test_what_the_loop_refuses():
     for wrong in ("Lion", 3):
-        refused(lambda: loop(tiny(), tiny(), optimizer=wrong, **quick),
+        refused(lambda: loop(tiny(), tiny(), optimizer=wrong, **quick),  # noqa: B023
                 contains="optimizer\n  Input should be 'SGD', 'Muon'")
     refused(lambda: loop(tiny(), tiny(), lr_scheduler="step", **quick),
             contains="lr_scheduler must be one of ('OneCycle', 'Constant', 'Step', 'Cosine', None)")
@@ -435,7 +435,7 @@ def test_a_loss_that_is_nan_after_a_good_epoch_and_a_checkpoint_of_another_run(t
             (dict(recipe=Recipe(precision="float32", sync_batchnorm=True)),
              "sync_batchnorm is False there, True was asked for"),
             (dict(recipe=Recipe(precision="bfloat16")), "dtype is 'torch.float32' there, 'torch.bf")):
-        refused(lambda: again(**other), contains=message)
+        refused(lambda: again(**other), contains=message)  # noqa: B023
     again(seed=None)  # goes on with its own seed
     equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["seed"], 0)
     again(recipe=Recipe(precision="float32", device="cpu"))  # where it runs is free

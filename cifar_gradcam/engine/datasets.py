@@ -80,17 +80,15 @@ def _verified(official, root, train, download=True):
         failed = _fetch(official, folder)
         wrong = damaged_files(official, folder) + failed
     if not wrong: return official(folder, train=train)
-    listed, ten = "\n  ".join(wrong), official is CIFAR10
-    stand_in = "synthetic" if ten else "synthetic-CIFAR100"
+    listed, name = "\n  ".join(wrong), "CIFAR-10" if official is CIFAR10 else "CIFAR-100"
+    stand_in = "synthetic" if official is CIFAR10 else "synthetic-CIFAR100"
     raise DataError(
-        f"{'CIFAR-10' if ten else 'CIFAR-100'} is not complete in {folder}:\n  {listed}\n"
-        f"One of these helps:\n- put {official.filename} (md5 {official.tgz_md5}) "
-        f"from {official.url} there, it is unpacked on the next call;\n"
+        f"{name} is not complete in {folder}:\n  {listed}\nOne of these helps:\n"
+        f"- put {official.filename} (md5 {official.tgz_md5}) from {official.url} there, "
+        "it is unpacked on the next call;\n"
         f"- point CIFAR10_ROOT at a folder that has {official.base_folder};\n"
-        f"- use synthetic images: --data {stand_in} (train, explain, faithfulness"
-        + ", bench" * ten + ") or CIFAR_GRADCAM_DATA=synthetic, but not to resume "
-        f'a run; in Python also download_data(source="{stand_in}") or '
-        f'Recipe(data="{stand_in}").')
+        f'- use synthetic images: --data {stand_in}, download_data(source="{stand_in}"), '
+        f'Recipe(data="{stand_in}") or CIFAR_GRADCAM_DATA=synthetic, but not to resume a run.')
 
 def _fetch(official, folder):  # what went wrong: nothing if it was fetched and unpacked
     archive = folder / official.filename
@@ -99,11 +97,11 @@ def _fetch(official, folder):  # what went wrong: nothing if it was fetched and 
         with FileLock(folder / f".{official.base_folder}.lock"):
             if not damaged_files(official, folder): return []  # another was faster
             if _fault(archive, official.tgz_md5):
-                print(f"fetching {official.url}", flush=True)
                 with (urllib.request.urlopen(official.url, timeout=60) as response,
                       open(archive, "wb") as file,
                       tqdm(total=response.length, unit="B", unit_scale=True, leave=False,
                            disable=not watched()) as bar):
+                    print(f"fetching {official.url}", flush=True)
                     while part := response.read(2**18): bar.update(file.write(part))
             if fault := _fault(archive, official.tgz_md5): return [fault]
             extract_archive(str(archive), str(folder))
@@ -136,7 +134,7 @@ def write_synthetic_cifar10(root: str | Path,     # gets a folder cifar-10-batch
                             n_train: int = 1000,  # training images, in five batch files
                             n_test: int = 200,    # test images, in one
                             seed: int = 0,        # the same seed writes the same bytes
-                            official=CIFAR10,     # or CIFAR100, or a subclass
+                            official=CIFAR10,     # or CIFAR100
                             ) -> Path:            # the folder with the batch files
     "Write ten separable classes of stripes and noise in CIFAR-10's own file format."
     n_files, rng = len(official.train_list), np.random.default_rng(seed)
@@ -149,49 +147,35 @@ def write_synthetic_cifar10(root: str | Path,     # gets a folder cifar-10-batch
     classes, key = list(CLASSES), "labels"
     if issubclass(official, CIFAR100):
         classes, key = [f"class_{k:02}" for k in range(100)], "fine_labels"
+    sizes = [*map(len, np.array_split(np.arange(n_train), n_files)), n_test]
+    contents = {official.meta["filename"]: {
+        official.meta["key"]: classes, "num_vis": 3072, "num_cases_per_batch": sizes[0]}}
+    for (name, _), size in zip(official.train_list + official.test_list, sizes):
+        images, labels = synthetic_images(size, rng, len(classes))
+        contents[name] = {"batch_label": name, key: labels.tolist(),
+                          "data": images.transpose(0, 3, 1, 2).reshape(size, 3072),
+                          "filenames": [f"{name}_{i}.png" for i in range(size)]}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as aside:
-        complete, sums = Path(aside) / folder.name, ""
+        complete = Path(aside) / folder.name
         complete.mkdir()
-        def write(name, content):
+        for name, content in contents.items():
             (complete / name).write_bytes(pickle.dumps(content, protocol=2))
-            return f"{calculate_md5(complete / name)}  {name}\n"
-        sizes = [*map(len, np.array_split(np.arange(n_train), n_files)), n_test]
-        for (name, _), size in zip(official.train_list + official.test_list, sizes):
-            images, labels = synthetic_images(size, rng, len(classes))
-            rows = images.transpose(0, 3, 1, 2).reshape(size, 3072)
-            sums += write(name, {"batch_label": name, key: labels.tolist(), "data": rows,
-                                 "filenames": [f"{name}_{i}.png" for i in range(size)]})
-        meta = {official.meta["key"]: classes, "num_vis": 3072, "num_cases_per_batch": sizes[0]}
-        sums += write(official.meta["filename"], meta)
-        (complete / "MD5SUMS").write_text(sums)
         complete.rename(folder)
     return folder
 
 # %% ../../nbs/20_data_sources.ipynb #a69
-class _Generated:  # put before a class of torchvision's, it changes what that class checks
-    def __init__(self,
-                 root: str | Path,    # the folder given to `write_synthetic_cifar10`
-                 train: bool = True,  # the training or the test images
-                 transform=None,      # called with each image that is asked for
-                 ):
-        root = Path(root).expanduser()  # as the function that writes them does
-        sums = root / self.base_folder / "MD5SUMS"
-        words = sums.read_text().split() if sums.is_file() else []
-        md5 = dict(zip(words[1::2], words[::2]))
-        self.train_list = [[name, md5.get(name)] for name, _ in self.train_list]
-        self.test_list = [[name, md5.get(name)] for name, _ in self.test_list]
-        self.meta = dict(self.meta, md5=md5.get(self.meta["filename"]))
-        if wrong := damaged_files(self, root):
-            raise DataError("\n  ".join(["the synthetic data is damaged:", *wrong])
-                            + f"\nDelete {sums.parent}; synthetic_cifar10 makes it again.")
-        super().__init__(root, train=train, transform=transform)
+class SyntheticCIFAR10(CIFAR10):
+    "Generated images, read by torchvision's own code."
+    train_list = [(name, None) for name, _ in CIFAR10.train_list]
+    test_list = [(name, None) for name, _ in CIFAR10.test_list]
+    meta = CIFAR10.meta | {"md5": None}
 
-class SyntheticCIFAR10(_Generated, CIFAR10):
-    "Generated images, read by torchvision's own code and checked by their MD5SUMS."
-
-class SyntheticCIFAR100(_Generated, CIFAR100):
+class SyntheticCIFAR100(CIFAR100):
     "The same with a hundred classes."
+    train_list = [(name, None) for name, _ in CIFAR100.train_list]
+    test_list = [(name, None) for name, _ in CIFAR100.test_list]
+    meta = CIFAR100.meta | {"md5": None}
 
 def synthetic_cifar10(root: str | Path | None = None,  # None: `cache_folder()`
                       train: bool = True,   # the training or the test images
@@ -231,7 +215,7 @@ def data_source(name: str | None = None,  # "CIFAR10", a key of `SOURCES`, or a 
     if name in SOURCES: return name
     if (folder := _as_path(name)).is_dir(): return _as_text(folder.resolve())
     if folder.is_absolute(): raise DataError(_gone(folder))  # what a run was trained on
-    raise ValueError(f"source must be one of {tuple(SOURCES)} or a folder of pictures, "
+    raise ValueError(f"data source must be one of {tuple(SOURCES)} or a folder of pictures, "
                      f"got {name!r}")
 
 def load_cifar10(train: bool = True,         # the training or the test images

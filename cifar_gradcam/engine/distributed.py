@@ -71,21 +71,14 @@ def silence():
         del os.environ["TQDM_DISABLE"]
         if before is not None: os.environ["TQDM_DISABLE"] = before
 
-# %% ../../nbs/19_several_devices.ipynb #k12d
 def check_device(device: torch.device) -> None:
     "A ValueError if this process, one of several, cannot train on `device`."
     if process_count() == 1 or device.type == "cpu": return
-    if device.type != "cuda":
-        raise ValueError("device must be 'cpu' or 'cuda' if several processes train "
-                         f"together, got {str(device)!r}")
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
-    if here > gpus:
-        raise ValueError(f"{here} processes on this machine need a GPU each, there are "
-                         f"{gpus}: start {gpus}, or name the device 'cpu'")
-    mine = torch.cuda.current_device()
-    if device.index not in (None, mine):
-        raise ValueError("device must be 'cuda' if each process has its own GPU, "
-                         f"which is 'cuda:{mine}' here, got {str(device)!r}")
+    mine = torch.cuda.current_device() if gpus else None
+    if device.type != "cuda" or here > gpus or device.index not in (None, mine):
+        raise ValueError("device must be 'cpu', or 'cuda' with a GPU for each process, got "
+                         f"{str(device)!r} for one of {here} processes on {gpus} GPUs")
 
 # %% ../../nbs/19_several_devices.ipynb #k13
 def by_first(work: Callable):  # called without arguments, in the first process alone
@@ -110,9 +103,7 @@ def from_first(make: Callable,  # without arguments: a state of tensors and numb
 # %% ../../nbs/19_several_devices.ipynb #k20
 class SharedLoader:
     "A loader for one of several processes: its share of the images, and the labels of all."
-    def __init__(self, loader,  # of whole batches, or its sampler deals the images out
-                 ):
-        self.loader = loader
+    def __init__(self, loader): self.loader = loader  # or its sampler deals the images out
 
     def __len__(self): return len(self.loader)
 
@@ -156,7 +147,6 @@ def rows_of_all(part: Tensor,  # (n, …): this process's rows; n may differ, an
     rows[start:start + len(part)] = part
     return SumOverAll.apply(rows)
 
-# %% ../../nbs/19_several_devices.ipynb #k22
 class Together(nn.Module):
     "A network that each process shows its share of a batch, and that answers for all."
     def __init__(self, network: nn.Module):
@@ -220,7 +210,6 @@ class Processes:
 
     def interrupted(self, run, stop): raise stop  # one may not go on without the others
 
-# %% ../../nbs/19_several_devices.ipynb #k31
 def usual_hooks(recipe: Recipe,
                 folder=None,  # of the run, see `Checkpoints`
                 ) -> list:    # in the order in which they are told
@@ -249,7 +238,6 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         shift = self.bias - mean * scale
         return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
-# %% ../../nbs/19_several_devices.ipynb #k34
 @contextlib.contextmanager
 def synchronized(model: nn.Module):  # its `nn.BatchNorm2d` are switched, in place
     "Batch norm over all processes inside a `with` block; afterwards as before."

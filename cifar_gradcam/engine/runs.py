@@ -139,7 +139,6 @@ def check_folder(out: Path, recipe: Recipe) -> None:
                          - {".lock", "config.json.partial"}):
         raise FileExistsError(f"{out} exists and is not a run's folder; choose another")
 
-# %% ../../nbs/12_runs.ipynb #e19c
 def claim_folder(out: Path, recipe: Recipe,
                  info: DatasetInfo | None = None,  # of the training images; None: CIFAR-10's
                  ) -> None:
@@ -158,7 +157,6 @@ def claim_folder(out: Path, recipe: Recipe,
     if info == DatasetInfo(): (out / "data.json").unlink(missing_ok=True)  # CIFAR-10
     else: write_json(out / "data.json", info._asdict())
 
-# %% ../../nbs/12_runs.ipynb #r01
 def load_recipe(folder) -> Recipe:  # a path, or a folder inside a zip
     "The recipe of the run in a folder; FileNotFoundError if there is none."
     path = (Path(folder) if isinstance(folder, str) else folder) / "config.json"
@@ -168,7 +166,6 @@ def load_recipe(folder) -> Recipe:  # a path, or a folder inside a zip
     except (TypeError, ValueError) as error: fault = error  # no JSON, or no object
     raise ValueError(f"{path} is no recipe of this version: {fault}")
 
-# %% ../../nbs/12_runs.ipynb #i02
 def load_info(folder: str | Path) -> DatasetInfo:  # names, mean, standard deviation
     "What the network of a run knows of its data."
     path, data = Path(folder) / "data.json", load_recipe(folder).data
@@ -259,7 +256,6 @@ def load_checkpoint(path: str | Path,  # written by `save_checkpoint`
         raise ValueError(f"checkpoint {path} cannot be read; delete it to start anew "
                          f"({type(fault).__name__})") from fault
 
-# %% ../../nbs/12_runs.ipynb #f01
 def state_of(run) -> dict:  # a `Run`; the tensors are its own, not copies
     "Everything that the next epoch of a run depends on."
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -354,7 +350,6 @@ def reference_history() -> "History":
     "The history of the run that ships with the package."
     return History.load(reference_folder() / "history.csv")
 
-# %% ../../nbs/12_runs.ipynb #t09
 def load_reference(device=None,  # see `select_device`
                    ) -> ResNet:  # in evaluation mode
     "The trained network that ships with the package."
