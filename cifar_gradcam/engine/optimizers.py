@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['INITIALIZATIONS', 'OPTIMIZERS', 'decay_groups', 'initialize', 'orthogonalize', 'step_on_sphere', 'orthogonal_step',
-           'Muon', 'make_optimizer', 'average_of', 'Lookahead', 'Whitened', 'whiten_first', 'fold_first']
+           'Muon', 'make_optimizer', 'average_of', 'Whitened', 'whiten_first', 'fold_first']
 
 # %% ../../nbs/09_optimizers.ipynb #o03
-import copy, math
+import math
 
 import torch
 from torch import Tensor, nn
@@ -175,32 +175,6 @@ def average_of(model: nn.Module,  # the weights that training changes
         raise ValueError(f"decay must be between 0 and 1, got {decay}")
     update = get_ema_multi_avg_fn(decay)
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-
-# %% ../../nbs/09_optimizers.ipynb #k02
-class Lookahead(nn.Module):
-    "Slow weights in `.module`; every few steps the model starts again from them."
-    def __init__(self, model: nn.Module,  # the weights that training changes
-                 share: float,            # of the way that the slow weights go, up to 1
-                 every: int = 5,          # steps
-                 ):
-        super().__init__()
-        if not 0 < share <= 1:
-            raise ValueError(f"share must be above 0 and at most 1, got {share}")
-        if every < 1: raise ValueError(f"every must be at least 1 step, got {every}")
-        self.module, self.share, self.every = copy.deepcopy(model), share, every
-        self.register_buffer("steps", torch.tensor(0))
-
-    @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        "To be called after each step of the optimizer."
-        self.steps += 1
-        if self.steps % self.every: return
-        for slow, fast in zip(_tensors(self.module), _tensors(model)):
-            if slow.is_floating_point(): slow.lerp_(fast, self.share)
-            else: slow.copy_(fast)  # batch norm counts its batches
-            fast.copy_(slow)
-
-def _tensors(model): return [*model.parameters(), *model.buffers()]
 
 # %% ../../nbs/09_optimizers.ipynb #k21
 class Whitened(nn.Module):
