@@ -30,7 +30,6 @@ class RangeTest:
     losses: list[float]  # training loss at each step, smoothed exponentially
     suggestion: float    # a rate to try, see `suggest_lr`
 
-# %% ../nbs/03_lr_finder.ipynb #d05
 def suggest_lr(lrs,                   # learning rate at each step, growing
                losses,                # smoothed training loss at each step
                skip_start: int = 10,  # steps left out while the smoothing settles

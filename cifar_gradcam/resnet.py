@@ -163,7 +163,8 @@ def select_model(device: torch.device | str,  # where the model goes
     "A new model on `device`; prints torchsummary's table of its layers."
     if name not in MODELS:
         raise ValueError(f"name must be one of {tuple(MODELS)}, got {name!r}")
-    if num_classes < 1: raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     device, model = select_device(device), MODELS[name](num_classes=num_classes)
     if show:
         with torch.random.fork_rng(devices=[]), torch.no_grad():

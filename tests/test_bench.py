@@ -28,7 +28,7 @@ NAMES = ["plain loop", "+ no .item()", "+ batched augmentation", "+ channels-las
          "+ fused optimizer", "+ torch.compile"]
 OTHER_ROWS = ["an image at a time", "batched", "float32, contiguous", "ours",
               "library, one at a time", "ours, twenty at a time", "ours, 128 at a time"]
-TINY = dict(device="cpu", data="synthetic", images=20, batch_size=8, width=8, repeats=2, seconds=0.5)
+TINY = dict(device="cpu", data="synthetic", images=20, batch_size=8, width=4, repeats=2, seconds=0.1)
 
 
 def batch(n=16, seed=0):
@@ -82,10 +82,10 @@ def test_what_a_variant_says_is_what_happens(monkeypatch, strips, variant, nativ
 
 
 def test_all_variants_train_the_same_network(monkeypatch):
-    batches = [batch(32, seed) for seed in range(4)]
+    batches = [batch(16, seed) for seed in range(2)]
 
     def losses_of(variant):
-        training = Training(variant, batches, width=8, lr=0.005)
+        training = Training(variant, batches, width=4, lr=0.01)
         return [float(training.step()[0]) for _ in range(8)]
     eagerly = nn.Module.compile  # traced, but without a C++ compiler
     monkeypatch.setattr(nn.Module, "compile", lambda self: eagerly(self, backend="eager"))
@@ -93,9 +93,9 @@ def test_all_variants_train_the_same_network(monkeypatch):
     for precision in ("float32", "bfloat16"):
         losses[precision] = losses_of(replace(training_variants(False)[-1], precision=precision))
     plain = losses["plain loop"]
-    assert sum(plain[4:]) < 0.95 * sum(plain[:4]), plain  # they learn
-    for name in NAMES[:4] + ["float32"]: close(losses[name], plain, 0.02)
-    for name in NAMES[4:] + ["bfloat16"]: close(losses[name], plain, 0.06)
+    assert plain[-1] < plain[0] - 0.4, plain  # they learn
+    for name in NAMES[:4] + ["float32"]: close(losses[name], plain, 0.06)
+    for name in NAMES[4:] + ["bfloat16"]: close(losses[name], plain, 0.12)
 
 
 def test_batches_come_over_and_over():
@@ -197,7 +197,7 @@ def measured(tmp_path_factory):
 def test_the_form_of_a_record(measured):
     assert measured["settings"] == TINY
     assert measured["environment"] == environment("cpu")
-    assert measured["flops_per_image"]["evaluation"] == sum(flops_by_hand(8).values())
+    assert measured["flops_per_image"]["evaluation"] == sum(flops_by_hand(4).values())
     assert [row["name"] for row in measured["rows"]] == NAMES + OTHER_ROWS
     assert measured["took_seconds"] > 0
     shipped = bench_record()
@@ -239,9 +239,13 @@ def test_the_table(measured):
 
 
 def test_a_measurement_without_the_compiler(tmp_path, monkeypatch):
+    plan = SimpleNamespace(batch_size=8, width=4, compile=False)
+    rows = bench_rows(torch.device("cpu"), *load_datasets(tmp_path, "synthetic", 16), plan)
+    assert [name for _, name, *_ in rows][:9] == NAMES[:8] + ["an image at a time"]
+    monkeypatch.setattr(bench, "bench_rows", lambda device, train, test, plan: [
+        ("training", str(plan.compile), torch.float32, 1, lambda: None)])
     monkeypatch.setattr(bench, "matmul_peak", lambda *_: 1e12)
-    rows = run_bench(**TINY | dict(root=tmp_path, compile=False, repeats=1, seconds=0.1))["rows"]
-    assert [r["name"] for r in rows[:9]] == NAMES[:8] + ["an image at a time"]
+    assert run_bench(**TINY | dict(root=tmp_path, compile=False))["rows"][0]["name"] == "False"
 
 
 def test_only_the_compiler_may_fail(tmp_path, monkeypatch):
@@ -264,7 +268,7 @@ def test_steps_fill_the_seconds_of_a_row(tmp_path, monkeypatch):
     assert asked == [2, 2] + 6 * [4]
     assert (first["precision"], first["steps"], first["images_per_second"]) == ("bfloat16", 4, [20.0] * 3)
     assert first["flops_per_second"] == statistics.median(first["images_per_second"]) * sum(
-        count_flops(ResNet18(width=8), training=True).values())
+        count_flops(ResNet18(width=4), training=True).values())
     assert second["ratio"] == dict(median=1, lowest=1, highest=1)
 
 

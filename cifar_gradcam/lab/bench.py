@@ -80,9 +80,9 @@ class Training:
                  width: int = 64,    # channels of the first stage; 64 is ResNet-18
                  lr: float = 0.01,   # constant
                  seed: int = 0):     # of the weights
-        self.variant, self.device = variant, device
+        self.variant, self.device, self.layout = variant, device, torch.contiguous_format
+        if variant.channels_last: self.layout = torch.channels_last
         self.batches = itertools.chain.from_iterable(itertools.repeat(loader))
-        self.layout = torch.channels_last if variant.channels_last else torch.contiguous_format
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = lay_side_by_side(ResNet18(width=width), variant.side_by_side)
@@ -135,7 +135,7 @@ def matmul_peak(device="cpu",                        # see `select_device`
     device, size, best, taken = select_device(device), 256, 0.0, 0.0
     while size <= (8192 if device.type == "cuda" else 4096) and 8 * 8 * taken < seconds:
         a, b = torch.rand(2, size, size, device=device).to(dtype)
-        # The rows of `a` as pixels under a 1 × 1 convolution: the same work by another library.
+        # The rows of `a` as pixels under a 1 × 1 convolution: the work of another library.
         pixels, kernels = a.view(1, 16, -1, size).permute(0, 3, 1, 2), b[:, :, None, None]
         ways = (functools.partial(torch.matmul, a, b.T),
                 functools.partial(nn.functional.conv2d, pixels, kernels))
@@ -211,8 +211,10 @@ class BenchPlan:
         if self.images < self.batch_size:
             raise ValueError(f"images must be at least one batch of {self.batch_size}, "
                              f"got {self.images}")
-        if self.repeats < 1: raise ValueError(f"repeats must be at least 1, got {self.repeats}")
-        if not self.seconds > 0: raise ValueError(f"seconds must be above 0, got {self.seconds}")
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds must be above 0, got {self.seconds}")
 
 def run_bench(device=None,            # see `select_device`
               data: str | None = None,  # "real" or "synthetic"; None: see `data_source`
@@ -254,9 +256,9 @@ def run_bench(device=None,            # see `select_device`
                 row["images_per_second"].append(images / timer.timeit(row["steps"]).mean)
             for name, speeds in peaks.items():
                 speeds.append(matmul_peak(device, getattr(torch, name), min(3, share)))
-    flops = {group: sum(count_flops(ResNet18(width=plan.width), group == "training").values())
+    model, base = ResNet18(width=plan.width), {}  # base: the first row of each group
+    flops = {group: sum(count_flops(model, group == "training").values())
              for group in ("training", "evaluation")}
-    base = {}  # the first row of each group
     for row, *_ in timers:
         rates = row["images_per_second"]
         row["ratio"] = spread(rates, base.setdefault(row["group"], rates))
@@ -289,9 +291,10 @@ def bench_table(result: dict,  # from `run_bench`
             line = f"  {row['name']:26}"
             if row["not_available"]: line += f"  not available: {row['not_available']}"
             else:
-                middle, low, high = (row["ratio"][k] for k in ("median", "lowest", "highest"))
-                line += (f"{statistics.median(row['images_per_second']):10,.0f}{middle:8.2f}"
-                         f"   {f'{low:.2f}-{high:.2f}':16}")
+                ratio, rates = row["ratio"], row["images_per_second"]
+                between = f"{ratio['lowest']:.2f}-{ratio['highest']:.2f}"
+                line += (f"{statistics.median(rates):10,.0f}{ratio['median']:8.2f}"
+                         f"   {between:16}")
             if "share_of_peak" in row: line += f"{100 * row['share_of_peak']:6.0f} %"
             lines.append(line.rstrip())
     peaks = ", ".join(f"{max(speeds) / 1e9:,.0f} GFLOP/s in {name}"
@@ -309,7 +312,8 @@ def bench_command(args: Namespace,  # `out`: a file for JSON, or None; and any a
     if out is not None and not Path(out).parent.is_dir():  # known now, not in ten minutes
         raise FileNotFoundError(f"out: there is no folder {Path(out).parent}")
     known = {"device", "data", "root", *BenchPlan.__dataclass_fields__}
-    result = run_bench(**{k: v for k, v in vars(args).items() if k in known and v is not None})
+    chosen = {k: v for k, v in vars(args).items() if k in known and v is not None}
+    result = run_bench(**chosen)
     print(bench_table(result))
     if out is not None:
         write_json(out, result)
