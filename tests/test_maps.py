@@ -32,7 +32,7 @@ def seeded(seed): return torch.Generator().manual_seed(seed)
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return ResNet18(width=4).eval()
+    return ResNet18(width=8).eval()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ STAGES = ["trained", "linear", "layer4.1", "layer4.0", "layer3.1", "layer3.0", "
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return ResNet18(width=4).eval()
+    return ResNet18(width=8).eval()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from cifar_gradcam.resnet import ResNet18
 @pytest.fixture(scope="module")
 def network():  # untrained, but with answers that are far apart
     torch.manual_seed(0)
-    model = ResNet18(width=4).eval()
+    model = ResNet18(width=8).eval()
     with torch.no_grad(): model.linear.weight.mul_(8)
     return model
 
