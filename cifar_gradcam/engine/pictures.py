@@ -133,9 +133,21 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
         except Exception as fault:  # Pillow raises many kinds, by format and damage
             report.skipped[str(path)] = _why_not(path, fault)
             continue
-        answer, heat = _answer(model, to_network(picture, size, mean, std), classes, target,
-                               method, layers)
-        row = dict(picture=str(path), width=picture.width, height=picture.height) | answer
+        image = to_network(picture, size, mean, std)
+        with plain_network(model) as network:
+            with torch.no_grad(): p = logits_for(network, image).softmax(1)[0].tolist()
+            if len(p) != len(classes):
+                raise ValueError(f"classes must be {len(p)} names, one for each output of the "
+                                 f"model, got {len(classes)}")
+            order = sorted(range(len(p)), key=lambda c: -p[c])
+            chosen = order[0] if target is None else classes.index(target)
+            with warnings.catch_warnings():  # it is normalised, as bright or plain as it may be
+                warnings.filterwarnings("ignore", "images run from")
+                heat = explain(network, image, [chosen], method, layers)[0].numpy()
+        row = dict(picture=str(path), width=picture.width, height=picture.height)
+        for k, c in enumerate(order[:3], 1):
+            row |= {f"class_{k}": classes[c], f"probability_{k}": round(p[c], 4)}
+        row["explained"] = classes[chosen]
         name, k = f"{path.stem}-map.png", 1
         while name in [other["map"] for other in report.rows]:  # two folders with a cat.jpg
             name, k = f"{path.stem}-{k + 1}-map.png", k + 1
@@ -145,29 +157,11 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
         page.save(png := io.BytesIO(), "PNG", compress_level=1)  # more hardly helps a photo
         write_whole(out / name, png.getvalue())
     if report.rows:
-        columns = max(report.rows, key=len)  # keys of the row with most classes
-        table = csv.DictWriter(text := io.StringIO(), columns, lineterminator="\n")
+        table = csv.DictWriter(text := io.StringIO(), report.rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(report.rows)  # file names as the system has them
         write_whole(out / "pictures.csv", text.getvalue().encode("utf-8", "surrogateescape"))
     return report
-
-def _answer(model, image, classes, target, method, layers):
-    # the likeliest classes, and a map for the first, or for the target
-    with plain_network(model) as network:
-        with torch.no_grad(): probabilities = logits_for(network, image).softmax(1)[0].tolist()
-        if len(probabilities) != len(classes):
-            raise ValueError(f"classes must be {len(probabilities)} names, one for each output "
-                             f"of the model, got {len(classes)}")
-        order = sorted(range(len(classes)), key=lambda c: -probabilities[c])
-        chosen = order[0] if target is None else classes.index(target)
-        with warnings.catch_warnings():  # it is normalised, as bright or plain as it may be
-            warnings.filterwarnings("ignore", "images run from")
-            heat = explain(network, image, [chosen], method, layers)[0].numpy()
-    row = {}
-    for k, c in enumerate(order[:3], 1):
-        row |= {f"class_{k}": classes[c], f"probability_{k}": round(probabilities[c], 4)}
-    return row | {"explained": classes[chosen]}, heat
 
 def _why_not(path, fault):
     if isinstance(fault, FileNotFoundError): return "it is not there"
