@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
-from matplotlib.patches import Patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -117,9 +115,7 @@ def observe(model: nn.Module,         # in evaluation mode
 
 # %% ../nbs/05_gradcam.ipynb #n14
 def _gradcam(seen): return (seen.G.mean((2, 3), keepdim=True) * seen.A).sum(1)
-
 def _hirescam(seen): return (seen.G * seen.A).sum(1)
-
 def _layercam(seen): return (seen.G.relu() * seen.A).sum(1)
 
 def _gradcam_pp(seen):
@@ -309,8 +305,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
         titles = ["\n".join(head.replace("\n", " ") for head in pair) for pair in zip(*heads)]
         fig = picture_grid([(pictures, titles, None)], columns, head=0.46, foot=0.35,
                            least=1.25, width=3.6)
-        fig.text(0.5, 0.15 / fig.get_figheight(), "✗ predicted   ✓ true class", ha="center",
-                 va="center", fontsize=9)
+        fig.supxlabel("✗ predicted   ✓ true class", fontsize=9)
         return fig
     pairs, frames = [(wrong, None), (true, None)], ["tab:orange", "tab:blue"]
     if method not in GRADIENT_FREE:
@@ -353,7 +348,6 @@ def _on_one_scale(model, images, pairs, method, layers, negative):
             (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}"),
             f"units of the {'logit' if last else 'score'} at one place, all maps on one scale")
 
-# %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
                        test_loader: DataLoader,   # not shuffled
                        classes=None,              # names in label order; None: the dataset's
@@ -450,12 +444,8 @@ def _check_classes(name, classes, images):
         raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
     return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
 
-def _check_fit(logits: Tensor,   # shape (N, classes)
-              outputs: dict,    # layer -> a list of what it gave
-              targets: Tensor,  # shape (N,)
-              against: Tensor | None = None,  # other classes, shape (N,)
-              ) -> None:
-    "Do layers and classes fit what a model gave for a batch?"
+def _check_fit(logits, outputs, targets, against):
+    # outputs: layer -> a list of what it gave for a batch, one entry a call
     for given in outputs.values():
         shapes = [tuple(getattr(out, "shape", ())) for out in given]
         got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
@@ -473,8 +463,8 @@ def _check_fit(logits: Tensor,   # shape (N, classes)
             raise ValueError(f"{name} must be from 0 to {logits.shape[1] - 1}, as the model "
                              f"has {logits.shape[1]} classes, got {int(outside[0])}")
 
-def _check_drawing(plot_size, n, method, layers, scale, negative) -> tuple:  # columns, scale
-    "The grid for `n` mistakes, and the scale as asked for or as it fits the method."
+def _check_drawing(plot_size, n, method, layers, scale, negative):
+    # gives the columns for n mistakes, and the scale: as asked for, or as it fits the method
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):
         raise ValueError("plot_size must be two whole numbers, rows and columns, "
@@ -497,13 +487,13 @@ def _check_drawing(plot_size, n, method, layers, scale, negative) -> tuple:  # c
 def _draw_legend(fig, frames, colours, ends, text):
     width, height = fig.get_size_inches()
     names = ("✗ predicted class", "✓ true class", "✗ rather than ✓")
-    fig.legend([Patch(fc="none", ec=frame, lw=2) for frame in frames], names[:len(frames)],
-               loc="center", bbox_to_anchor=(0.5, 0.78 / height), ncols=3, fontsize=9,
-               handlelength=1, frameon=False)
+    boxes = [plt.Rectangle((0, 0), 1, 1, fc="none", ec=frame, lw=2) for frame in frames]
+    fig.legend(boxes, names[:len(frames)], loc="center", bbox_to_anchor=(0.5, 0.78 / height),
+               ncols=3, fontsize=9, handlelength=1, frameon=False)
     grey = np.full((1, 256, 3), 0.5)  # the colours as they are on a grey pixel
     ramp = ListedColormap(overlay(grey, np.linspace(0, 1, 256)[None], colours=colours)[0])
     strip = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
-    bar = fig.colorbar(ScalarMappable(cmap=ramp), cax=strip, orientation="horizontal")
+    bar = fig.colorbar(plt.cm.ScalarMappable(cmap=ramp), cax=strip, orientation="horizontal")
     bar.set_ticks(np.linspace(0, 1, len(ends)), labels=ends, fontsize=8)
     bar.outline.set_visible(False); strip.tick_params(length=0)
     fig.text(0.5, 0.12 / height, text, ha="center", va="center", fontsize=9)

@@ -183,7 +183,7 @@ def by_library(method, model, images, targets, layers, **smoothing):
     wanted = [ClassifierOutputTarget(int(t)) for t in targets]
     with contextlib.redirect_stderr(io.StringIO()), LIBRARY[method](model, layers) as cam:
         cam.tta_transforms = ttach.Compose([ttach.HorizontalFlip()])
-        return cam(images, wanted, **smoothing)
+        return torch.from_numpy(cam(images, wanted, **smoothing))
 
 @pytest.fixture(scope="module")
 def two(exact):
@@ -207,7 +207,7 @@ def test_smoothing_agrees_with_the_library(exact, two, method):
     layers = [exact.layer2[-1], exact.layer3[-1]]
     ours = explain(exact, pair, likeliest, method, layers, smooth=True)
     theirs = by_library(method, exact, pair, likeliest, layers, aug_smooth=True)
-    close(ours, stretch(torch.from_numpy(theirs)), eps=1e-4)
+    close(ours, stretch(theirs), eps=1e-4)
     close(ours, explain(exact, pair, likeliest, method, layers, 1, True), eps=1e-4)
     close(ours.amax((1, 2)), torch.ones(2), eps=1e-5)
 
@@ -619,8 +619,9 @@ def test_any_wrapper_number_format_and_form_of_output(small):
         mistakes = find_mistakes(other, batches)
         close(mistakes.probabilities, logits.softmax(1)[mistakes.indices].numpy(), eps)
         equal(mistakes.indices, (logits.argmax(1) != some).nonzero()[:, 0].numpy())
-        fig = plot_misclassified(other, batches, no_misclf=1, plot_size=(1, 1))
-        equal(len(fig.axes), 5); plt.close(fig)
+        if name in ("parts", "dict", torch.half):
+            fig = plot_misclassified(other, batches, no_misclf=1, plot_size=(1, 1))
+            equal(len(fig.axes), 5)
     equal({str(p.dtype) for network in low.values() for p in network.parameters()},
           {"torch.float16", "torch.bfloat16", "torch.float64"})  # as they were
     assert all(map(without_hooks, networks.values()))
@@ -634,7 +635,7 @@ def test_inside_inference_mode(small):
         for classes in (targets, some.tolist()): close(explain(small, x, classes), wanted, 1e-5)
         rather = explain(small, x, targets, against=targets + 1)
         mistakes = find_mistakes(small, [(x, targets)])
-        draw_mistakes(small, mistakes, CLASSES)
+        draw_mistakes(small, mistakes[:1], CLASSES)
     close(rather, explain(small, wide, some, against=some + 1), 1e-5)
     close(explain(small, x, targets), wanted, 1e-5)
     close(explain(small, mistakes.images, mistakes.labels), wanted[mistakes.indices], 1e-5)

@@ -127,9 +127,9 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
              "pictures": sprite_sheet(pictures) if n else "data:,",
              "data": for_script(data), "plain": "".join(plain)}
     template = Path(cifar_gradcam.__file__).parent / "explorer.html"
-    page = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]],  # what is filled in is not searched
-                  template.read_text(encoding="utf-8"))
-    return Explorer(page, n)
+    # All at once: what is filled in is not searched again.
+    return Explorer(re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]],
+                           template.read_text(encoding="utf-8")), n)
 
 def colour_table() -> str:  # 256 colours from low to high, six hexadecimal digits each
     table = plt.get_cmap("inferno")(np.arange(256))[:, :3]

@@ -439,7 +439,8 @@ def picture_grid(panels: list,         # of a cell: (pictures, titles, colour of
     return fig
 
 # %% ../../nbs/06_evaluation.ipynb #v79
-_human_labels = json.loads((reference_folder().parent / "records" / "human_labels.json").read_text())
-SHOWN_TO_PEOPLE = tuple(_human_labels["shown_to_people"])  # places in CIFAR-10's test set
+_study = reference_folder().parent / "records" / "human_labels.json"
+_study = json.loads(_study.read_text(encoding="utf-8"))
+SHOWN_TO_PEOPLE = tuple(_study["shown_to_people"])  # places in CIFAR-10's test set
 DISPUTED_LABELS = {int(place): choice  # what most of the five people chose
-                   for place, choice in _human_labels["disputed_labels"].items()}
+                   for place, choice in _study["disputed_labels"].items()}
