@@ -66,7 +66,6 @@ def test_commands_of_nbdev_exist():
     assert wanted and wanted <= scripts
 
 
-@pytest.mark.xfail(reason="the rooms are still moving")
 def test_the_word_to_test_by_finds_tests():
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (HERE / "tests").glob("test_*.py"))
     for word in re.findall(r"pytest -k (\w+)", code(GUIDE)): assert re.search(rf"def test_\w*{word}", tests)
