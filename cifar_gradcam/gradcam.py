@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
            'observe', 'explain', 'signed_maps', 'find_mistakes', 'draw_mistakes', 'plot_misclassified', 'target_layer',
-           'target_layers', 'check_explainable', 'check_against', 'check_fit', 'check_drawing']
+           'target_layers', 'check_explainable', 'check_against']
 
 # %% ../nbs/05_gradcam.ipynb #f03
 import contextlib
@@ -85,7 +85,6 @@ class Seen:
     G: Tensor | None       # gradients of the scores, like A; None: not asked for
     batch_size: int = 128  # images at a time, for methods with many more passes
 
-# %% ../nbs/05_gradcam.ipynb #n12
 @torch.no_grad()
 def observe(model: nn.Module,         # in evaluation mode
             images: Tensor,           # normalised, (N, 3, H, W), on the model's device
@@ -107,7 +106,7 @@ def observe(model: nn.Module,         # in evaluation mode
     try: logits = logits_for(model, images)
     finally:
         for hook in hooks: hook.remove()
-    check_fit(logits, kept, targets, against)
+    _check_fit(logits, kept, targets, against)
     scores = logits.gather(1, targets[:, None])[:, 0]
     if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
     A = {layer: out for layer, (out,) in kept.items()}
@@ -162,7 +161,6 @@ def _scorecam(seen):
     weights = _each_channel(seen, score, silent=least).softmax(1)
     return (weights[:, :, None, None] * seen.A).sum(1)
 
-# %% ../nbs/05_gradcam.ipynb #n21
 def _run_behind(seen, images, n, A):
     # the scores of targets n when the layer's output is A, whatever came before
     hook = seen.layer.register_forward_hook(lambda layer, inputs, out: A)
@@ -184,7 +182,6 @@ def _ablationcam(seen):
     weights = _each_channel(seen, fall, silent=0)
     return (weights[:, :, None, None] * seen.A).sum(1)
 
-# %% ../nbs/05_gradcam.ipynb #n22
 METHODS = {"gradcam": _gradcam, "gradcam++": _gradcam_pp, "hirescam": _hirescam,
            "layercam": _layercam, "eigencam": _eigencam, "scorecam": _scorecam,
            "ablationcam": _ablationcam}
@@ -215,7 +212,6 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
 
 def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
 
-# %% ../nbs/05_gradcam.ipynb #n36
 def _passes(model, images, targets, against, method, layers, batch_size, mirrored=False):
     # The door of `explain` and `signed_maps`: all checks; then, for each batch (and for its
     # mirror image), what `observe` saw at the layers. The caller works in `network_at` too.
@@ -290,7 +286,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
                   std=CIFAR10_STD,           # the same
                   ) -> plt.Figure:
     "A grid of mistakes: each the image, its maps for both classes, and their contrast."
-    columns, scale = check_drawing(plot_size, len(mistakes), method, layers, scale, negative)
+    columns, scale = _check_drawing(plot_size, len(mistakes), method, layers, scale, negative)
     if not len(mistakes):
         fig = plt.figure(figsize=(5, 1))
         fig.text(0.5, 0.5, f"no mistakes in {mistakes.seen:,} images", ha="center")
@@ -304,14 +300,15 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     if not len(mean) == len(std) == images.shape[1]:
         raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
                          f"channel of the images, got {len(mean)} and {len(std)}")
-    if len(mean) == 1: mean, std = [*mean] * 3, [*std] * 3  # in grey
-    pictures = denormalize(images.expand(-1, 3, -1, -1), mean, std)
+    if len(mean) > 1: pictures = denormalize(images, mean, std)
+    else: pictures = denormalize(images.expand(-1, 3, -1, -1), [*mean] * 3, [*std] * 3)  # grey
     wrong, true = mistakes.predicted, mistakes.labels
     heads = [[f"{mark} {names[c]}\n{percent(q[c])}" for c, q in zip(chosen, p)]
              for mark, chosen in (("✗", wrong), ("✓", true))]
     if not grad_CAM:
         titles = ["\n".join(head.replace("\n", " ") for head in pair) for pair in zip(*heads)]
-        fig = picture_grid([(pictures, titles, None)], columns, 0.46, 0.35, 1.25, 3.6)
+        fig = picture_grid([(pictures, titles, None)], columns, head=0.46, foot=0.35,
+                           least=1.25, width=3.6)
         fig.text(0.5, 0.15 / fig.get_figheight(), "✗ predicted   ✓ true class", ha="center",
                  va="center", fontsize=9)
         return fig
@@ -332,7 +329,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     for part, head, note, frame in zip(heats, heads, notes, frames):
         covered = [overlay(*pair, colours=colours) for pair in zip(pictures, part)]
         panels.append((covered, ["\n".join(lines).strip() for lines in zip(head, note)], frame))
-    fig = picture_grid(panels, columns, 0.62, 1.0, width=5.4)
+    fig = picture_grid(panels, columns, head=0.62, foot=1.0, width=5.4)
     _draw_legend(fig, frames, colours, ends, text)
     return fig
 
@@ -343,30 +340,18 @@ def _on_one_scale(model, images, pairs, method, layers, negative):
     maps = [grids if negative else grids.relu() for grids, _ in signed]
     most = max(grids.abs().amax().item() for grids in maps) or 1.0
     low = -most if negative else 0.0
-    heats = [((_enlarge(grids, images.shape[2:]) - low) / (most - low)).numpy() for grids in maps]
+    heats = [((_enlarge(grids, images.shape[2:]) - low) / (most - low)).numpy()
+             for grids in maps]
     def note(grid, score):  # how much of the score a map shows: "+2.6 of 2.7"
         above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
         if not above and not below: return "empty"
         return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
-    notes = [[note(*pair) for pair in zip(grids, scores)] for grids, (_, scores) in zip(maps, signed)]
+    notes = [[note(*pair) for pair in zip(grids, scores)]
+             for grids, (_, scores) in zip(maps, signed)]
     last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
     return (heats, notes, "PuOr_r" if negative else "inferno",
             (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}"),
             f"units of the {'logit' if last else 'score'} at one place, all maps on one scale")
-
-def _draw_legend(fig, frames, colours, ends, text):
-    width, height = fig.get_size_inches()
-    names = ("✗ predicted class", "✓ true class", "✗ rather than ✓")
-    fig.legend([Patch(fc="none", ec=frame, lw=2) for frame in frames], names[:len(frames)],
-               loc="center", bbox_to_anchor=(0.5, 0.78 / height), ncols=3, fontsize=9,
-               handlelength=1, frameon=False)
-    grey = np.full((1, 256, 3), 0.5)  # the colours as they are on a grey pixel
-    ramp = ListedColormap(overlay(grey, np.linspace(0, 1, 256)[None], colours=colours)[0])
-    strip = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
-    bar = fig.colorbar(ScalarMappable(cmap=ramp), cax=strip, orientation="horizontal")
-    bar.set_ticks(np.linspace(0, 1, len(ends)), labels=ends, fontsize=8)
-    bar.outline.set_visible(False); strip.tick_params(length=0)
-    fig.text(0.5, 0.12 / height, text, ha="center", va="center", fontsize=9)
 
 # %% ../nbs/05_gradcam.ipynb #f10
 def plot_misclassified(model: nn.Module,          # trained
@@ -383,7 +368,7 @@ def plot_misclassified(model: nn.Module,          # trained
     "The first mistakes of a model, with probabilities, maps and their contrast."
     if no_misclf < 1: raise ValueError(f"no_misclf must be at least 1, got {no_misclf}")
     # What is wrong with the drawing is told before the search.
-    check_drawing(plot_size, no_misclf, method, layers, how.get("scale"), how.get("negative"))
+    _check_drawing(plot_size, no_misclf, method, layers, how.get("scale"), how.get("negative"))
     if grad_CAM and layers is not None: target_layers(model, layers)
     if device is not None: model.to(select_device(device))
     mistakes = find_mistakes(model, test_loader, limit=no_misclf)
@@ -423,7 +408,6 @@ def target_layers(model: nn.Module,  # any model, wrapped or not
     if not layers: raise ValueError("layers is empty: at least one is needed")
     return [target_layer(model, layer) for layer in layers]
 
-# %% ../nbs/05_gradcam.ipynb #f07
 def check_explainable(images: Tensor,  # should be normalised, shape (N, C, H, W)
                       targets,         # should be N class indices
                       ) -> Tensor:     # the targets as an int64 tensor on the CPU
@@ -466,8 +450,7 @@ def _check_classes(name, classes, images):
         raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
     return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
 
-# %% ../nbs/05_gradcam.ipynb #f44
-def check_fit(logits: Tensor,   # shape (N, classes)
+def _check_fit(logits: Tensor,   # shape (N, classes)
               outputs: dict,    # layer -> a list of what it gave
               targets: Tensor,  # shape (N,)
               against: Tensor | None = None,  # other classes, shape (N,)
@@ -490,7 +473,7 @@ def check_fit(logits: Tensor,   # shape (N, classes)
             raise ValueError(f"{name} must be from 0 to {logits.shape[1] - 1}, as the model "
                              f"has {logits.shape[1]} classes, got {int(outside[0])}")
 
-def check_drawing(plot_size, n, method, layers, scale, negative) -> tuple:  # columns, scale
+def _check_drawing(plot_size, n, method, layers, scale, negative) -> tuple:  # columns, scale
     "The grid for `n` mistakes, and the scale as asked for or as it fits the method."
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):
@@ -510,3 +493,17 @@ def check_drawing(plot_size, n, method, layers, scale, negative) -> tuple:  # co
     if negative and scale == "alone":
         raise ValueError("negative parts need scale 'one', got 'alone'")
     return sizes[1], scale
+
+def _draw_legend(fig, frames, colours, ends, text):
+    width, height = fig.get_size_inches()
+    names = ("✗ predicted class", "✓ true class", "✗ rather than ✓")
+    fig.legend([Patch(fc="none", ec=frame, lw=2) for frame in frames], names[:len(frames)],
+               loc="center", bbox_to_anchor=(0.5, 0.78 / height), ncols=3, fontsize=9,
+               handlelength=1, frameon=False)
+    grey = np.full((1, 256, 3), 0.5)  # the colours as they are on a grey pixel
+    ramp = ListedColormap(overlay(grey, np.linspace(0, 1, 256)[None], colours=colours)[0])
+    strip = fig.add_axes((0.5 - 1 / width, 0.4 / height, 2 / width, 0.14 / height))
+    bar = fig.colorbar(ScalarMappable(cmap=ramp), cax=strip, orientation="horizontal")
+    bar.set_ticks(np.linspace(0, 1, len(ends)), labels=ends, fontsize=8)
+    bar.outline.set_visible(False); strip.tick_params(length=0)
+    fig.text(0.5, 0.12 / height, text, ha="center", va="center", fontsize=9)

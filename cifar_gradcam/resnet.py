@@ -75,7 +75,6 @@ class ResNet(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.linear(F.avg_pool2d(x, 4).flatten(1))
 
-# %% ../nbs/02_residual_networks.ipynb #d48
 def _check_input(x):
     if x.ndim != 4 or x.shape[1:] != (3, 32, 32):
         raise ValueError(f"images must have shape (N, 3, 32, 32), got {tuple(x.shape)}")
@@ -118,7 +117,6 @@ class CifarBlock(nn.Module):
         x = x[:, :, ::self.stride, ::self.stride]
         return F.relu(out + F.pad(x, (0, 0, 0, 0, 0, self.new)))  # zeros in new channels
 
-# %% ../nbs/02_residual_networks.ipynb #g03
 class CifarResNet(nn.Module):
     "The networks for CIFAR-10 of He et al. (2015, sec. 4.2), residual or plain."
     def __init__(self,

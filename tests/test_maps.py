@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cifar_gradcam.gradcam import explain
 from cifar_gradcam.lab import maps as lab
 from cifar_gradcam.lab.maps import (
-    all_maps, answered_wrong, best_control, compare_maps, describe_record, draw_images,
+    all_maps, answered_wrong, best_control, compare_maps, draw_images,
     faithfulness_command, faithfulness_record, faithfulness_table, holm, image_gains,
     image_scores, INTEGRATED, integrated_gradients, map_name, measure, MEASURES, p_value, pooled,
     QUICK, rank_table, recommend, rounded_mean, same_maps, scattered, score_differences)
@@ -193,11 +193,11 @@ def test_a_file_of_something_else_is_not_continued(network, dataset, record, tmp
     file.write_text(json.dumps(record))
     equal(measure(network, dataset, file, **SMALL), record)
     refused(lambda: measure(network, dataset, file, **SMALL | {"steps": 4}),
-            contains="holds a measurement with other settings (steps 3)")
+            contains="holds measurement with other settings (steps 3)")
     refused(lambda: measure(ResNet18(width=4), dataset, file, **SMALL),
             contains="other settings (weights")
     file.write_text("not JSON")
-    refused(lambda: measure(network, dataset, file, **SMALL), contains="is no record")
+    refused(lambda: measure(network, dataset, file, **SMALL), contains="holds no measurement")
 
 
 def test_measure_refuses(network, dataset):
@@ -374,10 +374,7 @@ def test_the_recommended_map_is_better_where_it_was_not_chosen():
     refused(lambda: recommend(two, "b"), contains="default must be one of")  # half the images
 
 
-def test_descriptions(network, record):
-    assert describe_record(record, network).endswith("these are the weights at hand")
-    assert "NOT the weights at hand" in describe_record(record, ResNet18(width=4))
-    assert "not finished" in describe_record(record | {"finished": False}, network)
+def test_mistakes_of_a_record(record):
     equal(answered_wrong(record).tolist(),
           [a != b for a, b in zip(record["labels"], record["predicted"])])
 

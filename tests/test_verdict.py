@@ -217,7 +217,7 @@ def test_verdicts_are_written_and_continued(network, mute, images, answers, tmp_
     file.write_text(json.dumps(kept))
     equal(write_verdicts(network, some, file), kept)
     refused(lambda: write_verdicts(mute, some, file), exc=ValueError,
-            contains="verdicts of other weights; move it away")
+            contains="holds verdicts with other settings (weights ")
     file.write_text("half")
     refused(lambda: write_verdicts(network, some, file), exc=ValueError,
             contains="holds no verdicts")

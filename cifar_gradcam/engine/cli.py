@@ -4,202 +4,123 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'parser', 'positive_int', 'data_name', 'read_arguments', 'asked_recipe', 'train_command',
-           'explain_command', 'calibrate_command', 'measure_command', 'experiment_command', 'load_run', 'main']
-
-# %% ../../nbs/14_command_line.ipynb #i05
-import os, sys
-
-# %% ../../nbs/14_command_line.ipynb #i06
-# A program draws into files: a backend that Matplotlib does not know must not stop it, and
-# Matplotlib looks at this variable when it is imported. (`__main__.py` does the same.)
-if __name__ == "__main__" and __spec__: os.environ["MPLBACKEND"] = "agg"
+           'explain_command', 'load_run', 'calibrate_command', 'measure_command', 'experiment_command', 'speed_command',
+           'main']
 
 # %% ../../nbs/14_command_line.ipynb #g03
-import argparse, dataclasses, json, math, shlex, tempfile, typing
+import argparse, dataclasses, functools, json, math, os, shlex, sys, tempfile, typing
 from pathlib import Path
 
-import matplotlib
-import pydantic
-import torch
-from torch import nn
-
 from .. import __version__
-from ..augment import load_datasets
-from ..lab.bench import bench_command, BenchPlan
-from ..data import DatasetInfo
-from .datasets import data_source, DataError, load_images, STAND_INS
-from .devices import select_device
-from .distributed import process_group, process_rank
-from ..mistakes.predictions import calibrate, predict
-from ..lab.series import beside_record, list_series, run_series
-from ..lab.maps import faithfulness_command
-from ..mistakes.verdict import mistake_page
-from ..gradcam import draw_mistakes, find_mistakes
-from .models import load_foreign_weights, network_like, read_state_dict
-from .optimizers import fold_first, whiten_first
-from .pictures import explain_pictures
-from .recipes import recipe_loaders, recipes, train_run
-from ..resnet import MODELS
-from cifar_gradcam.engine.runs import (
-    faults_in_words, History, load_checkpoint, load_info, load_recipe, load_weights,
-    Recipe, reference_folder)
-from .files import write_json
-from ..train import LossIsNaN
+
+# Everything else is imported by what needs it: `--version` and `--help` wait for no torch.
 
 # %% ../../nbs/14_command_line.ipynb #g04
-def parser() -> argparse.ArgumentParser:
-    "The options of all commands; those of `train` are the fields of `Recipe`."
+def parser(command: str | None = None,  # the one whose options are made
+           ) -> argparse.ArgumentParser:
+    "All commands, and the options of one; those of `train` are the fields of `Recipe`."
     top = argparse.ArgumentParser(
         "cifar_gradcam", description="Train ResNet-18 on CIFAR-10 and explain its mistakes.")
     top.add_argument("--version", action="version", version=f"cifar_gradcam {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _train_options(commands.add_parser(
-        "train", help="train a network into a run folder",
-        usage="cifar_gradcam train [OPTION ...]",
-        description="Train into a folder. The same command again continues a run that was "
-                    "cut off, and returns at once when the run is finished."))
-    _explain_options(commands.add_parser(
-        "explain", help="accuracy, mistakes and Grad-CAM of a run",
-        description="Print a run's test accuracy and draw its mistakes as PNG, "
-                    "with and without Grad-CAM."))
-    _faithfulness_options(commands.add_parser(
-        "faithfulness", help="measure which heat map to believe",
-        description="Measure the maps of every method and layer on a run's network. The same "
-                    "command continues where it was cut off."))
-    _calibrate_options(commands.add_parser(
-        "calibrate", help="mend a run's confidences by a temperature",
-        description="Fit a temperature on a run's held-out training images, and measure on "
-                    "the test images what it does."))
-    _experiment_options(commands.add_parser(
-        "experiment", help="the series of runs behind the book's comparisons",
-        description="Make what is missing of a series of runs. The same command again "
-                    "continues where it was cut off."))
-    _bench_options(commands.add_parser(
-        "bench", help="how fast training is here, ingredient by ingredient",
-        description="Measure training, augmentation, evaluation and Grad-CAM on "
-        "this machine, in one run, and print ratios with their spread."))
+    for name, function in COMMANDS.items():
+        about = function.__doc__.partition(".")[0]
+        made = commands.add_parser(name, help=about, description=function.__doc__)
+        if name == command: _add_options(made, name)
     return top
 
-# %% ../../nbs/14_command_line.ipynb #g33
-def _train_options(command):
-    option = command.add_argument
-    option("--recipe", choices=tuple(recipes), metavar="NAME",
-           help=f"where to start from: {', '.join(recipes)} (default: tutorial)")
-    option("--out", type=Path, default=Path("runs/latest"), metavar="FOLDER",
-           help="the run's folder (default: %(default)s)")
-    option("--resume", action="store_true",
-           help="continue the run in that folder, whatever its recipe")
-    _root_option(command)
-    fields = command.add_argument_group(
-        "changes to the recipe", "in brackets: the value in the recipe called tutorial")
-    made = {name: _field_option(name, kind) for name, kind in
-            typing.get_type_hints(Recipe, include_extras=True).items()}
-    made["data"] |= dict(metavar="DATA", type=data_name)  # no folder: told at once
-    for name, how in made.items(): fields.add_argument("--" + name.replace("_", "-"), **how)
-    # The name of --cutout in commands that were written down earlier.
-    fields.add_argument("--hole", dest="cutout", **made["cutout"] | dict(help=argparse.SUPPRESS))
+def _add_options(made, command):
+    option = made.add_argument
+    folder, number = dict(type=Path, metavar="FOLDER"), dict(type=positive_int, metavar="NUMBER")
+    data = "real (CIFAR-10), synthetic{} (default: what CIFAR_GRADCAM_DATA says, else {})"
+    if command == "train": _add_fields(made)
+    if command in ("explain", "faithfulness", "calibrate"):
+        needs = {"explain": " an epoch", "calibrate": " with --hold-out"}.get(command, "")
+        option("run", type=Path, metavar="RUN", nargs="?" if command == "explain" else None,
+               help=f"a folder in which train has finished{needs}, or: reference")
+        option("--out", **folder, help="what to write into (default: the run's folder; for the "
+                                       "reference or --weights, this one)")
+    if command == "explain":
+        option("--weights", type=Path, metavar="FILE", help="in place of a run: weights of this "
+               "network, as training scripts save them")
+        option("--image", type=int, metavar="NUMBER", help="explain this test image alone: "
+               "maps, numbers, and how far to believe them")
+        option("--images", type=Path, nargs="+", metavar="PATH", help="explain these pictures, "
+               "or folders of them, in place of test images")
+        option("--mistakes", **number, default=20,
+               help="how many mistakes to draw (default: %(default)s)")
+    if command in ("explain", "faithfulness"):
+        option("--data", type=data_name, metavar="DATA", help=data.format(
+            ", CIFAR100, or a folder of pictures", "the run's own"))
+    if command == "faithfulness":
+        option("--images", **number, help="test images, chosen by a fixed seed (default: 500)")
+        option("--quick", action="store_true", help="few images: to see that it works")
+    if command == "experiment":
+        option("series", nargs="?", metavar="SERIES", help="which one: see --list")
+        option("--list", action="store_true",
+               help="name all series, with what is done and how long the rest takes here")
+        option("--only", metavar="RUN",
+               help="make this run, even where its record is there, and compare the two")
+        for name, what in (("runs", "the folders of runs"), ("records", "new records")):
+            option(f"--{name}", **folder, default=Path(name),
+                   help=f"where {what} go (default: %(default)s)")
+    if command == "bench":
+        from cifar_gradcam.lab.bench import BenchPlan
+        for name, about in (("images", "in memory, of the training set"),
+                            ("batch_size", "images in a step"),
+                            ("width", "channels; 64: ResNet-18"),
+                            ("repeats", "rounds through all rows"),
+                            ("seconds", "that the timed rows may take")):
+            option("--" + name.replace("_", "-"), **number, default=getattr(BenchPlan(), name),
+                   help=f"{about} (default: %(default)s)")
+        option("--data", choices=("real", "synthetic"), help=data.format("", "real"))
+        option("--no-compile", dest="compile", action="store_false",
+               help="leave torch.compile out")
+        option("--out", type=Path, metavar="FILE", help="JSON to write (default: print only)")
+    if command not in ("train", "experiment"):  # there it is a field of the recipe
+        option("--device", metavar="NAME",
+               help="cpu, cuda, cuda:N or mps (default: the best there is)")
+    option("--root", **folder, help="holds cifar-10-batches-py; where that is missing, CIFAR-10 "
+           "(170 MB) is downloaded there (default: CIFAR10_ROOT, else a cache folder)")
 
-# %% ../../nbs/14_command_line.ipynb #g66
-def _field_option(name, kind):  # what argparse wants to know of a field of `Recipe`
-    value, more = typing.get_args(kind)[:2]  # of Annotated[value, Field(...)]
-    default = getattr(Recipe(), name)
-    now = "none" if default is None else default
-    if isinstance(default, bool): now = "yes" if default else "no"
-    # Absent where not given: the recipe that it changes has a value already.
-    option = dict(default=argparse.SUPPRESS, help=f"{more.description} [{now}]")
-    if value is bool: return option | dict(action=argparse.BooleanOptionalAction)
-    if typing.get_origin(value) is typing.Literal:
-        names = ", ".join(typing.get_args(value))
-        long = dict(metavar="NAME", help=f"{more.description}: {names} [{now}]")
-        return option | dict(choices=typing.get_args(value)) | (long if len(names) > 40 else {})
-    kinds = set(typing.get_args(value)) or {value}
-    shown = (kinds - {type(None)}).pop().__name__.upper()
-    return option | dict(metavar=shown, type=_reader(kind, type(None) in kinds))
+def _add_fields(made):  # of `Recipe`, and where to start from
+    from cifar_gradcam.engine.runs import Recipe
+    from cifar_gradcam.engine.recipes import recipes
+    made.usage = "cifar_gradcam train [OPTION ...]"
+    made.add_argument("--recipe", choices=tuple(recipes), metavar="NAME",
+                      help=f"where to start from: {', '.join(recipes)} (default: tutorial)")
+    made.add_argument("--out", type=Path, default=Path("runs/latest"), metavar="FOLDER",
+                      help="the run's folder (default: %(default)s)")
+    made.add_argument("--resume", action="store_true",
+                      help="continue the run in that folder, whatever its recipe")
+    fields = made.add_argument_group("changes to the recipe", "in brackets: the value in the "
+                                     "recipe called tutorial")
+    for name, kind in typing.get_type_hints(Recipe, include_extras=True).items():
+        value, field = typing.get_args(kind)[:2]  # of Annotated[value, Field(...)]
+        names, default = typing.get_args(value), getattr(Recipe(), name)
+        # Absent where not given: the recipe that it changes has a value already.
+        how, about = dict(default=argparse.SUPPRESS), field.description
+        if value is bool:
+            how["action"], default = argparse.BooleanOptionalAction, "yes" if default else "no"
+        elif typing.get_origin(value) is typing.Literal:
+            how |= dict(choices=names, metavar="NAME")
+            about += f" ({', '.join(names)})"
+        elif name == "data": how |= dict(type=data_name, metavar="DATA")
+        else:
+            number = next(k for k in names or [value] if k is not type(None))
+            how |= dict(metavar=number.__name__.upper(), type=functools.partial(_field_value, kind))
+        fields.add_argument("--" + name.replace("_", "-"), **how,
+                            help=f"{about} [{'none' if default is None else default}]")
 
-def _reader(kind, optional):
+def _field_value(kind, text):  # kind: Annotated[value, Field(...)]
+    import pydantic
+    if text == "none" and type(None) in typing.get_args(typing.get_args(kind)[0]): return None
     adapter = pydantic.TypeAdapter(kind, config=pydantic.ConfigDict(allow_inf_nan=False))
-    def read(text):
-        if optional and text == "none": return None
-        try: return adapter.validate_strings(text)
-        except pydantic.ValidationError as fault:
-            wanted = fault.errors()[0]["msg"]
-            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}") from fault
-    return read
+    try: return adapter.validate_strings(text)
+    except pydantic.ValidationError as fault:
+        wanted = fault.errors()[0]["msg"]
+        raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}") from fault
 
-# %% ../../nbs/14_command_line.ipynb #g34
-def _run_option(command, needs="train has finished", **how):
-    command.add_argument("run", type=Path, metavar="RUN", **how,
-                         help=f"a folder in which {needs}, or: reference")
-    command.add_argument("--out", type=Path, metavar="FOLDER", help="what to write into "
-                         "(default: the run's folder; for the reference or --weights, this one)")
-    _device_option(command)
-    _root_option(command)
-
-def _data_option(command, default, **how):
-    about = "real (CIFAR-10), synthetic" + ", CIFAR100, or a folder of pictures" * (not how)
-    command.add_argument("--data", **dict(metavar="DATA", type=data_name) | how, help=about +
-                         f" (default: what CIFAR_GRADCAM_DATA says, else {default})")
-
-def _explain_options(command):
-    _run_option(command, "train has finished an epoch", nargs="?")
-    command.add_argument("--weights", type=Path, metavar="FILE", help="in place of a run: "
-                         "weights of this network, as training scripts save them")
-    command.add_argument("--image", type=int, metavar="NUMBER", help="explain this test image "
-                         "alone: maps, numbers, and how far to believe them")
-    command.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="explain these "
-                         "pictures, or folders of them, in place of test images")
-    _data_option(command, "the run's own")
-    command.add_argument("--mistakes", type=positive_int, default=20, metavar="NUMBER",
-                         help="how many mistakes to draw (default: %(default)s)")
-
-def _faithfulness_options(command):
-    _run_option(command)
-    _data_option(command, "the run's own")
-    command.add_argument("--images", type=positive_int, metavar="NUMBER",
-                         help="test images, chosen by a fixed seed (default: 500)")
-    command.add_argument("--quick", action="store_true", help="few images: to see that it works")
-
-def _calibrate_options(command): _run_option(command, "train --hold-out has finished")
-
-# %% ../../nbs/14_command_line.ipynb #g70
-def _bench_options(command):
-    option, defaults = command.add_argument, BenchPlan()
-    for name, about in (("images", "in memory, of the training set"),
-                        ("batch_size", "images in a step"), ("width", "channels; 64: ResNet-18"),
-                        ("repeats", "rounds through all rows"),
-                        ("seconds", "that the timed rows may take")):
-        option("--" + name.replace("_", "-"), type=positive_int, default=getattr(defaults, name),
-               metavar="NUMBER", help=f"{about} (default: %(default)s)")
-    _data_option(command, "real", choices=("real", "synthetic"), metavar=None)
-    option("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
-    option("--out", type=Path, metavar="FILE", help="JSON to write (default: print only)")
-    _device_option(command)
-    _root_option(command)
-
-def _experiment_options(command):
-    option = command.add_argument
-    option("series", nargs="?", metavar="SERIES", help="which one: see --list")
-    option("--list", action="store_true",
-           help="name all series, with what is done and how long the rest takes here")
-    option("--only", metavar="RUN", help="make this run, even where its record is there, "
-           "and compare the two")
-    option("--runs", type=Path, default=Path("runs"), metavar="FOLDER",
-           help="where the folders of runs go (default: %(default)s)")
-    option("--records", type=Path, default=Path("records"), metavar="FOLDER",
-           help="where new records go (default: %(default)s)")
-    _root_option(command)
-
-def _device_option(command):
-    command.add_argument("--device", metavar="NAME",
-                         help="cpu, cuda, cuda:N or mps (default: the best there is)")
-
-def _root_option(command):
-    command.add_argument(
-        "--root", type=Path, metavar="FOLDER", help="holds cifar-10-batches-py; where that is "
-        "missing, CIFAR-10 (170 MB) is downloaded there "
-        "(default: CIFAR10_ROOT, else a cache folder)")
-
-# %% ../../nbs/14_command_line.ipynb #g05
 def positive_int(text: str) -> int:
     "Read an argument that counts something."
     if (value := int(text)) < 1:
@@ -208,6 +129,7 @@ def positive_int(text: str) -> int:
 
 def data_name(text: str) -> str:
     "Read an argument that names data; see `data_source`."
+    from cifar_gradcam.engine.datasets import data_source, DataError
     try: return data_source(text)
     except (ValueError, DataError) as fault: raise argparse.ArgumentTypeError(str(fault)) from fault
 
@@ -215,50 +137,55 @@ def data_name(text: str) -> str:
 def read_arguments(argv: list[str] | None = None,  # None: those of the process
                    ) -> argparse.Namespace:  # fields of the recipe only where given
     "Parse a command line; argparse exits with status 2 and a message where it is wrong."
-    return parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    command = next((word for word in words if not word.startswith("-")), None)
+    return parser(command).parse_args(words)
 
-# %% ../../nbs/14_command_line.ipynb #g60
 def asked_recipe(args: argparse.Namespace,  # from `read_arguments`, of `train`
-                 ) -> Recipe:
+                 ):  # the `Recipe`
     "The recipe that a command line asks for: one with a name, changed as it says."
-    names = [field.name for field in dataclasses.fields(Recipe)]
+    from pydantic import ValidationError
+    from cifar_gradcam.engine import datasets, recipes, runs
+    names = [field.name for field in dataclasses.fields(runs.Recipe)]
     given = {name: value for name, value in vars(args).items() if name in names}
     if args.resume:
         if given or args.recipe:
             raise ValueError("--resume takes the recipe from the folder; leave out "
                              + ", ".join(sorted(given) + ["recipe"] * bool(args.recipe)))
-        return load_recipe(args.out)
-    start = recipes[args.recipe or "tutorial"]
-    given.setdefault("data", data_source(default=start.data))
+        return runs.load_recipe(args.out)
+    start = recipes.recipes[args.recipe or "tutorial"]
+    given.setdefault("data", datasets.data_source(default=start.data))
     try: return dataclasses.replace(start, **given)
-    except pydantic.ValidationError as fault: raise ValueError(faults_in_words(fault)) from fault
+    except ValidationError as fault: raise ValueError(runs.faults_in_words(fault)) from fault
 
 # %% ../../nbs/14_command_line.ipynb #g06
-@process_group()
 def train_command(args: argparse.Namespace,  # from `read_arguments`
-                  run=train_run,             # recipe, folder, root -> history
                   ) -> int:                  # exit status: 130 after Ctrl-C
-    "Train as `args` says, and name the files written."
-    recipe = asked_recipe(args)
-    history = run(recipe, args.out, args.root)
-    if process_rank(): return 0  # the first process reports
-    if len(history) < recipe.epochs:
-        print(f"{len(history)} of {recipe.epochs} epochs are in {args.out}; "
-              f"continue with: {_resuming(args.out, args.root)}")
-        return 130
-    metrics = json.loads((args.out / "metrics.json").read_text())
-    print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
-          f"on {metrics['test_images']:,} {_kind(recipe)}images "
-          f"after {metrics['epochs']} epochs of {metrics['train_images']:,}.")
-    # Not all are new in a finished run.
-    _name_files(sorted(args.out.glob("[!.]*")), f"In {args.out}:")
-    return 0
+    """Train a network into a run folder. The same command again continues a run that was cut
+    off, and returns at once when the run is finished."""
+    from cifar_gradcam.engine import distributed, recipes
+    with distributed.process_group():
+        recipe = asked_recipe(args)
+        history = recipes.train_run(recipe, args.out, args.root)
+        if distributed.process_rank(): return 0  # the first process reports
+        if len(history) < recipe.epochs:
+            print(f"{len(history)} of {recipe.epochs} epochs are in {args.out}; "
+                  f"continue with: {_resuming(args.out, args.root)}")
+            return 130
+        metrics = json.loads((args.out / "metrics.json").read_text())
+        print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
+              f"on {metrics['test_images']:,} {_kind(recipe)}images "
+              f"after {metrics['epochs']} epochs of {metrics['train_images']:,}.")
+        # Not all are new in a finished run.
+        _name_files(sorted(args.out.glob("[!.]*")), f"In {args.out}:")
+        return 0
 
 def _resuming(out, root=None):
     words = ["cifar_gradcam", "train", "--resume", "--out", str(out)]
     return shlex.join(words + (["--root", str(root)] if root else []))
 
 def _kind(recipe):
+    from cifar_gradcam.engine.datasets import STAND_INS
     return ("generated " * (recipe.data in STAND_INS.values())
             + "held-out training " * bool(recipe.hold_out))
 
@@ -267,14 +194,28 @@ def _name_files(paths, title="Written:"):
 
 # %% ../../nbs/14_command_line.ipynb #g07
 def explain_command(args: argparse.Namespace,  # from `read_arguments`
-                    ) -> int:                  # exit status
-    "Test a run's weights, draw its mistakes, and name the files written."
+                    ) -> int:                  # exit status: 1 where a file was passed over
+    """Print a run's accuracy, and draw its mistakes. They are drawn as PNG, with and without
+    Grad-CAM; the accuracy is that of the test images, computed anew."""
+    from matplotlib import pyplot as plt
+    from cifar_gradcam import augment, gradcam
+    from cifar_gradcam.engine import pictures, recipes
     recipe, model, info, out = _open_run(args, unfinished=True)
-    if args.images: return _explain_pictures(model, info, args.images, out)
-    recipe = _on(recipe, args.data)
-    if args.image is not None: return _explain_image(model, recipe, info, args, out)
-    _, loader = recipe_loaders(recipe, args.root, info=info)
-    mistakes = find_mistakes(model, loader)
+    if args.images:
+        report = pictures.explain_pictures(model, args.images, out, **info._asdict())
+        print(report)
+        maps = [out / row["map"] for row in report.rows]
+        if maps: _name_files([*maps, out / "pictures.csv"])
+        return report.status
+    if args.image is not None:
+        from cifar_gradcam.mistakes.verdict import mistake_page
+        _, test_data = augment.load_datasets(args.root, recipe.data, recipe.limit, info)
+        paths = mistake_page(model, test_data, args.image, out)
+        print(json.loads(paths[1].read_text())["sentence"])
+        _name_files(paths)
+        return 0
+    _, loader = recipes.recipe_loaders(recipe, args.root, info=info)
+    mistakes = gradcam.find_mistakes(model, loader)
     right, first = mistakes.seen - len(mistakes), mistakes[:args.mistakes]
     print(f"Test accuracy {100 * right / mistakes.seen:.2f} %: "
           f"{right:,} of {mistakes.seen:,} {_kind(recipe)}images are right.")
@@ -282,181 +223,162 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
         print(f"{args.mistakes} mistakes were asked for; there are {len(first)}.")
     grid, paths = (math.ceil(max(len(first), 1) / 5), 5), []
     for name, with_maps in (("misclassified.png", False), ("gradcam.png", True)):
-        figure = draw_mistakes(model, first, info.classes, grid, with_maps, mean=info.mean,
-                               std=info.std)
+        figure = gradcam.draw_mistakes(model, first, info.classes, grid, with_maps,
+                                       mean=info.mean, std=info.std)
         paths.append(out / name)
         figure.savefig(paths[-1], dpi=150)
+        plt.close(figure)
     if files := loader.dataset.files:
         _name_files([files[i] for i in first.indices], "The mistakes that are drawn:")
     _name_files(paths)
     return 0
 
-# %% ../../nbs/14_command_line.ipynb #g92
-def _explain_image(model, recipe, info, args, out):
-    _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
-    paths = mistake_page(model, test_data, args.image, out)
-    print(json.loads(paths[1].read_text())["sentence"])
-    _name_files(paths)
-    return 0
-
-def _explain_pictures(model, info, paths, out):  # status 1 where a file was passed over
-    report = explain_pictures(model, paths, out, **info._asdict())
-    print(report)
-    if report.rows: _name_files([*(out / row["map"] for row in report.rows), out / "pictures.csv"])
-    return report.status
-
-def _network_of(path, args):  # a network whose weights lie in a file, and what it goes by
-    state = read_state_dict(path)
-    model = load_foreign_weights(network_like(state), path)
-    data = data_source(args.data)
-    ten = data in ("real", "synthetic")
-    info = DatasetInfo() if ten else load_images(args.root, data)[0].info
-    if (n := model.linear.out_features) != len(info.classes):
-        raise ValueError(f"{path} is of {n} classes; {'CIFAR-10' if ten else data} has "
-                         f"{len(info.classes)}")
-    return model, info
-
 # %% ../../nbs/14_command_line.ipynb #g61
 def _open_run(args, unfinished=False):
-    # recipe, network on its device, its classes, folder to write into
+    # recipe, network on its device, what it knows of its data, folder to write into
+    from cifar_gradcam.data import DatasetInfo
+    from cifar_gradcam.engine import datasets, devices, models, runs
     weights, is_reference = getattr(args, "weights", None), str(args.run) == "reference"
     if (args.run is None) == (weights is None):
         raise ValueError("name either a run, or weights by --weights FILE")
-    if weights: recipe, (model, info) = Recipe(), _network_of(weights, args)
+    if weights:
+        model = models.network_like(models.read_state_dict(weights))
+        models.load_foreign_weights(model, weights)
+        recipe, data = runs.Recipe(), datasets.data_source(args.data)
+        ten = data in ("real", "synthetic")
+        info = DatasetInfo() if ten else datasets.load_images(args.root, data)[0].info
+        if (n := model.linear.out_features) != len(info.classes):
+            raise ValueError(f"{weights} is of {n} classes; {'CIFAR-10' if ten else data} has "
+                             f"{len(info.classes)}")
     else:
-        run = reference_folder() if is_reference else args.run
+        run = runs.reference_folder() if is_reference else args.run
         recipe, model = load_run(run, args.root, unfinished)
-        info = load_info(run)
+        info = runs.load_info(run)
+    data = datasets.data_source(args.data, recipe.data) if "data" in args else recipe.data
+    if data != recipe.data:  # what was held out is the run's own
+        recipe = dataclasses.replace(recipe, data=data, hold_out=0)
     out = args.out or (Path(".") if weights or is_reference else args.run)
-    _check_writable(out)
-    return recipe, model.to(select_device(args.device)), info, out
-
-def _check_writable(out):  # known now, not after an hour
-    try:
+    try:  # whether it can be written into is known now, not after an hour
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out): pass
     except OSError as fault:
         raise OSError(f"nothing can be written into {out} ({fault.strerror}); "
                       "name another folder with --out") from fault
+    return recipe, model.to(devices.select_device(args.device)), info, out
 
-def _on(recipe, data):  # the recipe with other images, where they are asked for
-    source = data_source(data, default=recipe.data)
-    if source == recipe.data: return recipe
-    return dataclasses.replace(recipe, data=source, hold_out=0)  # held out of the run's own
-
-# %% ../../nbs/14_command_line.ipynb #g87
-def calibrate_command(args: argparse.Namespace,  # from `read_arguments`
-                      ) -> int:                  # exit status
-    "Fit a temperature on the images that a run held out, and write what it does."
-    recipe, model, info, out = _open_run(args)
-    if not recipe.hold_out:
-        raise ValueError(f"{args.run} held no training images out; train one that does, into a "
-                         "folder of its own: cifar_gradcam train --hold-out 5000 --out FOLDER")
-    held_out, test = (recipe_loaders(what, args.root, info=info)[1]
-                      for what in (recipe, dataclasses.replace(recipe, hold_out=0)))
-    found = calibrate(predict(model, held_out), predict(model, test))
-    write_json(out / "calibration.json", found)
-    print(f"Temperature {found['temperature']:.3f}; expected calibration error "
-          f"{found['before']['error']:.2f} before, {found['after']['error']:.2f} after.")
-    _name_files([out / "calibration.json"])
-    return 0
-
-def measure_command(args: argparse.Namespace,      # from `read_arguments`
-                    measure=faithfulness_command,  # see chapter 08
-                    ) -> int:                      # exit status
-    "Measure the maps of a run's network on its test images, and name the file written."
-    recipe, model, info, out = _open_run(args)
-    recipe = _on(recipe, args.data)
-    _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
-    return measure(model, test_data, out / "faithfulness.json", args.quick, images=args.images,
-                   data=recipe.data)
-
-# %% ../../nbs/14_command_line.ipynb #g80
-def experiment_command(args: argparse.Namespace,  # from `read_arguments`
-                       run=run_series,            # see chapter 16
-                       ) -> int:                  # exit status: 1 where runs are missing
-    "Make a series or one of its runs, or list all."
-    if args.list:
-        print(list_series(args.runs, args.records))
-        return 0
-    if args.series is None: raise ValueError("name a series, or ask for --list")
-    done = run(args.series, args.only, args.runs, args.records, args.root)
-    if done and args.only: print(beside_record(args.series, args.only, args.runs, args.records))
-    return 0 if done else 1
-
-# %% ../../nbs/14_command_line.ipynb #g43
 def load_run(folder: Path,              # of a run
              root=None,                 # folder of the data, for the advice in an error
              unfinished: bool = False,  # take the network of a run that goes on, too
-             ) -> tuple[Recipe, nn.Module]:  # what it did, and its network in evaluation mode
+             ) -> tuple:                # its recipe, and its network in evaluation mode
     "Read a run's recipe and weights; a FileNotFoundError where there are none yet."
-    if not (folder / "config.json").is_file(): raise FileNotFoundError(_no_run(folder))
-    recipe = load_recipe(folder)
-    classes = len(load_info(folder).classes)
+    import torch
+    from cifar_gradcam.engine import models, optimizers, runs
+    from cifar_gradcam.resnet import MODELS
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no run, as config.json is not there: name a folder "
+                                "into which cifar_gradcam train --out has written, or: reference")
+    recipe = runs.load_recipe(folder)
+    classes = len(runs.load_info(folder).classes)
     network = MODELS[recipe.network](num_classes=classes, width=recipe.width)
     if (folder / "weights.safetensors").is_file():
-        return recipe, load_weights(network, folder / "weights.safetensors")
-    if unfinished and (folder / "checkpoint.pt").is_file():
-        return recipe, _as_it_stands(network, folder, recipe)
+        return recipe, models.load_foreign_weights(network, folder / "weights.safetensors")
+    if unfinished and (folder / "checkpoint.pt").is_file():  # as it was tested last
+        state = runs.load_checkpoint(folder / "checkpoint.pt")
+        print(f"The run in {folder} is not finished: this is its network after "
+              f"{len(state['history'])} of {recipe.epochs} epochs.")
+        if recipe.whiten:  # with anything: the whitening is loaded just below
+            optimizers.whiten_first(network, torch.randn(9, 3, 32, 32))
+        average = state.get("average")  # what is tested where there is one
+        network.load_state_dict({name.removeprefix("module."): value for name, value in
+                                 (average or state["model"]).items()
+                                 if not average or name.startswith("module.")})
+        optimizers.fold_first(network)
+        return recipe, network.eval()
     table = folder / "history.csv"
-    done = len(History.load(table)) if table.exists() else 0
+    done = len(runs.History.load(table)) if table.exists() else 0
     raise FileNotFoundError(f"the run in {folder} is not finished: it has {done} of "
                             f"{recipe.epochs} epochs and weights.safetensors is not there; "
                             f"finish it with: {_resuming(folder, root)}")
 
-def _as_it_stands(network, folder, recipe):  # as it was tested after its last whole epoch
-    state = load_checkpoint(folder / "checkpoint.pt")
-    print(f"The run in {folder} is not finished: this is its network after "
-          f"{len(state['history'])} of {recipe.epochs} epochs.")
-    weights = state.get("average") or state["model"]  # the average is tested where there is one
-    if recipe.whiten: whiten_first(network, torch.randn(9, 3, 32, 32))  # loaded just below
-    network.load_state_dict({name.removeprefix("module."): value for name, value in weights.items()
-                             if "average" not in state or name.startswith("module.")})
-    fold_first(network)
-    return network.eval()
+# %% ../../nbs/14_command_line.ipynb #g87
+def calibrate_command(args: argparse.Namespace) -> int:  # exit status
+    """Mend a run's confidences by a temperature. It is fitted on the training images that the
+    run held out; what it does is measured on the test images."""
+    from cifar_gradcam.engine import files, recipes
+    from cifar_gradcam.mistakes.predictions import calibrate, predict
+    recipe, model, info, out = _open_run(args)
+    if not recipe.hold_out:
+        raise ValueError(f"{args.run} held no training images out; train one that does, into a "
+                         "folder of its own: cifar_gradcam train --hold-out 5000 --out FOLDER")
+    held_out, test = (recipes.recipe_loaders(what, args.root, info=info)[1]
+                      for what in (recipe, dataclasses.replace(recipe, hold_out=0)))
+    result = calibrate(predict(model, held_out), predict(model, test))
+    files.write_json(out / "calibration.json", result)
+    print(f"Temperature {result['temperature']:.3f}; expected calibration error "
+          f"{result['before']['error']:.2f} before, {result['after']['error']:.2f} after.")
+    _name_files([out / "calibration.json"])
+    return 0
 
-def _no_run(folder):
-    if folder.is_file(): return f"{folder} is a file; name the folder of a run, or: reference"
-    fault = f"{folder / 'config.json'} is not there: {folder} is no run's folder; "
-    if folder.exists() and any(folder.iterdir()):
-        return fault + "name one, or: reference"
-    return fault + f"make a run with: cifar_gradcam train --out {shlex.quote(str(folder))}"
+def measure_command(args: argparse.Namespace) -> int:  # exit status
+    """Measure which heat map to believe. Every method and layer is measured on a run's network;
+    the same command continues where it was cut off."""
+    from cifar_gradcam.augment import load_datasets
+    from cifar_gradcam.lab.maps import faithfulness_command
+    recipe, model, info, out = _open_run(args)
+    _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
+    return faithfulness_command(model, test_data, out / "faithfulness.json", args.quick,
+                                images=args.images, data=recipe.data)
+
+def experiment_command(args: argparse.Namespace) -> int:  # exit status: 1 if runs are missing
+    """Make the series of runs behind the book's comparisons. Only what is missing is made; the
+    same command again continues where it was cut off."""
+    from cifar_gradcam.lab import series
+    if args.list:
+        print(series.list_series(args.runs, args.records))
+        return 0
+    if args.series is None: raise ValueError("name a series, or ask for --list")
+    done = series.run_series(args.series, args.only, args.runs, args.records, args.root)
+    if done and args.only:
+        print(series.beside_record(args.series, args.only, args.runs, args.records))
+    return 0 if done else 1
+
+def speed_command(args: argparse.Namespace) -> int:
+    """Measure how fast training is here, ingredient by ingredient. Training, augmentation,
+    evaluation and Grad-CAM are measured in one run, as ratios with their spread."""
+    from cifar_gradcam.lab.bench import bench_command
+    return bench_command(args)
 
 # %% ../../nbs/14_command_line.ipynb #g08
 COMMANDS = {"train": train_command, "explain": explain_command,
             "faithfulness": measure_command, "calibrate": calibrate_command,
-            "experiment": experiment_command, "bench": bench_command}
+            "experiment": experiment_command, "bench": speed_command}
 
 def main(argv: list[str] | None = None,  # None: the arguments of the process
-         commands: dict = COMMANDS,      # what each of them calls
          ) -> int:                       # exit status: 1 after an error, 130 after Ctrl-C,
                                          # 141 where nobody reads on
     "The command `cifar_gradcam`."
-    _spell_out((sys.stdout, sys.stderr))
+    for stream in (sys.stdout, sys.stderr):  # a letter that it has no code for is spelled out
+        if hasattr(stream, "reconfigure") and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
-        try: return _obey(read_arguments(argv), commands)
+        try: return _obey(read_arguments(argv))
         finally: sys.stdout.flush()
     except BrokenPipeError:  # whoever read has gone, as `head` does: there is no one to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # what shells use for that
 
-# %% ../../nbs/14_command_line.ipynb #g88
-def _spell_out(streams):  # letters that a stream has no code for, rather than fail
-    for stream in streams:
-        if hasattr(stream, "reconfigure") and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
-
-def _obey(args, commands):
-    matplotlib.use("agg")  # files, not windows
-    try: return commands[args.command](args)
+def _obey(args):
+    try:
+        import matplotlib
+        matplotlib.use("agg")  # files, not windows
+        return COMMANDS[args.command](args)
     except BrokenPipeError: raise  # an OSError that nobody would read
-    except (DataError, OSError, ValueError, LossIsNaN) as fault:
-        print(f"cifar_gradcam {args.command}: {fault}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:  # before the first epoch, or while drawing
         print(f"cifar_gradcam {args.command}: interrupted", file=sys.stderr)
         return 130
-
-# %% ../../nbs/14_command_line.ipynb #g83
-# Started by `python -m cifar_gradcam.engine.cli`; in a notebook, `__main__` has no `__spec__`.
-if __name__ == "__main__" and __spec__: sys.exit(main())
+    except Exception as fault:
+        from cifar_gradcam.engine.datasets import DataError
+        from cifar_gradcam.train import LossIsNaN
+        if not isinstance(fault, (DataError, OSError, ValueError, LossIsNaN)): raise
+        print(f"cifar_gradcam {args.command}: {fault}", file=sys.stderr)
+        return 1

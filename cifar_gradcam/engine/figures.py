@@ -24,9 +24,7 @@ def book_style() -> None:
     formatters["image/svg+xml"].for_type(Figure, _as_svg)
     formatters["image/png"].for_type(Figure, _as_png)
 
-# %% ../../nbs/15_figures.ipynb #y11
-def _has_pictures(figure):
-    return any(ax.images for ax in figure.axes)
+def _has_pictures(figure): return any(ax.images for ax in figure.axes)
 
 def _as_svg(figure):
     if _has_pictures(figure): return None

@@ -175,6 +175,9 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     with network_at(model, precision) as network:
         for batch in progress(loader, label):
             images, labels = images_and_labels(batch)
+            if images.ndim != 4:
+                raise ValueError("images must have shape (N, C, H, W), "
+                                 f"got {tuple(images.shape)}")
             if len(labels) != len(images):
                 raise ValueError(f"labels must be one class for each of {len(images)} images, "
                                  f"got shape {tuple(labels.shape)}")
@@ -203,7 +206,7 @@ def last_spatial_layer(model: nn.Module,
                   if often[layer] == 1 and _is_spatial(layer, shape, example)]
         layer = calls[places[-1]][1] if places else None
         if layer is None or not isinstance(layer, Maps) and _tokens(calls[places[-1]:]):
-            raise ValueError(_no_maps(network, _tokens(calls), example))
+            raise ValueError(_no_maps(_tokens(calls), example))
     while isinstance(layer, nn.Sequential) and len(layer): layer = layer[-1]
     return layer
 
@@ -234,41 +237,25 @@ def _tokens(calls):  # those that gave several tokens for an image
     return [call for call in calls if len(call[2]) == 3 and call[2][1] > 1
             and not isinstance(call[1], (nn.Flatten, nn.AdaptiveAvgPool1d))]
 
-def _no_maps(network, tokens, example):  # why there are none, and what to do
+def _no_maps(tokens, example):  # why there are none, and what to do
     if not tokens:
         return ("no layer of the model gives feature maps of shape (N, channels, h, w) for an "
                 f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-    outputs = {}  # of the normalisations, by name
-    hooks = [layer.register_forward_hook(
-        lambda layer, inputs, out, name=name: outputs.__setitem__(name, out))
-        for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
-    with torch.enable_grad():
-        try: logits = logits_for(network, example[:1].detach().clone().requires_grad_())
-        finally:
-            for hook in hooks: hook.remove()
-        slopes = torch.autograd.grad(logits.amax() - logits.mean(), [*outputs.values()],
-                                     allow_unused=True) if outputs else ()
-    # The last one whose patches have a gradient, not just its first token.
-    live = [name for name, slope in zip(outputs, slopes)
-            if slope is not None and slope[:, 1:].any()]
-    name = live[-1] if live else tokens[0][0]
-    shape = next(shape for where, _, shape in tokens if where == name)
-    return (f"the model's last layers give tokens of shape (N, {shape[1]}, {shape[2]}), no "
-            "feature maps (N, channels, h, w): pass `layers`, or lay the tokens of a layer out "
-            f"as maps: with tokens_as_maps(model, {name!r}) as layers: explain(…)")
+    norms = [name for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
+    n, channels = tokens[-1][2][1:]
+    return (f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature maps "
+            "(N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
+            "tokens_as_maps(model, name) as layers: explain(…), where name is the normalisation "
+            f"before the last attention, one of …, {', '.join(map(repr, norms[-3:])) or 'none'}")
 
 # %% ../../nbs/17_models.ipynb #m31
 class TokensAsMaps(nn.Module):
     "A layer that gives tokens, followed by `maps`, where they lie as the patches do."
-    def __init__(self,
-                 layer: nn.Module,  # gives tokens, shape (N, skip + h · w, channels)
-                 skip: int = 1,     # tokens in front that are no patches
-                 rows: int | None = None,  # h; None: as many as columns
-                 ):
-        super().__init__()
+    def __init__(self, layer: nn.Module, skip: int = 1, rows: int | None = None):
+        super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
 
-    def forward(self, *inputs, **more):
+    def forward(self, *inputs, **more) -> Tensor:  # (N, skip + h · w, channels), as they were
         tokens = self.layer(*inputs, **more)
         n = tokens.shape[1] - self.skip
         rows = self.rows or math.isqrt(max(n, 1))
@@ -399,10 +386,7 @@ def network_like(state: dict[str, Tensor],  # from `read_state_dict`
 # %% ../../nbs/17_models.ipynb #m61
 class LogitsAndMaps(nn.Module):
     "A network with a second output: what one of its layers gives."
-    def __init__(self,
-                 network: nn.Module,
-                 layer: nn.Module,    # a part of it
-                 ):
+    def __init__(self, network: nn.Module, layer: nn.Module):  # and a part of it
         super().__init__()
         self.network, self.layer = network, layer
 

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['INTEGRATED', 'PATH_STEPS', 'ONE_PASS', 'LAYERS', 'FUSED', 'COSTLY', 'TARGETS', 'SANITY_MAPS', 'MEASURES', 'UNIT',
            'SAME', 'QUICK', 'pooled', 'scattered', 'integrated_gradients', 'check_captum', 'all_maps', 'map_name',
-           'packed', 'draw_images', 'rounded_mean', 'measure', 'faithfulness_record', 'answered_wrong',
-           'describe_record', 'image_scores', 'score_differences', 'compare_maps', 'best_control', 'image_gains',
-           'holm', 'p_value', 'rank_table', 'same_maps', 'faithfulness_table', 'recommend', 'faithfulness_command']
+           'packed', 'draw_images', 'rounded_mean', 'measure', 'faithfulness_record', 'answered_wrong', 'image_scores',
+           'score_differences', 'compare_maps', 'best_control', 'image_gains', 'holm', 'p_value', 'rank_table',
+           'same_maps', 'faithfulness_table', 'recommend', 'faithfulness_command']
 
 # %% ../../nbs/08d_ranking_maps.ipynb #p05
 import json, time
@@ -35,7 +35,8 @@ from ..mistakes.removal import (
     all_logits, BASELINES, blank_images, bootstrap_interval, control_maps, CONTROLS,
     insertion_deletion, probability_of, road_scores)
 from ..mistakes.sanity import sanity_check
-from ..mistakes.verdict import check_verdict, explain_mistake, write_verdicts
+from ..mistakes.verdict import (
+    check_verdict, explain_mistake, known_record, write_verdicts)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #g02
 def pooled(maps: Tensor,   # shape (N, H, W)
@@ -94,10 +95,11 @@ def integrated_gradients(model: nn.Module,  # see `plain_network`; comes back as
 def check_captum() -> None:
     "Raise an ImportError that says how to install Captum, unless it is there."
     if find_spec("captum") is None:
-        raise ImportError('Integrated Gradients need Captum: pip install "cifar_gradcam[captum]"')
+        raise ImportError("Integrated Gradients need Captum: "
+                          'pip install "cifar_gradcam[captum]"')
 
 # %% ../../nbs/08d_ranking_maps.ipynb #m60
-ONE_PASS = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam")  # a pass or two a map
+ONE_PASS = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam")  # quick
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 FUSED = ("layer2", "layer3", "layer4")
 COSTLY = ("scorecam", "ablationcam", *INTEGRATED)  # many passes for each map
@@ -150,9 +152,10 @@ def draw_images(wrong: np.ndarray,  # bool, one an image of the dataset
     return np.random.default_rng(seed).permutation(both).tolist()
 
 def _new_record(model, dataset, settings):  # of images and answers, without any map
-    labels, logits = map(torch.cat, zip(*(
-        (y.long(), z.cpu()) for _, y, z in answers(model, DataLoader(dataset, 250), "answers"))))
-    chosen = draw_images((logits.argmax(1) != labels).numpy(), settings["images"], settings["seed"])
+    batches = answers(model, DataLoader(dataset, 250), "answers")
+    labels, logits = map(torch.cat, zip(*((y.long(), z.cpu()) for _, y, z in batches)))
+    wrong = (logits.argmax(1) != labels).numpy()
+    chosen = draw_images(wrong, settings["images"], settings["seed"])
     labels, logits, device = labels[chosen], logits[chosen], dtype_and_device_of(model)[1]
     said, second = logits.argsort(1, descending=True).T[:2]
     against = torch.where(said != labels, labels, second)
@@ -163,7 +166,6 @@ def _new_record(model, dataset, settings):  # of images and answers, without any
             "against": against.tolist(), "probability": packed(logits.softmax(1).amax(1)),
             "margin": packed(margin[:, 0]), "maps": {}, "sanity": {}, "verdicts": {}}
 
-# %% ../../nbs/08d_ranking_maps.ipynb #p01
 @dataclass(frozen=True)
 class _Subject:  # who is asked about what: the same for every map, check and verdict
     model: nn.Module
@@ -171,7 +173,7 @@ class _Subject:  # who is asked about what: the same for every map, check and ve
     ends: dict      # baseline -> logits of the blank and of the whole images
     record: dict
 
-    def asked(self, target):  # rows; what is explained of each image, and against what (or None)
+    def asked(self, target):  # rows; what is explained of all images, and against what
         said, true, other = (torch.tensor(self.record[key])
                              for key in ("predicted", "labels", "against"))
         if target == "true": return (said != true).nonzero()[:, 0], true, None
@@ -220,7 +222,8 @@ def _judge(subject, rows, targets, against, maps):
     scores = {"road": road["score"], "peak": tenth / heat.sum(1).clamp_min(1e-12)}
     curves = {kind: road[kind] for kind in ("most", "least")}
     for baseline in BASELINES:
-        ends = [probability_of(end[rows], targets, against) for end in subject.ends[baseline]]
+        ends = [probability_of(logits[rows], targets, against)
+                for logits in subject.ends[baseline]]
         areas = insertion_deletion(model, x, targets, maps, baseline, settings["steps"],
                                    ends=ends, **how)
         for kind in ("insertion", "deletion"):
@@ -235,8 +238,8 @@ def rounded_mean(values: Tensor) -> float | None:
 
 def _sanity_entry(subject, method, layers):
     n, seed = (subject.record["settings"][key] for key in ("sanity_images", "seed"))
-    said = subject.asked("predicted")[1]
-    check = sanity_check(subject.model, subject.images[:n], said[:n], method, list(layers), seed)
+    x, said = subject.images[:n], subject.asked("predicted")[1][:n]
+    check = sanity_check(subject.model, x, said, method, list(layers), seed)
     return {"stages": check["stages"], "images": n} | {
         kind: [*map(rounded_mean, check[kind])] for kind in ("rank", "ssim")} | {
         kind: rounded_mean(check[kind]) for kind in ("other_rank", "other_ssim")}
@@ -261,7 +264,7 @@ def measure(model: nn.Module,  # trained, on any device
             dataset,           # the test set: normalised images and labels
             out=None,          # a JSON file to write to, and to go on from
             images: int = 500,         # how many of the dataset
-            costly_images: int = 100,  # the first of them, at most: methods of `COSTLY`, pooled
+            costly_images: int = 100,  # the first of them, for `COSTLY` methods and pooled maps
             sanity_images: int = 64,   # the same for the sanity checks
             verdicts: int = 40,        # mistakes whose verdict is checked, at most
             steps: int = 8,            # see `insertion_deletion`
@@ -284,7 +287,7 @@ def measure(model: nn.Module,  # trained, on any device
         "weights": fingerprint(model), "data": data_source(data), "precision": precision,
         "maps": [map_name(*what) for what in maps],
         "sanity": [map_name(*what) for what in sanity]}
-    record = _known_record(out, settings)
+    record = known_record(out, settings, "measurement")
     reuse_memory()
     with tuned(model):
         record = record or _new_record(model, dataset, settings)
@@ -311,17 +314,6 @@ def measure(model: nn.Module,  # trained, on any device
 def _save(record, out):
     if out is not None: write_whole(out, (json.dumps(record) + "\n").encode())
 
-def _known_record(out, settings):
-    # the record to go on with, or None; an error if the file is about something else
-    if out is None or not Path(out).exists(): return None
-    try: record = json.loads(Path(out).read_text())
-    except ValueError as fault: raise ValueError(f"{out} is no record: {fault}") from fault
-    old = record.get("settings", {}) if isinstance(record, dict) else {}
-    other = [f"{k} {old.get(k)!r}" for k in settings if old.get(k) != settings[k]]
-    if not other: return record
-    raise ValueError(f"{out} holds a measurement with other settings "
-                     f"({', '.join(other)}); move it away, or write to another file")
-
 # %% ../../nbs/08d_ranking_maps.ipynb #m76
 def faithfulness_record() -> dict:
     "The measurement that ships with the package."
@@ -331,23 +323,6 @@ def answered_wrong(record: dict,  # from `measure`
                    ) -> np.ndarray:  # bool, one an image
     "Which images of a record the network got wrong."
     return np.not_equal(record["labels"], record["predicted"])
-
-def describe_record(record: dict,     # from `measure`
-                    model: nn.Module, # the network at hand
-                    ) -> str:
-    "What a record is about, and whether that is the model at hand."
-    settings, machine = record["settings"], record["environment"]
-    mine, other = fingerprint(model), settings["weights"]
-    about = ("these are the weights at hand" if mine == other else
-             f"NOT the weights at hand, {mine}: what follows is about another network")
-    state = "" if record["finished"] else "\nThis measurement is not finished."
-    minutes = sum(entry["seconds"] for entry in record["maps"].values()) / 60
-    return (f"{len(record['maps'])} maps on "
-            f"{settings['images']} {settings['data']} images "
-            f"({answered_wrong(record).sum()} of them mistakes), "
-            f"{settings['costly_images']} for the costly methods\n"
-            f"made in {minutes:.1f} minutes on {machine['device']}, "
-            f"threads: {machine['threads']}\nweights {other}: {about}{state}")
 
 # %% ../../nbs/08d_ranking_maps.ipynb #m79
 def image_scores(record: dict,  # from `measure`
@@ -397,7 +372,6 @@ def image_gains(record: dict,  # from `measure`
     target = record["maps"].get(name, {}).get("target", "predicted")
     return score_differences(record, name, best_control(record, measure, target), measure)
 
-# %% ../../nbs/08d_ranking_maps.ipynb #m80
 def holm(p_values,         # one for each comparison
          ) -> np.ndarray:  # corrected for their number, in the same order, at most 1
     "Corrected p-values: below 5 % they hold for all comparisons at once (Holm, 1979)."
@@ -438,15 +412,14 @@ def rank_table(record: dict,  # from `measure`
     for row in rows: row["survives"] = row["beats"] and row["p"] < 0.05
     return sorted(rows, key=lambda row: -row["gain"])
 
-# %% ../../nbs/08d_ranking_maps.ipynb #h02
 SAME = 1e-3  # mean difference of scores below which two maps are one
 
 def same_maps(record: dict,  # from `measure`
               ) -> list:     # of lists of names, two or more each
     "Maps under different names that score alike in every test on the same images."
     def alike(name, other):
-        kinds = [[record["maps"][n].get(k) for k in ("target", "form")] for n in (name, other)]
-        return kinds[0] == kinds[1] and all(
+        a, b = record["maps"][name], record["maps"][other]
+        return all(a.get(k) == b.get(k) for k in ("target", "form")) and all(
             abs(score_differences(record, name, other, measure)).mean() < SAME
             for measure in MEASURES)
     groups = []

@@ -69,7 +69,6 @@ def _grain(images, seed):  # standard normal, the same on every device
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(images.shape, generator=generator).to(images)
 
-# %% ../../nbs/08_measuring_explanations.ipynb #m16
 def _fill(images, removed, grain, tolerance=1e-4, limit=2000):
     # every image and colour is a system of its own, solved in step with the others
     tall, wide = (banded(n, images) for n in images.shape[2:])
@@ -134,7 +133,6 @@ def class_probability(model: nn.Module,
     "What a model answers, as the probability of one class of each image."
     return probability_of(all_logits(model, images, **how), targets, against)
 
-# %% ../../nbs/08_measuring_explanations.ipynb #m27
 ROAD_SHARES = (20, 40, 60, 80)  # in %
 
 def road_scores(model: nn.Module,
@@ -192,8 +190,8 @@ def insertion_deletion(model: nn.Module,
                        baseline: str = "mean",  # see `blank_images`
                        steps: int = 8,   # points of each curve, besides its start
                        seed: int = 0,    # for the order of equal pixels
-                       ends=None,        # probabilities of blank and of whole images, if known
-                       **how,            # against, batch_size, precision: `class_probability`
+                       ends=None,        # of both curves: probabilities, where known
+                       **how,            # against, …: see `class_probability`
                        ) -> dict:  # shares, insertion, deletion, and both …_area
     "Insertion and deletion curves of each map and their areas (Petsiuk et al., 2018)."
     _check_test(images, targets, maps)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MISTAKE_SHARES', 'LEAST_FALL', 'LEAST_WINS', 'MOST_ALIKE', 'VERDICTS', 'REMOVAL_LOOKS', 'jittered', 'removal_curves',
            'compare_falls', 'verdict_of', 'rival_maps', 'check_verdict', 'explain_mistake', 'draw_explanation',
-           'mistake_page', 'judge_mistakes', 'write_verdicts', 'shipped_verdicts']
+           'mistake_page', 'judge_mistakes', 'known_record', 'write_verdicts', 'shipped_verdicts']
 
 # %% ../../nbs/08c_one_mistake.ipynb #o05
 import json, textwrap
@@ -45,7 +45,6 @@ def jittered(heat: Tensor,   # a map, shape (H, W)
     h, w = heat.shape
     return torch.stack([wide[i:i + h, j:j + w] for i, j in starts.tolist()])
 
-# %% ../../nbs/08c_one_mistake.ipynb #w03
 MISTAKE_SHARES = (10, 20, 40)  # of the pixels, in %
 
 def removal_curves(model: nn.Module,
@@ -76,7 +75,6 @@ def compare_falls(own: Tensor,      # falls of the probability under a map, shap
     return {"fall": fall, "control": rival, "wins": wins,
             "beats": fall - rival >= LEAST_FALL and wins >= LEAST_WINS}
 
-# %% ../../nbs/08c_one_mistake.ipynb #w06
 VERDICTS = {
     "beats both": "beats both controls here",
     "centre": "is no better than the centre of the picture: do not read it",
@@ -132,7 +130,6 @@ def check_verdict(model: nn.Module,
     whole = score(all_logits(model, image[None], precision="float32")[0])
     return {name: _compared(curves, name, score, whole)["comparisons"] for name in copies}
 
-# %% ../../nbs/08c_one_mistake.ipynb #w08
 def explain_mistake(model: nn.Module,  # on any device; comes back in the mode it was in
                     image: Tensor,     # normalised, shape (3, H, W)
                     true: int,         # its class
@@ -185,8 +182,8 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
             "image": np.rint(255 * denormalize(image, mean, std)).astype(int).tolist(),
             "maps": maps, "shares": [0, *MISTAKE_SHARES], "removal": removal,
             "sanity": sanity, "alike": alike, "verdicts": codes,
-            "sentence": f"{start}The map for {predicted} {VERDICTS[codes['predicted']]}; the "
-                        f"contrast, {predicted} rather than {spurned}, "
+            "sentence": f"{start}The map for {predicted} {VERDICTS[codes['predicted']]}; "
+                        f"the contrast, {predicted} rather than {spurned}, "
                         f"{VERDICTS[codes['contrast']]}."}
     if draw: draw_explanation(page)
     return page
@@ -209,7 +206,8 @@ def draw_explanation(page: dict,  # from `explain_mistake`
     axes[0].imshow(picture, interpolation="nearest")
     axes[0].set_title(f"true class: {page['true']}", fontsize=9)
     heads = (f"for {predicted}, {100 * p['predicted']:.1f} %",
-             f"for {against}, {100 * p['against']:.1f} %", f"{predicted} rather than {against}")
+             f"for {against}, {100 * p['against']:.1f} %",
+             f"{predicted} rather than {against}")
     for ax, head, (name, grid) in zip(axes[1:], heads, grids.items()):
         large = F.interpolate(grid[None, None], picture.shape[:2], mode="bilinear")[0, 0]
         ax.imshow(overlay(picture, (large.numpy() / most + 1) / 2, 0.6, "PuOr_r"),
@@ -242,7 +240,6 @@ def draw_explanation(page: dict,  # from `explain_mistake`
     fig.suptitle(textwrap.fill(page["sentence"], 100), fontsize=9.5)
     return fig
 
-# %% ../../nbs/08c_one_mistake.ipynb #w12b
 def mistake_page(model: nn.Module,
                  dataset,           # normalised images and labels
                  index: int,        # of the image in it
@@ -281,7 +278,21 @@ def judge_mistakes(model: nn.Module,
             codes.append(verdict_of(comparisons, not maps[i].any(), alike[i]))
     return codes
 
-# %% ../../nbs/08c_one_mistake.ipynb #j03
+def known_record(path,            # of a JSON file, or None
+                 settings: dict,  # what it should be about
+                 kind: str,       # what it should hold, for the messages
+                 ) -> dict:       # empty if there is no file
+    "What was measured before; an error if the file is about something else."
+    if path is None or not Path(path).exists(): return {}
+    try: record = json.loads(Path(path).read_text())
+    except ValueError as fault:
+        raise ValueError(f"{path} holds no {kind}: {fault}") from fault
+    old = record.get("settings", record) if isinstance(record, dict) else {}
+    other = [f"{key} {old.get(key)!r}" for key in settings if old.get(key) != settings[key]]
+    if not other: return record
+    raise ValueError(f"{path} holds {kind} with other settings ({', '.join(other)}); "
+                     "move it away, or write to another file")
+
 def write_verdicts(model: nn.Module,
                    dataset,          # normalised images and labels
                    out: str | Path,  # a JSON file; continued if it is there
@@ -291,15 +302,10 @@ def write_verdicts(model: nn.Module,
     "Judge every mistake of a model, and write the codes down."
     record = {"weights": fingerprint(model), "data": data_source(data), "repeats": 4,
               "rule": [LEAST_FALL, LEAST_WINS, MOST_ALIKE], "verdicts": {}}
-    if Path(out).exists():
-        try: known = json.loads(Path(out).read_text())
-        except ValueError as fault: raise ValueError(f"{out} holds no verdicts: {fault}") from fault
-        other = [name for name in record if name not in known or
-                 name != "verdicts" and known[name] != record[name]]
-        if other: raise ValueError(f"{out} holds verdicts of other {' and '.join(other)}; "
-                                   "move it away, or write to another folder")
-        record["verdicts"] |= known["verdicts"]
-    x, labels, logits = map(torch.cat, zip(*answers(model, DataLoader(dataset, 250), "answers")))
+    settings = {k: v for k, v in record.items() if k != "verdicts"}
+    record |= known_record(out, settings, "verdicts")
+    batches = answers(model, DataLoader(dataset, 250), "answers")
+    x, labels, logits = map(torch.cat, zip(*batches))
     said = logits.argmax(1).cpu()
     rows = [row for row in (said != labels).nonzero()[:limit, 0].tolist()
             if str(row) not in record["verdicts"]]

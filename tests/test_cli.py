@@ -1,0 +1,503 @@
+"The command line: options, messages, exit statuses, and what is written where."
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from tools import close, equal, refused
+
+import cifar_gradcam
+from cifar_gradcam import gradcam
+from cifar_gradcam.engine import cli, recipes
+from cifar_gradcam.engine.cli import (
+    asked_recipe, data_name, load_run, main, parser, positive_int, read_arguments)
+from cifar_gradcam.engine.datasets import synthetic_images
+from cifar_gradcam.engine.runs import Recipe
+from cifar_gradcam.engine.runs import History, load_info, load_recipe
+from cifar_gradcam.lab import series
+from cifar_gradcam.lab.bench import BenchPlan
+from cifar_gradcam.resnet import ResNet18
+
+MEASURE = "cifar_gradcam.mistakes.faithfulness.faithfulness_command"
+TINY = "--batch-size 20 --width 8 --max-lr 0.05 --precision float32".split()
+MADE = ["--data", "synthetic", "--limit", "40", "--root", "generated", *TINY]
+
+
+class Terminal(io.StringIO):
+    "Keeps what is printed; Ctrl-C as soon as a line begins with this number of an epoch."
+    def __init__(self, stop=None):
+        super().__init__()
+        self.stop = stop
+
+    def write(self, text):
+        super().write(text)
+        if self.stop and re.match(rf" +{self.stop} +\d", text): raise KeyboardInterrupt
+
+
+def run(*words, stop=None):
+    "Exit status, and all that was printed."
+    with contextlib.redirect_stdout(Terminal(stop)) as printed, contextlib.redirect_stderr(printed):
+        status = main([str(word) for word in words])
+    assert "Traceback" not in printed.getvalue()
+    return status, printed.getvalue()
+
+
+def succeeds(*words):
+    status, printed = run(*words)
+    assert status == 0, printed
+    return printed
+
+
+def fails(wanted, *words):
+    status, printed = run(*words)
+    assert status == 1 and wanted in printed, printed
+    return printed
+
+
+def advised(printed): return shlex.split(printed.partition("cifar_gradcam train")[2].partition("\n")[0])
+
+
+def write_folder(folder, n, names, parts=("train", "test")):
+    rng = np.random.default_rng(0)
+    for part in parts:
+        for i, (pixels, label) in enumerate(zip(*synthetic_images(n, rng, len(names)))):
+            path = Path(folder, part, names[label], f"{i}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[:, :24] // 2).save(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory):
+    "A working folder of this module's own, with no choice of data from outside."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("place"))
+        patch.setenv("CIFAR_GRADCAM_DATA", "")
+        yield
+
+
+@pytest.fixture(scope="module")
+def first(place):
+    "A finished run of two epochs on 40 generated images, tested on 40 others."
+    succeeds("train", *MADE, "--epochs", "2", "--out", "runs/first")
+    return "runs/first"
+
+
+@pytest.fixture(scope="module")
+def grain(place):
+    "A finished run on a folder of dark pictures of three classes."
+    write_folder("grain", 24, ("oats", "rye", "wheat"))
+    Path("grain/train/rye/notes.txt").write_text("no picture")
+    printed = succeeds("train", "--epochs", "1", *TINY, "--data", "grain", "--out", "runs/grain")
+    assert "grain/train/rye/notes.txt" in printed and "on 24 images" in printed
+    return "runs/grain"
+
+
+@pytest.fixture
+def offline():
+    with mock.patch("urllib.request.urlopen", side_effect=OSError("no network")): yield
+
+
+@pytest.fixture
+def undrawn():
+    "Where the grids of pictures are not what is tested: an empty one takes no second to write."
+    with mock.patch.object(gradcam, "draw_mistakes", lambda *args, **how: Figure((1, 1))): yield
+
+
+# Options
+
+def recipe_of(*words): return asked_recipe(read_arguments(["train", *words]))
+
+
+def complaint(*words):
+    with contextlib.redirect_stderr(io.StringIO()) as errors, pytest.raises(SystemExit) as stopped:
+        read_arguments(words)
+    equal(stopped.value.code, 2)
+    return errors.getvalue()
+
+
+def test_a_recipe_by_name_changed_as_asked(monkeypatch):
+    reference = recipes.recipes["reference"]
+    equal(recipe_of(), Recipe())
+    equal(recipe_of("--recipe", "reference"), reference)
+    equal(recipe_of("--recipe", "reference", "--cutout", "16", "--no-zero-last"),
+          dataclasses.replace(reference, cutout=16, zero_last=False))
+    nones = [word for option in ("--max-lr", "--momentum", "--average", "--limit", "--device")
+             for word in (option, "none")]
+    equal(recipe_of("--recipe", "reference", *nones),
+          dataclasses.replace(reference, max_lr=None, momentum=None, average=None))
+    monkeypatch.setenv("CIFAR_GRADCAM_DATA", "synthetic")
+    equal(recipe_of(), Recipe(data="synthetic"))
+    equal(recipe_of("--data", "real"), Recipe())
+    equal(recipe_of("--recipe", "reference").data, "synthetic")
+
+
+def test_every_field_of_a_recipe_is_an_option():
+    other = Recipe(  # every field unlike its default, in words and as a value
+        epochs=3, batch_size=64, network="ResNet20", optimizer="Muon", max_lr=0.2,
+        max_lr_epoch=2.5, schedule="Cosine", anneal="cosine", final_lr=0.1, matrix_lr=0.1,
+        momentum=0.8, nesterov=True, weight_decay=0.1, decay_all=True, label_smoothing=0.2,
+        initialization="he", zero_last=True, whiten=True, sync_batchnorm=True, average=0.5,
+        pipeline="batched", pad=2, flip="alternating", cutout=3, cutout_share=0.5,
+        cutout_fill="brighter", hold_out=7, width=8, weights="a.pth", seed=9, data="synthetic",
+        limit=50, precision="float32", compile=True, device="cpu")
+    words = []
+    for field in dataclasses.fields(Recipe):
+        value, option = getattr(other, field.name), "--" + field.name.replace("_", "-")
+        if field.name == "lookahead": continue  # not beside an average
+        assert value != field.default, field.name
+        words += [option] if value is True else [option, str(value)]
+    equal(recipe_of(*words), other)
+    equal(recipe_of("--lookahead", "0.5"), Recipe(lookahead=0.5))
+
+
+def test_options_of_the_other_commands():
+    measuring = vars(read_arguments(["bench", "--repeats", "3", "--no-compile"]))
+    defaults = dataclasses.asdict(BenchPlan()) | dict(device=None, data=None, root=None)
+    equal({name: measuring[name] for name in defaults}, defaults | dict(repeats=3, compile=False))
+    equal(read_arguments(["train"]).root, None)
+    equal(read_arguments(["explain", "a", "--root", "b"]).root, Path("b"))
+    equal({action.dest for action in parser()._actions}, {"help", "version", "command"})
+    equal((positive_int("3"), data_name("CIFAR10"), data_name(".")), (3, "real", str(Path.cwd().resolve())))
+
+
+@pytest.mark.parametrize("option, value, wanted", [
+    ("--epochs", "ten", "valid integer"), ("--epochs", "none", "valid integer"),
+    ("--epochs", "0", "greater than or equal to 1"), ("--average", "no", "valid number"),
+    ("--average", "1", "less than 1"), ("--max-lr", "nan", "finite number"),
+    ("--cutout", "33", "less than or equal to 32"), ("--cutout", "-1", "equal to 0"),
+    ("--recipe", "best", "invalid choice"), ("--optimizer", "Lion", "invalid choice"),
+    ("--data", "imagenet", "or a folder of pictures, got")])
+def test_a_wrong_value_is_named_with_its_option(option, value, wanted):
+    message = complaint("train", f"{option}={value}")
+    assert f"argument {option}: " in message and wanted in message and f"'{value}'" in message
+
+
+def test_complaints():
+    assert "or a folder of pictures, got 'imagenet'" in complaint("explain", "a", "--data", "imagenet")
+    assert "invalid choice: 'CIFAR100'" in complaint("bench", "--data", "CIFAR100")
+    assert "--mistakes: must be at least 1, got 0" in complaint("explain", "a", "--mistakes", "0")
+    assert "required: COMMAND" in complaint()
+    assert "unrecognized arguments: --hole" in complaint("train", "--hole", "12")
+    refused(lambda: recipe_of("--resume", "--seed", "1"), contains="leave out seed")
+    refused(lambda: recipe_of("--resume", "--recipe", "tutorial"), contains="leave out recipe")
+    refused(lambda: recipe_of("--flip", "alternating"), contains="needs pipeline='batched'")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_fits_the_terminal(command, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit): read_arguments([command, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width and "--root" in shown
+    if command == "train":
+        assert "--cutout" in shown and "--hole" not in shown and "PlainNet20" in shown
+        if width == 80: assert "passes over the training images [20]" in shown
+
+
+# Processes, streams and signals
+
+def test_version_and_help_import_nothing_heavy():
+    code = ("import sys; from cifar_gradcam.__main__ import main\n"
+            "try: main()\nexcept SystemExit: print(*sys.modules, file=sys.stderr)")
+    for words, wanted in ((["--version"], f"cifar_gradcam {cifar_gradcam.__version__}\n"),
+                          (["--help"], "Measure which heat map to believe"),
+                          (["explain", "--help"], "--mistakes NUMBER"), (["experiment", "--help"], "--only RUN")):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
+                              check=True, env=os.environ | dict(MPLBACKEND="nonsense"))
+        assert wanted in done.stdout
+        heavy = {"torch", "torchvision", "matplotlib", "numpy", "pydantic", "PIL", "scipy", "sklearn",
+                 "albumentations", "cifar_gradcam.all", "cifar_gradcam.train"}
+        equal(heavy & {*done.stderr.split()}, set())
+
+
+def test_the_module_is_the_command_whatever_backend_and_locale(first, undrawn):
+    write_folder("Größe", 6, ("groß", "klein"))
+    commands = (["explain", first, "--root", "generated", "--mistakes", "1", "--out", "runs/Ærø"],
+                ["train", "--epochs", "1", *TINY, "--data", "Größe", "--out", "runs/größer"],
+                ["explain", first, "--images", "Größe/test/groß", "--out", "runs/mäps"])
+    code = ("import sys; from cifar_gradcam.__main__ import main\nwords = sys.argv[1:]\nwhile words:\n"
+            "    end = words.index(';')\n    sys.argv[1:], words = words[:end], words[end + 1:]\n"
+            "    if main(): sys.exit(1)")
+    ascii_only = dict(LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", MPLBACKEND="nonsense")
+    module = subprocess.run([sys.executable, "-m", "cifar_gradcam", "--version"], capture_output=True,
+                            text=True, env=os.environ | ascii_only)
+    equal((module.stdout, module.stderr, module.returncode), (f"cifar_gradcam {cifar_gradcam.__version__}\n", "", 0))
+    done = subprocess.run([sys.executable, "-c", code, *(word for words in commands for word in (*words, ";"))],
+                          capture_output=True, text=True, env=os.environ | ascii_only)
+    equal((done.stderr, done.returncode), ("", 0))
+    assert done.stdout.count("Written") == 2 and Path("runs/Ærø/gradcam.png").exists()
+    assert "Größe/test/groß" in Path("runs/mäps/pictures.csv").read_text("utf-8")
+    equal(load_info(Path("runs/größer")).classes, ("groß", "klein"))  # also by other programs
+    succeeds("explain", "runs/größer", "--mistakes", "1")
+
+
+def test_letters_that_the_output_has_no_code_for(first, monkeypatch, undrawn):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    equal(main(["explain", first, "--root", "generated", "--mistakes", "1", "--out", "runs/Bücher"]), 0)
+    assert b"runs/B\\xfccher/gradcam.png" in stream.buffer.getvalue()
+    assert Path("runs/Bücher/gradcam.png").exists()
+
+
+@pytest.mark.parametrize("words", [["train", "--help"], ["train", *MADE, "--out", "runs/head"]])
+def test_a_reader_that_goes_away_as_head_does(words, monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patch, open(writing, "w") as stream:
+        patch.setattr(sys, "stdout", stream)
+        equal(main(words), 141)
+    equal(capfd.readouterr().err, "")
+
+
+def test_ctrl_c_before_and_between_epochs():
+    with mock.patch("cifar_gradcam.engine.recipes.train_run", return_value=[1, 2]):
+        status, printed = run("train", "--out", "runs/cut")
+    equal(status, 130)
+    assert "2 of 20 epochs are in runs/cut" in printed and "train --resume --out runs/cut" in printed
+    with mock.patch("cifar_gradcam.engine.recipes.train_run", side_effect=KeyboardInterrupt):
+        equal(run("train", "--out", "runs/cut"), (130, "cifar_gradcam train: interrupted\n"))
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with mock.patch("cifar_gradcam.engine.recipes.train_run", side_effect=ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError): main(["train"])
+
+
+# Training and explaining
+
+def test_explain_counts_anew_and_writes(first):
+    metrics = json.loads(Path(first, "metrics.json").read_text())
+    printed = succeeds("explain", first, "--mistakes", "3", "--root", "generated")
+    assert f"Test accuracy {metrics['test_accuracy']:.2f} %" in printed
+    for name in ("misclassified.png", "gradcam.png"):
+        assert f"{first}/{name}" in printed and Image.open(f"{first}/{name}").width > 300
+    fails("device must be", "train", "--device", "tpu", "--out", "runs/other", "--data", "synthetic")
+
+
+def test_the_same_run_returns_at_once_and_another_is_refused(first):
+    recipe, model = load_run(Path(first))
+    equal((recipe.epochs, recipe.limit, recipe.max_lr, model.training), (2, 40, 0.05, False))
+    assert "after 2 epochs of 40" in succeeds("train", "--resume", "--out", first, "--root", "generated")
+    fails("holds no run", "train", "--resume", "--out", "runs/none")
+    fails("width is 8 there, 64 was asked for", "train", "--data", "synthetic", "--out", first)
+
+
+def test_what_is_measured_and_where_it_goes(first):
+    with mock.patch(MEASURE, return_value=0) as measure:
+        succeeds("faithfulness", first, *"--root generated --quick --images 9 --out runs/new/aside".split())
+    (network, data, out, quick), counts = measure.call_args
+    equal((len(data), out, quick), (40, Path("runs/new/aside/faithfulness.json"), True))
+    equal(counts, dict(images=9, data="synthetic"))
+    with mock.patch(MEASURE, return_value=0) as measure: succeeds("faithfulness", first, "--root", "generated")
+    equal(measure.call_args.args[2:], (Path(first, "faithfulness.json"), False))
+
+
+def test_one_image(first):
+    printed = succeeds("explain", first, "--root", "generated", "--image", "7", "--out", "one")
+    assert "image_7.png" in printed and Image.open("one/image_7.png").width > 300
+    report = json.loads(Path("one/image_7.json").read_text())
+    equal(report["index"], 7); assert report["sentence"] in printed
+    fails("index must be from 0 to 39, got 4000", "explain", first, "--root", "generated", "--image", "4000")
+
+
+def test_pictures_of_ones_own(first):
+    Path("own").mkdir(); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    Path("own/notes.png").write_text("no picture")
+    printed = fails("knows 10 classes only", "explain", first, "--images", "own", "--out", "maps")
+    assert "notes.png: passed over, it is no picture" in printed  # so the status is 1
+    assert Image.open("maps/sea-map.png").width >= 90 and Path("maps/pictures.csv").is_file()
+
+
+def test_weights_as_a_training_script_saves_them(first, undrawn):
+    recipe, model = load_run(Path(first))
+    torch.save({"epoch": 3, "net": {f"module.{k}": v for k, v in model.state_dict().items()}}, "foreign.pth")
+    words = "--data synthetic --root generated --mistakes 1 --out foreign".split()
+    assert "Test accuracy" in succeeds("explain", "--weights", "foreign.pth", *words)
+    assert Path("foreign/gradcam.png").is_file()
+    Path("notes.pth").write_text("no weights")
+    torch.save(ResNet18(7, width=8).state_dict(), "seven.pth")
+    for words, wanted in (([], "name either a run, or weights by --weights FILE"),
+                          ([first, "--weights", "foreign.pth"], "name either a run, or weights"),
+                          (["--weights", "notes.pth"], "notes.pth cannot be read"),
+                          (["--weights", "seven.pth"], "seven.pth is of 7 classes; CIFAR-10 has 10")):
+        fails(wanted, "explain", *words)
+
+
+@pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten", "--lookahead", "0.5"]])
+def test_a_run_that_goes_on_is_explained_as_it_was_tested(extra, undrawn):
+    out = "runs/goes-on" + "".join(extra)
+    status, printed = run("train", *MADE, *extra, "--epochs", "3", "--out", out, stop=2)
+    equal(status, 130); assert "2 of 3 epochs are in" in printed
+    tested = History.load(Path(out) / "history.csv").rows[-1]["test_accuracy"]
+    printed = succeeds("explain", out, "--root", "generated", "--mistakes", "2")
+    assert f"{out} is not finished: this is its network after 2 of 3 epochs" in printed
+    shown = float(printed.partition("Test accuracy ")[2].split()[0])
+    close(shown, tested, eps=0.02)  # of 10,000 in hundredths of a per cent
+
+
+# Folders of pictures, and other data
+
+def test_a_folder_keeps_its_names_and_colours(grain):
+    equal(load_recipe(Path(grain)).data, str(Path("grain").resolve()))
+    recipe, model = load_run(Path(grain))
+    info = load_info(Path(grain))
+    equal((info.classes, model.linear.out_features), (("oats", "rye", "wheat"), 3))
+    assert max(info.mean) < 0.3  # these pictures are dark
+    with mock.patch.object(gradcam, "draw_mistakes", wraps=gradcam.draw_mistakes) as drawn:
+        printed = succeeds("explain", grain, "--mistakes", "2")
+    (_, mistakes, names, *_), colours = drawn.call_args
+    equal((names, colours["mean"], colours["std"]), info)
+    named = printed.partition("are drawn:\n")[2].split()[:2]
+    for path, label in zip(named, mistakes.labels): equal(Path(path).parent.name, names[label])
+    assert f"{json.loads(Path(grain, 'metrics.json').read_text())['test_accuracy']:.2f} %" in printed
+
+
+def test_a_folders_network_in_each_command(grain, undrawn):
+    info = load_info(Path(grain))
+    succeeds("explain", grain, "--image", "3", "--out", "grain3")
+    report = json.loads(Path("grain3/image_3.json").read_text())
+    assert {report["predicted"], report["true"]} <= set(info.classes) and np.max(report["image"]) < 128
+    printed = succeeds("explain", grain, "--images", "grain/test/rye", "--out", "grain3")
+    assert "knows 3 classes only (oats, rye, wheat)" in printed
+    with mock.patch(MEASURE, return_value=0) as measure: succeeds("faithfulness", grain, "--quick")
+    equal((measure.call_args.args[1].info, measure.call_args.kwargs["data"]),
+          (info, load_recipe(Path(grain)).data))
+    torch.save(load_run(Path(grain))[1].state_dict(), "grain.pth")
+    printed = succeeds("explain", "--weights", "grain.pth", "--data", "grain", "--out", "aside")
+    assert f"{Path('grain').resolve()}/test/" in printed
+
+
+def test_other_data_of_known_classes(first, grain, undrawn):
+    write_folder("more", 8, ("rye", "wheat"))
+    assert "of 8 images are right" in succeeds("explain", grain, "--data", "more", "--mistakes", "1")
+    torch.save(ResNet18(7, width=8).state_dict(), "of_seven.pth")
+    for words, wanted in (([grain, "--data", "synthetic"], "has other classes than the network"),
+                          ([first, "--data", "grain"], "classes that are not known: oats, rye, whe"),
+                          (["--weights", "of_seven.pth", "--data", "grain"], "of 7 classes; ")):
+        fails(wanted, "explain", *words, "--root", "generated")
+
+
+def test_a_folder_that_has_gone(undrawn):
+    write_folder("fruit", 6, ("fig", "plum"))
+    succeeds("train", "--epochs", "1", *TINY, "--data", "fruit", "--out", "runs/fruit")
+    os.rename("fruit", "gone")
+    assert "--data" in fails("fruit is not there", "explain", "runs/fruit")
+    succeeds("explain", "runs/fruit", "--data", "gone", "--mistakes", "1")
+
+
+def test_the_stand_in_of_cifar100(undrawn):
+    hundred = ["--epochs", "1", *TINY, "--data", "synthetic-CIFAR100", "--limit", "150", "--root", "generated"]
+    succeeds("train", *hundred, "--out", "runs/hundred")
+    printed = succeeds("explain", "runs/hundred", "--root", "generated", "--mistakes", "1")
+    assert "of 150 generated images" in printed
+
+
+# Each advice is followed
+
+def test_without_cifar10(offline):
+    Path("empty").mkdir()
+    assert "--data synthetic" in fails("no network", "train", "--root", "empty", "--out", "runs/nowhere")
+
+
+@pytest.mark.parametrize("variable, words", [("", ["--data", "synthetic"]), ("synthetic", [])])
+def test_generated_images_by_the_option_and_by_the_variable(variable, words, offline, monkeypatch, undrawn):
+    out = f"runs/{variable or 'by-option'}"
+    tiny = ["--epochs", "1", "--limit", "40", "--root", "generated", *TINY]
+    fails("--data synthetic", "train", *tiny, "--out", out)
+    with monkeypatch.context() as patch:  # in the same folder
+        patch.setenv("CIFAR_GRADCAM_DATA", variable)
+        assert "on 40 generated images" in succeeds("train", *tiny, "--out", out, *words)
+    config = Path(out, "config.json")  # as if trained on the real ones
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"data": "real"}))
+    fails("--data synthetic", "explain", out, "--root", "generated")
+    monkeypatch.setenv("CIFAR_GRADCAM_DATA", variable)
+    printed = succeeds("explain", out, "--root", "generated", "--mistakes", "1", *words)
+    assert "of 40 generated images are right" in printed
+    with mock.patch(MEASURE, return_value=0) as measure:
+        succeeds("faithfulness", out, "--root", "generated", *words)
+    equal(measure.call_args.kwargs["data"], "synthetic")
+
+
+def test_a_run_too_fast_cut_resumed_and_longer(undrawn):
+    out = "runs/a b"
+    fails("rate may be too high", "train", *MADE, "--epochs", "2", "--max-lr", "1e30", "--out", out)
+    status, printed = run("train", *MADE, "--epochs", "2", "--out", out, stop=1)
+    equal(status, 130); assert "1 of 2 epochs" in printed
+    words = advised(printed)
+    equal(words, ["--resume", "--out", "runs/a b", "--root", "generated"])
+    printed = fails("1 of 2 epochs", "faithfulness", out, "--root", "generated", "--quick")
+    equal(advised(printed), words)
+    assert "1 of 2 epochs" in succeeds("explain", out, "--root", "generated", "--mistakes", "1")
+    succeeds("train", *words); succeeds("explain", out, "--root", "generated")
+    longer = [*MADE, "--epochs", "3"]
+    printed = fails("epochs is 2 there, 3 was asked for", "train", *longer, "--out", out)
+    weights = shlex.split(printed.partition("from --weights ")[2])[0]
+    succeeds("train", *longer, "--weights", weights, "--out", "runs/longer")
+
+
+def test_no_run_at_all_and_nowhere_to_write(first, undrawn):
+    Path("cat.jpg").write_bytes(b"a picture"); Path("photos").mkdir(); Path("photos/a.jpg").touch()
+    for named in ("runs/no ne", "cat.jpg", "photos"):
+        printed = fails(f"{named} holds no run, as config.json is not there", "explain", named)
+        assert "train --out" in printed and "or: reference" in printed
+    with mock.patch.object(gradcam, "find_mistakes", side_effect=AssertionError("evaluated")):
+        fails("with --out", "explain", first, "--root", "generated", "--out", "cat.jpg")
+    succeeds("explain", first, "--root", "generated", "--out", "runs/a/new/one", "--mistakes", "1")
+    assert Path("runs/a/new/one/gradcam.png").exists()
+
+
+# The other commands
+
+def test_temperature_of_a_run_that_held_images_out_and_of_others(first):
+    for name in (first, "reference"):
+        fails(f"{name} held no training images out", "calibrate", name, "--root", "generated")
+    small = "--data synthetic --limit 100 --hold-out 30 --epochs 1 --root generated".split()
+    succeeds("train", *small, *TINY, "--out", "runs/aside")
+    printed = succeeds("calibrate", "runs/aside", "--root", "generated")
+    assert "Temperature" in printed and "calibration.json" in printed
+    result = json.loads(Path("runs/aside/calibration.json").read_text())
+    equal((result["held_out_images"], result["test_images"]), (30, 100))
+    equal(result["after"]["accuracy"], result["before"]["accuracy"])
+
+
+def test_a_series_is_asked_for():
+    with mock.patch("cifar_gradcam.lab.series.run_series", return_value=False) as asked:
+        status, _ = run(*"experiment augmentation --runs a --records b --root generated".split())
+    equal(status, 1)  # some are missing still
+    equal(asked.call_args.args, ("augmentation", None, Path("a"), Path("b"), Path("generated")))
+    for words, wanted in ((["experiment"], "name a series, or ask for --list"),
+                          (["experiment", "luck"], "there is no series 'luck'; there are "),
+                          (["experiment", "augmentation", "--only", "luck"], "has no run 'luck'")):
+        fails(wanted, *words)
+
+
+def test_a_series_is_made_and_one_run_again():
+    tiny = Recipe(epochs=1, data="synthetic", limit=50, width=8, max_lr=0.05, pipeline="batched",
+                  precision="float32")
+    few = {"few": series.Series("Which of two?", {"one": tiny, "other": dataclasses.replace(tiny, pad=0)}, (0,))}
+    with mock.patch.dict(series.series, few, clear=True):
+        succeeds("experiment", "few", "--root", "generated")
+        again = "experiment", "few", "--only", "one-seed0", "--root", "generated"
+        assert "the very run that was recorded" in succeeds(*again)
+        assert "% in the record; other answers to 0 of 50 images" in succeeds(*again, "--runs", "others")
+        assert "few                 2     2           –  Which of two?" in succeeds("experiment", "--list")
+    equal(sorted(p.name for p in Path("records/few").iterdir()), ["one-seed0", "other-seed0"])
+
+
+def test_speed_is_measured_as_asked():
+    with mock.patch("cifar_gradcam.lab.bench.bench_command", return_value=0) as bench:
+        succeeds("bench", "--images", "300")
+    equal(bench.call_args.args[0].images, 300)

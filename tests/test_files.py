@@ -1,0 +1,113 @@
+"Files are whole or not there; progress is a bar, a line a minute, or nothing."
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm as tqdm_of_terminals
+from tqdm.notebook import tqdm_notebook
+
+from cifar_gradcam.engine import files
+from cifar_gradcam.engine.files import cache_folder, progress, watched, write_json, write_whole
+
+
+class Terminal(io.StringIO):
+    def isatty(self): return True
+
+
+def test_json_is_indented_and_ends_its_line(tmp_path):
+    write_json(tmp_path / "a.json", {"epochs": 3})
+    assert (tmp_path / "a.json").read_text() == '{\n  "epochs": 3\n}\n'
+    write_json(str(tmp_path / "b.json"), [1])  # a path as a string
+    assert json.loads((tmp_path / "b.json").read_text()) == [1]
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "history.csv"
+    write_whole(path, b"new")
+
+    def fails(*_): raise OSError("the machine goes down")
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises(OSError, match="goes down"): write_whole(path, b"newer")
+    assert path.read_bytes() == b"new"
+    monkeypatch.undo()
+    write_whole(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert [p.name for p in tmp_path.iterdir()] == ["history.csv"]  # nothing is left aside
+
+
+def test_content_that_is_no_json_leaves_the_file(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError): write_json(tmp_path / "a.json", object())
+    assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_the_cache_is_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "cifar_gradcam"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")  # empty: as if it were not set
+    assert cache_folder() == Path.home() / ".cache" / "cifar_gradcam"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "cifar_gradcam"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/elsewhere")
+    assert cache_folder() == Path.home() / "elsewhere" / "cifar_gradcam"
+
+
+@pytest.mark.parametrize("screen, bar, seen", [
+    (Terminal, tqdm_of_terminals, True), (io.StringIO, tqdm_notebook, True),
+    (io.StringIO, tqdm_of_terminals, False)])
+@pytest.mark.parametrize("off", ["", "0", "1"])
+def test_who_watches(monkeypatch, screen, bar, seen, off):
+    # a bar on a terminal and in a notebook, and nowhere if it is switched off
+    monkeypatch.setattr(files, "tqdm", bar)
+    monkeypatch.setenv("TQDM_DISABLE", off)
+    with contextlib.redirect_stderr(screen()): assert watched() == (seen and off != "1")
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
+def test_the_loader_is_asked_once(monkeypatch, screen):
+    class CountsPasses(list):
+        passes = 0
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+    monkeypatch.setattr(files, "tqdm", tqdm_of_terminals)
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    counted = CountsPasses([1, 2, 3])
+    with contextlib.redirect_stderr(screen()):
+        assert list(progress(counted, "counting", dict(loss=1))) == [1, 2, 3]
+    assert counted.passes == 1
+
+
+def test_lines_in_a_pipe_and_a_bar_on_a_terminal():
+    # in a process of its own, whose output is a pipe; then with what says it is a terminal
+    program = """
+import io, os, sys
+from cifar_gradcam.engine.files import progress
+def go_through(every):
+    for step in progress(range(3), "counting", dict(loss=1), every): pass
+
+class Terminal(io.StringIO):
+    def isatty(self): return True
+
+go_through(60); go_through(0)
+os.environ["TQDM_DISABLE"] = "1"; go_through(0)
+os.environ["TQDM_DISABLE"] = "0"; sys.stderr = Terminal(); go_through(0)
+print("a bar:", "counting:" in sys.stderr.getvalue())
+"""
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True,
+                          check=True, env=os.environ | {"TQDM_DISABLE": "0"})
+    assert done.stdout.splitlines() == [
+        *(f"counting: {n} of 3, loss 1" for n in (1, 2, 3)), "a bar: True"]
+    assert done.stderr == ""
+
+
+def test_the_ground_floor_imports_nothing_of_the_package():
+    program = ("import sys, cifar_gradcam.engine.files; print(sorted(m for m in sys.modules "
+               "if m.startswith('cifar_gradcam.') or m == 'torch'))")
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+    assert eval(done.stdout) == ["cifar_gradcam.engine", "cifar_gradcam.engine.files"]
