@@ -30,7 +30,7 @@ from cifar_gradcam.lab import series
 from cifar_gradcam.lab.bench import BenchPlan
 from cifar_gradcam.resnet import ResNet18
 
-MEASURE = "cifar_gradcam.mistakes.faithfulness.faithfulness_command"
+MEASURE = "cifar_gradcam.lab.maps.faithfulness_command"
 TINY = "--batch-size 20 --width 8 --max-lr 0.05 --precision float32".split()
 MADE = ["--data", "synthetic", "--limit", "40", "--root", "generated", *TINY]
 
