@@ -132,7 +132,7 @@ def test_schedule_and_network_reach_the_run(tmp_path, root):
 
 
 def test_a_whitened_run_leaves_a_plain_network_also_if_it_was_cut(tmp_path, root, cut_run):
-    white = replace(small, epochs=2, whiten=True, average=0.9, optimizer="Muon")
+    white = replace(small, epochs=2, limit=70, whiten=True, average=0.9, optimizer="Muon")
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     history = train_run(white, straight, root)
     equal(len(cut_run(white, broken, root)), 1)
@@ -217,8 +217,8 @@ def test_a_whole_run_cut_in_the_middle_continued_and_asked_for_again(tmp_path, r
 
 
 def test_options_that_few_use_together(tmp_path, root, cut_run, monkeypatch):
-    "Compiled (traced only), averaged, a smaller last batch, cut and continued."
-    unusual = replace(small, epochs=2, limit=70, average=0.9, compile=True, pipeline="batched",
+    "Compiled (traced only), averaged, cut and continued."
+    unusual = replace(small, epochs=2, average=0.9, compile=True, pipeline="batched",
                       flip="alternating")
     trace = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: trace(self, backend="eager"))
