@@ -169,27 +169,26 @@ def show_image_rgb(loader: DataLoader,  # normalised images (B, 3, 32, 32), labe
         raise ValueError(f"size must be from 1 to 32 pixels, got {size}")
     classes, (picture, label) = classes or info_of(dataset).classes, _picture_of(dataset, index)
     pixels = np.rint(picture * 255).astype(np.uint8)
-    fig = plt.figure(figsize=(8.6, 5.8))
-    grid, start = fig.add_gridspec(2, 12, height_ratios=(3, 4)), (32 - size) // 2
-    whole = [fig.add_subplot(grid[0, 3 * k:3 * k + 3]) for k in range(4)]
-    parts = [fig.add_subplot(grid[1, 4 * k:4 * k + 4]) for k in range(3)]
-    whole[0].imshow(pixels, interpolation="nearest")
-    whole[0].set_title(classes[label], fontsize=9)
-    for c, (name, brightest) in enumerate(zip(("red", "green", "blue"), ("red", "lime", "blue"))):
+    start = (32 - size) // 2
+    fig, axes = plt.subplot_mosaic("iiirrrgggbbb;RRRRGGGGBBBB", figsize=(8.6, 5.8),
+                                   height_ratios=(3, 4))
+    axes["i"].imshow(pixels, interpolation="nearest")
+    axes["i"].set_title(classes[label], fontsize=9)
+    for c, (name, brightest) in enumerate(dict(red="red", green="lime", blue="blue").items()):
         window = pixels[start:start + size, start:start + size, c]
         shades = LinearSegmentedColormap.from_list(name, ["black", brightest])
-        for ax, values in ((whole[c + 1], pixels[..., c]), (parts[c], window)):
+        for ax, values, title in (
+                (axes[name[0]], pixels[..., c], f"{name} channel"),
+                (axes[name[0].upper()], window, f"{name}, central {size} × {size} pixels")):
             ax.imshow(values, cmap=shades, vmin=0, vmax=255, interpolation="nearest")
-        whole[c + 1].set_title(f"{name} channel", fontsize=9)
-        parts[c].set_title(f"{name}, central {size} × {size} pixels", fontsize=9)
+            ax.set_title(title, fontsize=9)
         for (y, x), value in np.ndenumerate(window):  # bright green needs black digits
             color = "black" if name == "green" and value > 145 else "white"
-            parts[c].text(x, y, value, ha="center", va="center", color=color,
-                          fontsize=72 / size)
-    for ax in whole:
+            ax.text(x, y, value, ha="center", va="center", color=color, fontsize=72 / size)
+    for name in "irgb":
         square = plt.Rectangle((start - 0.5,) * 2, size, size, fill=False, ec="white")
-        ax.add_patch(square)
-    for ax in fig.axes: ax.set(xticks=[], yticks=[], frame_on=False)
+        axes[name].add_patch(square)
+    for ax in axes.values(): ax.set(xticks=[], yticks=[], frame_on=False)
     fig.tight_layout(pad=0.5)
     return fig
 

@@ -196,7 +196,7 @@ def test_any_number_of_classes_and_soft_labels():
     soft = of_two(shares, ("a", "b", "c"))
     equal((soft[0][1].dtype, dataset_labels(soft).tolist()), (torch.float32, [1, 0]))
     _, labels = next(iter(DataLoader(soft, 2)))
-    close(labels, shares, 1e-6)
+    close(labels.numpy(), shares, 1e-6)
     equal((labels.dtype, labels.shape), (torch.float32, (2, 3)))
     with pytest.raises(ValueError, match=r"must have shape \(2, 2\), got \(2, 3\)"): of_two(shares, "ab")
     with pytest.raises(ValueError, match="must be 0 or more and sum to 1"): of_two(2 * shares, "abc")
@@ -358,7 +358,7 @@ def test_own_pictures_through_both_pipelines_and_held_out(flowers):
     for label, path in zip(data.targets, data.files): assert names[label] == path.parent.name
     training, testing = load_datasets(source=str(flowers))
     fourth, info = np.float32(testing.data[3]) / 255, testing.info
-    close(testing[3][0], ((fourth - np.float32(info.mean)) / np.float32(info.std)).transpose(2, 0, 1), 1e-5)
+    close(testing[3][0].numpy(), ((fourth - np.float32(info.mean)) / np.float32(info.std)).transpose(2, 0, 1), 1e-5)
     assert abs(testing[3][0][:, :, 0]).max() < 0.51 / 255 / min(info.std)  # the mean, rounded
     unmoved = train_transform(pad=0, flip=0, cutout=0, mean=info.mean, std=info.std)
     close(unmoved(image=testing.data[3])["image"], testing[3][0], 1e-6)

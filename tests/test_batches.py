@@ -126,7 +126,7 @@ def test_soft_labels_and_any_number_of_classes():
     shares = np.array([[0.1, 0.9, 0], [0.5, 0.2, 0.3]])
     soft = AugmentedImages(IMAGES[:2], shares, plain_transform(), ("a", "b", "c"))
     _, labels = next(iter(BatchedImages(soft, 2, 0, "none", 0, shuffle=False)))
-    close(labels, shares, 1e-6)
+    close(labels.numpy(), shares, 1e-6)
     equal((labels.dtype, labels.shape), (torch.float32, (2, 3)))
 
     class Bare: data, targets = IMAGES[:2], [3, 40]  # it does not say how many classes there are

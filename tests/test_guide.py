@@ -1,4 +1,5 @@
 "CONTRIBUTING.md, README.md and the workflows name commands, files and targets that are there."
+import importlib.util
 import re
 from configparser import ConfigParser
 from importlib.metadata import PackageNotFoundError, distribution
@@ -66,7 +67,6 @@ def test_commands_of_nbdev_exist():
     assert wanted and wanted <= scripts
 
 
-@pytest.mark.xfail(reason="the rooms are still moving")
 def test_the_word_to_test_by_finds_tests():
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (HERE / "tests").glob("test_*.py"))
     for word in re.findall(r"pytest -k (\w+)", code(GUIDE)): assert re.search(rf"def test_\w*{word}", tests)
@@ -120,3 +120,16 @@ def test_python_versions_agree():
     assert tested == f'"3.{minors[0]}", "3.{minors[-1]}"'
     assert f"py3{minors[0]}" in (HERE / "ruff.toml").read_text(encoding="utf-8")
     assert f"Python {SETTINGS['min_python']} or newer" in README
+
+
+def test_every_use_of_a_name_is_found():
+    spec = importlib.util.spec_from_file_location("where", HERE / "checks" / "where.py")
+    where = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(where)
+    code = """def draw(image, smooth=True, *, other=lambda smooth: 1):
+    "Draw it smooth, and smoother."
+    return image.blur(smooth=smooth) if smooth else self.smooth
+draw(1, **dict(smooth=0)); smoother = 2"""
+    found = [(line, kind, place) for line, kind, place in where.in_code(code, "smooth")]
+    assert found == [(1, "parameter", "of draw"), (1, "parameter", "of lambda"), (2, "string", "Draw it smooth, and smoother."),
+                     (3, "keyword", "in image.blur(…)"), (3, "variable", "in draw"), (4, "keyword", "in dict(…)")]

@@ -134,8 +134,8 @@ class BatchedImages:
             if self.flip == "alternating":
                 changes = changes._replace(mirrored=self.sides[chosen] ^ turned)
             # All draw for all: who else works on the batch changes nothing in it.
-            plan = torch.stack([chosen, *(drawn.long() for drawn in changes)])
-            plan = plan.tensor_split(processes, dim=1)[rank]
+            plan = torch.stack([drawn.tensor_split(processes)[rank].long()
+                                for drawn in (chosen, *changes)])
             # From pinned memory a GPU fetches it by itself; the processor does not wait.
             if device.type == "cuda": plan = plan.pin_memory()
             chosen, top, left, mirrored, *corner = plan.to(device, non_blocking=True)

@@ -8,7 +8,7 @@ __all__ = ['SOURCES', 'STAND_INS', 'data_root', 'DataError', 'damaged_files', 'c
            'load_cifar10', 'read_picture', 'picture_window', 'shrink_picture', 'Images', 'folder_images', 'load_images']
 
 # %% ../../nbs/20_data_sources.ipynb #s06
-import contextlib, os, pickle, unicodedata, urllib.request, warnings
+import contextlib, os, pickle, unicodedata, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -178,10 +178,9 @@ class SyntheticCIFAR100(CIFAR100):
     meta = CIFAR100.meta | {"md5": None}
 
 def synthetic_cifar10(root: str | Path | None = None,  # None: `cache_folder()`
-                      train: bool = True,   # the training or the test images
-                      n_train: int = 1000,  # training images
-                      n_test: int = 200,    # test images
-                      seed: int = 0,        # the same seed gives the same images
+                      train: bool = True,  # the training or the test images
+                      n_train: int = 1000, n_test: int = 200,
+                      seed: int = 0,       # the same seed gives the same images
                       kind: type = SyntheticCIFAR10,  # or with a hundred classes
                       ) -> SyntheticCIFAR10:
     "The synthetic data, written if it is missing, a folder for each size and seed."
@@ -248,12 +247,6 @@ def read_picture(path: str | Path,
                  ground: str = "white",  # colour behind what is transparent
                  ) -> Image.Image:       # RGB, upright, 8 bits
     "A picture of any kind that Pillow reads, as it is meant to be seen."
-    with _large_photos(): return _read_picture(path, ground)
-
-def _large_photos():  # Pillow warns of them; the filters of warnings are those of all threads
-    return warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
-
-def _read_picture(path, ground="white"):
     with contextlib.suppress(ImportError):  # iPhones' HEIC, if that package is installed
         __import__("pillow_heif").register_heif_opener()
     with Image.open(path) as file:
@@ -324,7 +317,8 @@ def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CL
                             f"got {len(classes)}")
         if absent and limit is None:
             raise DataError(f"{training} holds no picture of {', '.join(absent[:5])}")
-        info = _measured(classes, np.concatenate([np.reshape(one, (-1, 1, 1, 3)) for one in small]))
+        pixels = np.concatenate([np.reshape(picture, (-1, 1, 1, 3)) for picture in small])
+        info = _measured(classes, pixels)
     images = []
     for small, labels, files in parts:
         squares = np.empty((len(small), 32, 32, 3), np.uint8)
@@ -349,9 +343,9 @@ def _read_part(part, classes, limit):  # small pictures, labels, files
     order = np.random.default_rng(0).permutation(len(files))[:limit]
     files = [files[i] for i in order]
     def small_picture(path):
-        try: return shrink_picture(_read_picture(path))
+        try: return shrink_picture(read_picture(path))
         except Exception: return None  # Pillow raises many kinds, by format and damage
-    with ThreadPoolExecutor() as pool, _large_photos():
+    with ThreadPoolExecutor() as pool:
         small = [*tqdm(pool.map(small_picture, (path for path, _ in files)), str(part),
                        len(files), leave=False, disable=not watched())]
     skipped = [str(path) for (path, _), one in zip(files, small) if one is None]
