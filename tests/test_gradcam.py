@@ -24,7 +24,7 @@ from cifar_gradcam.data import CLASSES, DatasetInfo, denormalize
 from cifar_gradcam.engine.devices import tuned
 from cifar_gradcam.engine.models import check_order, unwrap
 from cifar_gradcam.gradcam import (
-    _check_drawing, check_against, check_explainable, DEFAULT_LAYERS, draw_mistakes, explain,
+    check_against, check_drawing, check_explainable, DEFAULT_LAYERS, draw_mistakes, explain,
     find_mistakes, gradcam_maps, GRADIENT_FREE, METHODS, observe, overlay, plot_misclassified,
     Seen, signed_maps, stretch, target_layer, target_layers)
 from cifar_gradcam.mistakes.predictions import Predictions
@@ -533,7 +533,7 @@ def test_one_scale_undone_is_the_maps_in_units_of_the_logit(narrow, few):
 
 def test_the_scale_that_fits():
     def scale(scale, negative, method="gradcam", layers="layer4"):
-        return _check_drawing((1, 1), 1, method, layers, scale, negative)[1]
+        return check_drawing((1, 1), 1, method, layers, scale, negative)[1]
     equal([scale(None, False), scale("alone", False)], ["one", "alone"])
     equal(scale(None, False, "gradcam", ["layer3", "layer4"]), "alone")
     equal(scale(None, False, "scorecam", None), "alone")
@@ -541,7 +541,7 @@ def test_the_scale_that_fits():
             contains="scale 'one' needs one layer and a method with a gradient, got 'gradcam'")
     refused(lambda: scale("both", False), contains="'alone' or None, got 'both'")
     refused(lambda: scale("alone", True), contains="negative parts need scale 'one'")
-    equal(_check_drawing([4, 5], 20, "gradcam", None, None, False), (5, "one"))
+    equal(check_drawing([4, 5], 20, "gradcam", None, None, False), (5, "one"))
 
 def test_other_methods_and_layers_and_images_alone(narrow, few):
     how = dict(method="hirescam", layers=["layer3", "layer4"])
