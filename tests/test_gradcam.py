@@ -718,6 +718,6 @@ def test_networks_without_such_a_layer():
     vit = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 16, num_classes=4)
     for call in (lambda: explain(vit, x, [3]),
                  lambda: plot_misclassified(vit, [(images[:3], torch.tensor([1, 2, 3]))], CLASSES)):
-        refused(call, exc=ValueError, contains="lay the tokens of a layer out as maps")
+        refused(call, exc=ValueError, contains="lay tokens out as maps")
     refused(lambda: explain(vit, x, [3], layers="encoder.ln"), exc=ValueError,
             contains="got one of shape (1, 17, 16): for tokens, see tokens_as_maps")
