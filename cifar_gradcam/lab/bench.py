@@ -7,7 +7,7 @@ __all__ = ['INGREDIENTS', 'bench_record', 'Variant', 'training_variants', 'Train
            'matmul_peak', 'spread', 'bench_rows', 'BenchPlan', 'run_bench', 'best_row', 'bench_table', 'bench_command']
 
 # %% ../../nbs/13_speed.ipynb #s05
-import copy, functools, itertools, json, statistics, time
+import copy, functools, itertools, json, logging, statistics, time
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +17,6 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 import cifar_gradcam
@@ -32,6 +31,11 @@ from ..engine.runs import environment
 from ..gradcam import explain
 from ..resnet import ResNet18
 from ..train import evaluate, train_step
+
+_compilers = logging.getLogger("torch.utils.cpp_extension")  # reports those it could use
+_compilers.disabled = True
+from torch.utils.benchmark import Timer  # noqa: E402
+_compilers.disabled = False
 
 def bench_record(name: str = "cpu",  # or "gpu"
                  ) -> dict | None:   # as from `run_bench`; None: nothing was measured
