@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
            'observe', 'explain', 'signed_maps', 'find_mistakes', 'draw_mistakes', 'plot_misclassified', 'target_layer',
-           'target_layers', 'check_explainable', 'check_against']
+           'target_layers', 'check_explainable', 'check_against', 'check_fit', 'check_drawing']
 
 # %% ../nbs/05_gradcam.ipynb #f03
 import contextlib
@@ -104,7 +104,7 @@ def observe(model: nn.Module,         # in evaluation mode
     try: logits = logits_for(model, images)
     finally:
         for hook in hooks: hook.remove()
-    _check_fit(logits, kept, targets, against)
+    check_fit(logits, kept, targets, against)
     scores = logits.gather(1, targets[:, None])[:, 0]
     if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
     A = {layer: out for layer, (out,) in kept.items()}
@@ -282,7 +282,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
                   std=CIFAR10_STD,           # the same
                   ) -> plt.Figure:
     "A grid of mistakes: each the image, its maps for both classes, and their contrast."
-    columns, scale = _check_drawing(plot_size, len(mistakes), method, layers, scale, negative)
+    columns, scale = check_drawing(plot_size, len(mistakes), method, layers, scale, negative)
     if not len(mistakes):
         fig = plt.figure(figsize=(5, 1))
         fig.text(0.5, 0.5, f"no mistakes in {mistakes.seen:,} images", ha="center")
@@ -362,7 +362,7 @@ def plot_misclassified(model: nn.Module,          # trained
     "The first mistakes of a model, with probabilities, maps and their contrast."
     if no_misclf < 1: raise ValueError(f"no_misclf must be at least 1, got {no_misclf}")
     # What is wrong with the drawing is told before the search.
-    _check_drawing(plot_size, no_misclf, method, layers, how.get("scale"), how.get("negative"))
+    check_drawing(plot_size, no_misclf, method, layers, how.get("scale"), how.get("negative"))
     if grad_CAM and layers is not None: target_layers(model, layers)
     if device is not None: model.to(select_device(device))
     mistakes = find_mistakes(model, test_loader, limit=no_misclf)
@@ -444,7 +444,7 @@ def _check_classes(name, classes, images):
         raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
     return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
 
-def _check_fit(logits, outputs, targets, against):
+def check_fit(logits, outputs, targets, against):
     # outputs: layer -> a list of what it gave for a batch, one entry a call
     for given in outputs.values():
         shapes = [tuple(getattr(out, "shape", ())) for out in given]
@@ -463,7 +463,7 @@ def _check_fit(logits, outputs, targets, against):
             raise ValueError(f"{name} must be from 0 to {logits.shape[1] - 1}, as the model "
                              f"has {logits.shape[1]} classes, got {int(outside[0])}")
 
-def _check_drawing(plot_size, n, method, layers, scale, negative):
+def check_drawing(plot_size, n, method, layers, scale, negative):
     # gives the columns for n mistakes, and the scale: as asked for, or as it fits the method
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):

@@ -15,11 +15,11 @@ import cifar_gradcam.train
 from cifar_gradcam.data import CIFAR10_MEAN
 from cifar_gradcam.engine import recipes as module
 from cifar_gradcam.engine.datasets import synthetic_images
+from cifar_gradcam.engine.models import load_foreign_weights
 from cifar_gradcam.engine.recipes import (
     MirrorAverage, recipe_loaders, recipe_model, recipes, train_run)
 from cifar_gradcam.engine.runs import (
-    FolderIsBusy, History, load_info, load_recipe, load_weights, Recipe, reference_folder,
-    reference_history)
+    FolderIsBusy, History, load_info, load_recipe, Recipe, reference_folder, reference_history)
 from cifar_gradcam.lab.series import load_series
 from cifar_gradcam.lr_finder import RangeTest
 from cifar_gradcam.mistakes.predictions import predict, reference_predictions
@@ -124,7 +124,7 @@ def test_schedule_and_network_reach_the_run(tmp_path, root):
     out = tmp_path / "step"
     close(train_run(stepped, out, root).column("lr"), [0.05, 0.005, 0.0005, 0.0005], eps=1e-9)
     _, testing = recipe_loaders(stepped, root)
-    network = load_weights(recipe_model(stepped), out / "weights.safetensors")
+    network = load_foreign_weights(recipe_model(stepped), out / "weights.safetensors")
     with torch.no_grad(): logits = torch.cat([network(images) for images, _ in testing])
     first, second = logits.topk(2).values.T
     clear = first - second > 1e-4  # near ties are the processor's to decide
@@ -132,13 +132,13 @@ def test_schedule_and_network_reach_the_run(tmp_path, root):
 
 
 def test_a_whitened_run_leaves_a_plain_network_also_if_it_was_cut(tmp_path, root, cut_run):
-    white = replace(small, epochs=2, whiten=True, average=0.9, optimizer="Muon")
+    white = replace(small, epochs=2, limit=70, whiten=True, average=0.9, optimizer="Muon")
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     history = train_run(white, straight, root)
     equal(len(cut_run(white, broken, root)), 1)
     train_run(white, broken, root)
     assert weights(broken) == weights(straight)
-    network = load_weights(recipe_model(white), straight / "weights.safetensors")
+    network = load_foreign_weights(recipe_model(white), straight / "weights.safetensors")
     _, testing = recipe_loaders(white, root)
     close(evaluate(network, testing, precision="float32")[0], history.rows[-1]["test_loss"], eps=0.05)
     other = train_run(replace(white, whiten=False), tmp_path / "other", root)
@@ -167,7 +167,7 @@ def test_a_run_on_other_data_keeps_names_and_statistics(tmp_path, root, data, k,
     train_run(recipe, out, root)
     training, testing = recipe_loaders(recipe, root, info=load_info(out))
     equal(training.dataset.info, load_info(out)); equal(len(load_info(out).classes), k)
-    model = load_weights(recipe_model(recipe, num_classes=k), out / "weights.safetensors")
+    model = load_foreign_weights(recipe_model(recipe, num_classes=k), out / "weights.safetensors")
     record = predict(model, testing)  # the same computation: to the last bit
     equal(record.classes, load_info(out).classes)
     equal(np.load(out / "predicted.npy"), record.predicted)
@@ -217,8 +217,8 @@ def test_a_whole_run_cut_in_the_middle_continued_and_asked_for_again(tmp_path, r
 
 
 def test_options_that_few_use_together(tmp_path, root, cut_run, monkeypatch):
-    "Compiled (traced only), averaged, a smaller last batch, cut and continued."
-    unusual = replace(small, epochs=2, limit=70, average=0.9, compile=True, pipeline="batched",
+    "Compiled (traced only), averaged, cut and continued."
+    unusual = replace(small, epochs=2, average=0.9, compile=True, pipeline="batched",
                       flip="alternating")
     trace = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: trace(self, backend="eager"))
@@ -263,11 +263,11 @@ def test_a_run_from_given_weights(tmp_path, root, cut_run):
     train_run(two, first, root)
     moved = first / "weights.safetensors"
     still = replace(two, weights=str(moved), max_lr=1e-12, seed=1)
-    given = load_weights(recipe_model(two), moved).conv1.weight
+    given = load_foreign_weights(recipe_model(two), moved).conv1.weight
     refused(lambda: train_run(replace(still, network="ResNet20"), more, root),
             exc=ValueError, contains="weights.safetensors cannot be read as weights of this")
     cut_run(still, more, root); moved.unlink(); train_run(still, more, root)
-    after = load_weights(recipe_model(two), more / "weights.safetensors").conv1.weight
+    after = load_foreign_weights(recipe_model(two), more / "weights.safetensors").conv1.weight
     close(after, given, 1e-6)
 
 

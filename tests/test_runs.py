@@ -18,10 +18,11 @@ from torch import nn
 
 from cifar_gradcam.data import DatasetInfo
 from cifar_gradcam.engine.recipes import train_run
+from cifar_gradcam.engine.models import load_foreign_weights
 from cifar_gradcam.engine.runs import (
     Averaged, check_folder, Checkpoints, claim_folder, COLUMNS, differences, environment, EPOCH_FILES,
     faults_in_words, FolderIsBusy, History, hold_folder, load_checkpoint, load_info, load_recipe,
-    load_reference, load_weights, Recipe, reference_folder, reference_history, restore,
+    load_reference, Recipe, reference_folder, reference_history, restore,
     save_checkpoint, save_weights, state_of, table_row)
 
 
@@ -248,7 +249,7 @@ def small_network():
 def test_weights_are_rounded_and_read_back(tmp_path):
     model, path = small_network(), tmp_path / "weights.safetensors"
     save_weights(model, path)
-    other = load_weights(nn.Sequential(*small_network()), path)
+    other = load_foreign_weights(nn.Sequential(*small_network()), path)
     assert not other.training
     for name, value in model.state_dict().items():
         got = other.state_dict()[name]
@@ -257,9 +258,9 @@ def test_weights_are_rounded_and_read_back(tmp_path):
     whole = path.read_bytes()
     for part in (0, 50, len(whole) - 20):
         path.write_bytes(whole[:part])
-        refused(lambda: load_weights(other, path), exc=ValueError, contains="cannot be read")
+        refused(lambda: load_foreign_weights(other, path), exc=ValueError, contains="cannot be read")
     path.write_bytes(whole)
-    refused(lambda: load_weights(nn.Linear(2, 2), path), exc=ValueError, contains="of this network")
+    refused(lambda: load_foreign_weights(nn.Linear(2, 2), path), exc=ValueError, contains="of this network")
 
 
 def test_wrapped_and_compiled_networks_write_plain_names(tmp_path):
@@ -277,17 +278,17 @@ def test_wrapped_and_compiled_networks_write_plain_names(tmp_path):
                     torch.compile(nn.DataParallel(model), backend="eager")):
         save_weights(wrapped, path)
         equal(load_file(path)["places"].flatten()[0].item(), 2051)
-        check(load_weights(fresh(), path))
-        check(load_weights(nn.DataParallel(fresh()), path).module)
+        check(load_foreign_weights(fresh(), path))
+        check(load_foreign_weights(nn.DataParallel(fresh()), path).module)
     parts = compiled_parts(); parts[3] = model[3]
     save_weights(parts, path)
     equal(sorted(load_file(path)), sorted(names))
-    check(load_weights(small_network(), path)); check(load_weights(compiled_parts(), path))
+    check(load_foreign_weights(small_network(), path)); check(load_foreign_weights(compiled_parts(), path))
     # files of other make
     for content in (model.state_dict(), {"net": nn.DataParallel(model).state_dict(), "acc": 95.3},
                     {"state_dict": torch.compile(model).state_dict()}):
         torch.save(content, other)
-        check(load_weights(fresh(), other).half().float())
+        check(load_foreign_weights(fresh(), other).half().float())
 
 
 def test_weights_that_do_not_fit_or_would_run_code(tmp_path):
@@ -296,12 +297,12 @@ def test_weights_that_do_not_fit_or_would_run_code(tmp_path):
     torch.save({"model": hundred.state_dict()}, other)
     for target in (small_network(), nn.DataParallel(small_network())):
         before = copy.deepcopy(target.state_dict())
-        refused(lambda: load_weights(target, other), exc=ValueError,  # noqa: B023
+        refused(lambda: load_foreign_weights(target, other), exc=ValueError,  # noqa: B023
                 contains="weights of this network: it is of 100 classes, the network of 10")
         for name, value in target.state_dict().items(): assert torch.equal(value, before[name])
     torch.save(hundred, other)
-    refused(lambda: load_weights(hundred, other), exc=ValueError, contains="run code")
-    refused(lambda: load_weights(hundred, tmp_path / "none.pth"), exc=FileNotFoundError)
+    refused(lambda: load_foreign_weights(hundred, other), exc=ValueError, contains="run code")
+    refused(lambda: load_foreign_weights(hundred, tmp_path / "none.pth"), exc=FileNotFoundError)
 
 
 # ---- the reference and the environment

@@ -21,7 +21,7 @@ from cifar_gradcam.engine.runs import (
 from cifar_gradcam.lab.series import compare_arms, load_series, recorded
 from cifar_gradcam.lr_finder import range_test
 from cifar_gradcam.train import (
-    advance, evaluate, evaluation_mode, LossIsNaN, make_schedule, number_right, one_cycle,
+    advance, evaluate, LossIsNaN, make_schedule, number_right, one_cycle,
     one_number, SCHEDULES, show_accuracy_loss, train_epoch, train_step, train_test_loop)
 
 pixels = torch.randn(70, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -170,12 +170,13 @@ def test_evaluate_is_the_mean_over_images():
     assert type(narrow[0]) is nn.Conv2d
 
 
-def test_evaluation_mode_gives_each_layer_its_own_mode_back():
+def test_evaluate_gives_each_layer_its_own_mode_back():
     model = small_network().train(); model[0].eval()  # mixed modes
     modes = [module.training for module in model.modules()]
-    with pytest.raises(RuntimeError), evaluation_mode(model):
+    def criterion(logits, labels):
         assert not any(module.training for module in model.modules())
         raise RuntimeError("in the middle")
+    with pytest.raises(RuntimeError, match="in the middle"): evaluate(model, tiny(), criterion)
     equal([module.training for module in model.modules()], modes)
     evaluate(model, tiny(), precision="float32")
     equal([module.training for module in model.modules()], modes)

@@ -58,7 +58,7 @@ def _add_options(made, command):
     if command == "experiment":
         option("series", nargs="?", metavar="SERIES", help="which one: see --list")
         option("--list", action="store_true",
-               help="name all series, with what is done and how long the rest takes here")
+               help="name all series, with how many runs are done and begun")
         option("--only", metavar="RUN",
                help="make this run, even where its record is there, and compare the two")
         for name, what in (("runs", "the folders of runs"), ("records", "new records")):

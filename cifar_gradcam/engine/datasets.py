@@ -104,7 +104,11 @@ def _fetch(official, folder):  # what went wrong: nothing if it was fetched and 
                     print(f"fetching {official.url}", flush=True)
                     while part := response.read(2**18): bar.update(file.write(part))
             if fault := _fault(archive, official.tgz_md5): return [fault]
-            extract_archive(str(archive), str(folder))
+            with TemporaryDirectory(dir=folder) as aside:  # who reads meanwhile finds whole files
+                extract_archive(str(archive), aside)
+                (folder / official.base_folder).mkdir(exist_ok=True)
+                for part in (Path(aside) / official.base_folder).iterdir():
+                    os.replace(part, folder / official.base_folder / part.name)
             return []
     except (OSError, RuntimeError, HTTPException) as error:
         fault = _fault(archive, official.tgz_md5) if archive.is_file() else None

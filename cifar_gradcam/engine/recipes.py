@@ -21,11 +21,10 @@ from .batches import BatchedImages
 from .devices import select_device, select_precision
 from .distributed import by_first, process_group
 from .files import write_json, write_whole
-from .models import answers
+from .models import answers, load_foreign_weights
 from .optimizers import fold_first, initialize, whiten_first
-from cifar_gradcam.engine.runs import (
-    check_folder, claim_folder, environment, History, hold_folder, load_weights, Recipe,
-    save_weights)
+from .runs import (
+    check_folder, claim_folder, environment, History, hold_folder, Recipe, save_weights)
 from ..resnet import MODELS
 from ..train import evaluate, train_test_loop
 
@@ -101,7 +100,7 @@ def train_run(recipe: Recipe,   # what to do
     with contextlib.ExitStack() as contexts:
         def start():  # the first process's weights will be those of all
             if recipe.weights and not (out / "checkpoint.pt").exists():
-                load_weights(model, recipe.weights)
+                load_foreign_weights(model, recipe.weights)
             contexts.enter_context(hold_folder(out))
             claim_folder(out, recipe, info)
             write_json(out / "environment.json", environment(device) | {"precision": dtype})
@@ -127,7 +126,7 @@ def measure_run(out: Path,         # the run's folder: weights, predicted.npy, m
                 ) -> None:
     "Save the weights of a finished run, and measure in float32 what was saved."
     save_weights(model, out / "weights.safetensors")
-    load_weights(model, out / "weights.safetensors")
+    load_foreign_weights(model, out / "weights.safetensors")
     batches = [(logits, hard_labels(labels).to(logits.device))
                for _, labels, logits in answers(model, test_loader, "testing")]
     logits, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*batches))

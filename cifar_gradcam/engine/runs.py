@@ -6,10 +6,10 @@
 __all__ = ['EPOCH_FILES', 'COLUMNS', 'MAY_DIFFER', 'about', 'Recipe', 'faults_in_words', 'differences', 'check_folder',
            'claim_folder', 'load_recipe', 'load_info', 'FolderIsBusy', 'hold_folder', 'History', 'table_row',
            'save_checkpoint', 'load_checkpoint', 'state_of', 'restore', 'Checkpoints', 'Averaged', 'save_weights',
-           'load_weights', 'reference_folder', 'reference_history', 'load_reference', 'environment']
+           'reference_folder', 'reference_history', 'load_reference', 'environment']
 
 # %% ../../nbs/12_runs.ipynb #u05
-import contextlib, copy, csv, json, os, platform, shlex
+import contextlib, copy, csv, json, os, platform, re, shlex
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -335,12 +335,6 @@ def save_weights(model: nn.Module,  # wrapped or not: plain names are written
               for name, value in plain_state(model).items()}
     write_whole(path, save({name: v.cpu().contiguous() for name, v in halved.items()}))
 
-def load_weights(model: nn.Module,  # changed in place; keeps its own precision
-                 path: str | Path,  # of `save_weights`, or of torch.save
-                 ) -> nn.Module:    # the same model, in evaluation mode
-    "Fill a network from a file, from here or elsewhere: see `load_foreign_weights`."
-    return load_foreign_weights(model, path)
-
 # %% ../../nbs/12_runs.ipynb #e20
 def reference_folder() -> Path:
     "The run that ships with the package: config, environment, history, metrics, weights."
@@ -353,21 +347,16 @@ def reference_history() -> "History":
 def load_reference(device=None,  # see `select_device`
                    ) -> ResNet:  # in evaluation mode
     "The trained network that ships with the package."
-    model = load_weights(ResNet18(), reference_folder() / "weights.safetensors")
-    return model.to(select_device(device))
+    weights = reference_folder() / "weights.safetensors"
+    return load_foreign_weights(ResNet18(), weights).to(select_device(device))
 
 # %% ../../nbs/12_runs.ipynb #e16
 def environment(device) -> dict:  # names and versions, as strings and one number
     "What a run ran on: whatever its numbers may depend on."
-    device = select_device(device)
+    device, cpus = select_device(device), Path("/proc/cpuinfo")  # on Linux
+    names = re.findall(r"model name\s*:\s*(.*\S)", cpus.read_text()) if cpus.exists() else []
+    name = (names or [platform.processor() or platform.machine()])[0]
+    if device.type == "cuda": name = torch.cuda.get_device_name(device)
     packages = ("torch", "torchvision", "albumentations", "numpy")
-    on_gpu = device.type == "cuda"
-    return {"device": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
-            "threads": torch.get_num_threads(), "system": platform.system(),
+    return {"device": name, "threads": torch.get_num_threads(), "system": platform.system(),
             "python": platform.python_version()} | {p: metadata.version(p) for p in packages}
-
-def _cpu_name():
-    try: lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError: lines = []  # not Linux
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
