@@ -25,7 +25,7 @@ from .engine.files import progress
 from .engine.models import (
     answers, check_order, images_for, last_spatial_layer, logits_for, network_at, unwrap)
 from .mistakes.predictions import (
-    check_normalised, fingerprint, percent, picture_grid, Predictions)
+    check_normalised, fingerprint, percent, panel_grid, Predictions)
 from .resnet import ResNet
 
 # %% ../nbs/05_gradcam.ipynb #f05
@@ -303,7 +303,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
              for mark, chosen in (("✗", wrong), ("✓", true))]
     if not grad_CAM:
         titles = ["\n".join(head.replace("\n", " ") for head in pair) for pair in zip(*heads)]
-        fig = picture_grid([(pictures, titles, None)], columns, head=0.46, foot=0.35,
+        fig = panel_grid([(pictures, titles, None)], columns, head=0.46, foot=0.35,
                            least=1.25, width=3.6)
         fig.supxlabel("✗ predicted   ✓ true class", fontsize=9)
         return fig
@@ -324,7 +324,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     for part, head, note, frame in zip(heats, heads, notes, frames):
         covered = [overlay(*pair, colours=colours) for pair in zip(pictures, part)]
         panels.append((covered, ["\n".join(lines).strip() for lines in zip(head, note)], frame))
-    fig = picture_grid(panels, columns, head=0.62, foot=1.0, width=5.4)
+    fig = panel_grid(panels, columns, head=0.62, foot=1.0, width=5.4)
     _draw_legend(fig, frames, colours, ends, text)
     return fig
 

@@ -17,7 +17,7 @@ from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo
 from cifar_gradcam.mistakes.predictions import (
     accuracy_interval, at_temperature, calibrate, class_scores, confused_pairs, confusion_matrix,
     DISPUTED_LABELS, expected_calibration_error, fingerprint, fit_temperature, images_of, percent,
-    picture_grid, plot_confusion, plot_reliability, predict, Predictions, RANKINGS,
+    panel_grid, plot_confusion, plot_reliability, predict, Predictions, RANKINGS,
     reference_predictions, reliability_bins, score_table, show_predictions, SHOWN_TO_PEOPLE,
     wilson_interval, worst)
 from cifar_gradcam.resnet import ResNet18
@@ -429,7 +429,7 @@ def test_pictures_of_a_grid_stand_apart_and_inside(n_panels, columns):
     picture = np.zeros((4, 4, 3))
     n = columns + 1
     panels = [([picture] * n, ["title"] * n, None)] * n_panels
-    fig = picture_grid(panels, columns, head=0.5, foot=0.3, width=3)
+    fig = panel_grid(panels, columns, head=0.5, foot=0.3, width=3)
     equal(len(fig.axes), n * n_panels)
     width, height = fig.get_size_inches()
     boxes = [ax.get_position().bounds for ax in fig.axes]

@@ -7,7 +7,7 @@ __all__ = ['RANKINGS', 'SHOWN_TO_PEOPLE', 'DISPUTED_LABELS', 'Predictions', 'fin
            'reference_predictions', 'wilson_interval', 'accuracy_interval', 'confusion_matrix', 'class_scores',
            'score_table', 'plot_confusion', 'confused_pairs', 'reliability_bins', 'expected_calibration_error',
            'plot_reliability', 'at_temperature', 'fit_temperature', 'calibrate', 'worst', 'show_predictions',
-           'images_of', 'percent', 'picture_grid']
+           'images_of', 'percent', 'panel_grid']
 
 # %% ../../nbs/06_evaluation.ipynb #v05
 import io, json, math, warnings
@@ -382,7 +382,7 @@ def show_predictions(record: Predictions,  # whose images to draw, at most a few
         titles.append("\n".join([f"no. {index}"] + [
             f"{mark} {record.classes[c]}\n{percent(record.probabilities[i, c])}"
             for mark, c in marks.items()]))
-    fig = picture_grid([(pictures, titles, None)], columns, head=0.78, foot=0.2, least=0.6)
+    fig = panel_grid([(pictures, titles, None)], columns, head=0.78, foot=0.2, least=0.6)
     for ax, index in zip(fig.axes, record.indices.tolist()):
         if index in (notes or {}):
             ax.set_xlabel(notes[index], fontsize=7, color="tab:blue", weight="bold", labelpad=2)
@@ -410,7 +410,7 @@ def percent(p):  # a probability as a reader expects it
     if 0.9995 <= p < 1: return "> 99.9 %"
     return f"{100 * p:.1f} %"
 
-def picture_grid(panels: list,         # of a cell: (pictures, titles, colour of the frame)
+def panel_grid(panels: list,         # of a cell: (pictures, titles, colour of the frame)
                  columns: int,         # cells in a row, at most
                  head: float,          # inches above each picture, for its title
                  foot: float = 0.0,    # inches below the last row
