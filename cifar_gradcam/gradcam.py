@@ -109,9 +109,9 @@ def observe(model: nn.Module,         # in evaluation mode
     if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
     A = [out for out, in kept.values()]
     G = torch.autograd.grad(scores.sum(), A) if gradients else [None] * len(A)
-    seen = {layer: Seen(model, layer, images, targets, scores.detach(), a.detach(), g, batch_size)
-            for layer, a, g in zip(kept, A, G)}
-    return [seen[layer] for layer in layers]
+    parts = {layer: (a.detach(), g) for layer, a, g in zip(kept, A, G)}
+    return [Seen(model, layer, images, targets, scores.detach(), *parts[layer], batch_size)
+            for layer in layers]
 
 # %% ../nbs/05_gradcam.ipynb #n14
 def _gradcam(seen): return (seen.G.mean((2, 3), keepdim=True) * seen.A).sum(1)
@@ -315,11 +315,11 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
         low = -most if negative else 0.0
         heats = [((_enlarge(grids, images.shape[2:]) - low) / (most - low)).numpy()
                  for grids in maps]
-        def note(grid, score):  # how much of the score a map shows: "+2.6 of 2.7"
+        def amount(grid, score):  # how much of the score a map shows: "+2.6 of 2.7"
             above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
             if not above and not below: return "empty"
             return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
-        notes = [[*map(note, grids, scores)] for grids, (_, scores) in zip(maps, signed)]
+        notes = [[*map(amount, grids, scores)] for grids, (_, scores) in zip(maps, signed)]
         colours, ends = "inferno", ("0", f"{most:.2f}")
         if negative: colours, ends = "PuOr_r", (f"{low:+.2f}", "0", f"{most:+.2f}")
         last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
@@ -456,12 +456,13 @@ def check_drawing(plot_size, n, method, layers, scale, negative):
     # gives the columns for n mistakes, and the scale: as asked for, or as it fits the method
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):
-        raise ValueError(f"plot_size must be two whole numbers, rows and columns, got {plot_size!r}")
+        raise ValueError("plot_size must be two whole numbers, rows and columns, "
+                         f"got {plot_size!r}")
     if (room := sizes[0] * sizes[1]) < n:
         raise ValueError(f"plot_size {sizes} has room for {room} images, "
                          f"wanted {n}: make it larger, or no_misclf smaller")
-    single = not isinstance(layers, (list, tuple)) or len(layers) == 1
-    fits = single and method not in GRADIENT_FREE
+    several = isinstance(layers, (list, tuple)) and len(layers) != 1
+    fits = not several and method not in GRADIENT_FREE
     if scale is None: scale = "one" if fits else "alone"
     if scale not in ("one", "alone"):
         raise ValueError(f"scale must be 'one', 'alone' or None, got {scale!r}")

@@ -66,9 +66,9 @@ class Predictions:
     def __getitem__(self, rows) -> "Predictions":
         "Those images alone: `record[3]`, `record[:20]`, `record[~record.correct]`."
         rows = np.atleast_1d(np.arange(len(self))[rows])
+        images = None if self.images is None else self.images[rows]
         return replace(self, indices=self.indices[rows], labels=self.labels[rows],
-                       logits=self.logits[rows],
-                       images=None if self.images is None else self.images[rows])
+                       logits=self.logits[rows], images=images)
 
     @cached_property
     def probabilities(self):  # shape (N, K)
@@ -114,7 +114,7 @@ class Predictions:
             with np.load(path, allow_pickle=False) as file: parts = dict(file)
             kinds = dict(classes=lambda names: tuple(map(str, names)), weights=str,
                          images=torch.from_numpy, seen=int)
-            return cls(**{name: kinds.get(name, np.asarray)(part) for name, part in parts.items()})
+            return cls(**{name: kinds.get(name, np.asarray)(parts[name]) for name in parts})
         except FileNotFoundError: raise
         except Exception as fault:  # numpy and zipfile raise many kinds
             raise ValueError(f"{path} is not a record of predictions "
