@@ -107,11 +107,11 @@ def observe(model: nn.Module,         # in evaluation mode
     check_fit(logits, kept, targets, against)
     scores = logits.gather(1, targets[:, None])[:, 0]
     if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
-    A = {layer: out for layer, (out,) in kept.items()}
-    G = dict.fromkeys(A)
-    if gradients: G = dict(zip(A, torch.autograd.grad(scores.sum(), [*A.values()])))
-    return [Seen(model, layer, images, targets, scores.detach(), A[layer].detach(),
-                 G[layer], batch_size) for layer in layers]
+    A = [out for out, in kept.values()]
+    G = torch.autograd.grad(scores.sum(), A) if gradients else [None] * len(A)
+    parts = {layer: (a.detach(), g) for layer, a, g in zip(kept, A, G)}
+    return [Seen(model, layer, images, targets, scores.detach(), *parts[layer], batch_size)
+            for layer in layers]
 
 # %% ../nbs/05_gradcam.ipynb #n14
 def _gradcam(seen): return (seen.G.mean((2, 3), keepdim=True) * seen.A).sum(1)
@@ -157,24 +157,21 @@ def _scorecam(seen):
     weights = _each_channel(seen, score, silent=least).softmax(1)
     return (weights[:, :, None, None] * seen.A).sum(1)
 
-def _run_behind(seen, images, n, A):
-    # the scores of targets n when the layer's output is A, whatever came before
-    hook = seen.layer.register_forward_hook(lambda layer, inputs, out: A)
-    try: return seen.model(images).gather(1, seen.targets[n, None])[:, 0]
-    finally: hook.remove()
-
 @torch.no_grad()
 def _ablationcam(seen):
+    def scores(images, n, A):  # of targets n if the layer's output is A, whatever came before
+        hook = seen.layer.register_forward_hook(lambda layer, inputs, out: A)
+        try: return seen.model(images).gather(1, seen.targets[n, None])[:, 0]
+        finally: hook.remove()
     blank, enough = torch.zeros_like(seen.images[:1]), False
     everyone = torch.arange(len(seen.images), device=blank.device)
     with contextlib.suppress(RuntimeError):  # shapes that do not fit: not enough
-        again = _run_behind(seen, blank, everyone, seen.A.clone())
+        again = scores(blank, everyone, seen.A.clone())
         enough = torch.allclose(again, seen.scores, rtol=1e-3, atol=1e-3)
     def fall(n, k):
         A = seen.A[n]  # a copy
         A[torch.arange(len(n), device=n.device), k] = 0
-        inputs = blank if enough else seen.images[n]
-        return seen.scores[n] - _run_behind(seen, inputs, n, A)
+        return seen.scores[n] - scores(blank if enough else seen.images[n], n, A)
     weights = _each_channel(seen, fall, silent=0)
     return (weights[:, :, None, None] * seen.A).sum(1)
 
@@ -290,21 +287,20 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     images, p, names = mistakes.images, mistakes.probabilities, classes or mistakes.classes
     if images is None:
         raise ValueError("mistakes must hold their images, as those of find_mistakes do")
-    if len(names) < p.shape[1]:
-        raise ValueError(f"classes must be at least {p.shape[1]} names, got {len(names)}: "
+    if len(names) < (k := p.shape[1]):
+        raise ValueError(f"classes must be at least {k} names, got {len(names)}: "
                          "pass the class names of your data")
-    if not len(mean) == len(std) == images.shape[1]:
-        raise ValueError(f"mean and std must be {images.shape[1]} numbers each, one for each "
-                         f"channel of the images, got {len(mean)} and {len(std)}")
-    if len(mean) > 1: pictures = denormalize(images, mean, std)
-    else: pictures = denormalize(images.expand(-1, 3, -1, -1), [*mean] * 3, [*std] * 3)  # grey
+    if not len(mean) == len(std) == (k := images.shape[1]):
+        raise ValueError(f"mean and std must be {k} numbers each, one for each channel of "
+                         f"the images, got {len(mean)} and {len(std)}")
+    times = 3 if len(mean) == 1 else 1  # grey
+    pictures = denormalize(images.repeat(1, times, 1, 1), [*mean] * times, [*std] * times)
     wrong, true = mistakes.predicted, mistakes.labels
     heads = [[f"{mark} {names[c]}\n{percent(q[c])}" for c, q in zip(chosen, p)]
              for mark, chosen in (("✗", wrong), ("✓", true))]
     if not grad_CAM:
         titles = ["\n".join(head.replace("\n", " ") for head in pair) for pair in zip(*heads)]
-        fig = panel_grid([(pictures, titles, None)], columns, head=0.46, foot=0.35,
-                           least=1.25, width=3.6)
+        fig = panel_grid([(pictures, titles, None)], columns, 0.46, 0.35, least=1.25, width=3.6)
         fig.supxlabel("✗ predicted   ✓ true class", fontsize=9)
         return fig
     pairs, frames = [(wrong, None), (true, None)], ["tab:orange", "tab:blue"]
@@ -312,14 +308,28 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
         pairs.append((wrong, true)); frames.append("tab:green")
         heads.append(["✗ − ✓\nmargin"] * len(mistakes))
     if scale == "one":
-        drawn = _on_one_scale(model, images, pairs, method, layers, negative)
+        layer, = target_layers(model, layers, images)
+        signed = [signed_maps(model, images, *pair, method, layer) for pair in pairs]
+        maps = [grids if negative else grids.relu() for grids, _ in signed]
+        most = max(grids.abs().amax().item() for grids in maps) or 1.0
+        low = -most if negative else 0.0
+        heats = [((_enlarge(grids, images.shape[2:]) - low) / (most - low)).numpy()
+                 for grids in maps]
+        def amount(grid, score):  # how much of the score a map shows: "+2.6 of 2.7"
+            above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
+            if not above and not below: return "empty"
+            return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
+        notes = [[*map(amount, grids, scores)] for grids, (_, scores) in zip(maps, signed)]
+        colours, ends = "inferno", ("0", f"{most:.2f}")
+        if negative: colours, ends = "PuOr_r", (f"{low:+.2f}", "0", f"{most:+.2f}")
+        last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
+        text = f"units of the {'logit' if last else 'score'} at one place, all maps on one scale"
     else:
         heats = [explain(model, images, chosen, method, layers, against=other).numpy()
                  for chosen, other in pairs]
         notes = [["" if heat.any() else "empty" for heat in part] for part in heats]
-        drawn = (heats, notes, "inferno", ("least", "most"),
-                 "evidence, each map stretched to its own maximum")
-    heats, notes, colours, ends, text = drawn
+        colours, ends = "inferno", ("least", "most")
+        text = "evidence, each map stretched to its own maximum"
     panels = [(pictures, [f"no. {i}" for i in mistakes.indices], None)]
     for part, head, note, frame in zip(heats, heads, notes, frames):
         covered = [overlay(*pair, colours=colours) for pair in zip(pictures, part)]
@@ -327,26 +337,6 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     fig = panel_grid(panels, columns, head=0.62, foot=1.0, width=5.4)
     _draw_legend(fig, frames, colours, ends, text)
     return fig
-
-def _on_one_scale(model, images, pairs, method, layers, negative):
-    # heats and notes of each pair of classes; the colours, and what they mean
-    layer, = target_layers(model, layers, images)
-    signed = [signed_maps(model, images, *pair, method, layer) for pair in pairs]
-    maps = [grids if negative else grids.relu() for grids, _ in signed]
-    most = max(grids.abs().amax().item() for grids in maps) or 1.0
-    low = -most if negative else 0.0
-    heats = [((_enlarge(grids, images.shape[2:]) - low) / (most - low)).numpy()
-             for grids in maps]
-    def note(grid, score):  # how much of the score a map shows: "+2.6 of 2.7"
-        above, below = grid.relu().sum().item(), grid.clamp(max=0).sum().item()
-        if not above and not below: return "empty"
-        return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
-    notes = [[note(*pair) for pair in zip(grids, scores)]
-             for grids, (_, scores) in zip(maps, signed)]
-    last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
-    return (heats, notes, "PuOr_r" if negative else "inferno",
-            (f"{low:+.2f}", "0", f"{most:+.2f}") if negative else ("0", f"{most:.2f}"),
-            f"units of the {'logit' if last else 'score'} at one place, all maps on one scale")
 
 def plot_misclassified(model: nn.Module,          # trained
                        test_loader: DataLoader,   # not shuffled
@@ -386,7 +376,7 @@ def target_layer(model: nn.Module,  # any model, wrapped or not
     if part is None:
         stages = ", ".join(name for name, _ in network.named_children())
         got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
-        raise ValueError(f"layer must be a submodule of the model, or the name of one "
+        raise ValueError("layer must be a submodule of the model, or the name of one "
                          f"({stages}; or inside, such as layer4.0.conv1), got {got}")
     return part[-1] if isinstance(part, nn.Sequential) and len(part) else part
 
@@ -425,8 +415,7 @@ def check_against(targets: Tensor,  # classes to explain, shape (N,)
     if against is None: return None
     if method in GRADIENT_FREE:
         fitting = ", ".join(name for name in METHODS if name not in GRADIENT_FREE)
-        raise ValueError(f"against needs a method with a gradient ({fitting}), "
-                         f"got {method!r}")
+        raise ValueError(f"against needs a method with a gradient ({fitting}), got {method!r}")
     against = _check_classes("against", against, targets)
     same = (against == targets).nonzero()[:, 0]
     if len(same):
@@ -472,8 +461,8 @@ def check_drawing(plot_size, n, method, layers, scale, negative):
     if (room := sizes[0] * sizes[1]) < n:
         raise ValueError(f"plot_size {sizes} has room for {room} images, "
                          f"wanted {n}: make it larger, or no_misclf smaller")
-    single = not isinstance(layers, (list, tuple)) or len(layers) == 1
-    fits = single and method not in GRADIENT_FREE
+    several = isinstance(layers, (list, tuple)) and len(layers) != 1
+    fits = not several and method not in GRADIENT_FREE
     if scale is None: scale = "one" if fits else "alone"
     if scale not in ("one", "alone"):
         raise ValueError(f"scale must be 'one', 'alone' or None, got {scale!r}")

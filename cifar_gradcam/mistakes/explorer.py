@@ -9,6 +9,7 @@ __all__ = ['SHEET_COLUMNS', 'side_by_side', 'sprite_sheet', 'map_tiles', 'for_sc
 # %% ../../nbs/07_explorer.ipynb #x05
 import base64, html, io, json, math, re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import nn
 
 import cifar_gradcam
 from ..data import denormalize, info_of
-from ..gradcam import DEFAULT_METHOD, explain, GRADIENT_FREE
+from ..gradcam import explain, GRADIENT_FREE
 from .predictions import images_of, Predictions
 
 # %% ../../nbs/07_explorer.ipynb #x13
@@ -61,13 +62,11 @@ def for_script(content) -> str:  # JSON that no text in it can end early
     return packed.replace("<", "\\u003c")
 
 # %% ../../nbs/07_explorer.ipynb #x30
+@dataclass(eq=False, repr=False)
 class Explorer:
     "A page of mistakes: shows itself in a notebook, and can be saved."
-    def __init__(self,
-                 page: str,   # a whole HTML document that needs nothing else
-                 count: int,  # how many mistakes are in it
-                 ):
-        self.page, self.count = page, count
+    page: str   # a whole HTML document that needs nothing else
+    count: int  # how many mistakes are in it
 
     def __len__(self): return self.count
 
@@ -97,7 +96,7 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
     "The explorer of mistakes whose pictures, maps and numbers are at hand."
     n, shapes = len(record), [np.shape(part) for part in (pictures, *heats)]
     size = (n, *shapes[0][1:3])
-    wanted = [(*size, 3), size, size] + [size] * (len(heats) == 3)
+    wanted = [(*size, 3)] + [size] * min(max(len(heats), 2), 3)
     if shapes != wanted:
         raise ValueError(f"pictures and heats must have shapes {wanted}, got {shapes}")
     index, notes, verdicts = record.indices.tolist(), notes or {}, verdicts or {}
@@ -119,17 +118,16 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
     plain, rows = [], math.ceil(n / SHEET_COLUMNS)  # for a browser without JavaScript
     for i, pair in enumerate(zip(record.predicted, record.labels)):
         x, y = i % SHEET_COLUMNS / (SHEET_COLUMNS - 1), i // SHEET_COLUMNS / max(1, rows - 1)
-        names = [html.escape(record.classes[c]) for c in pair]
+        wrong, true = (html.escape(record.classes[c]) for c in pair)
         plain.append(f"<li><i class=picture style=--x:{x:.4%};--y:{y:.4%}></i>"
-                     "✗ {}<br>✓ {}".format(*names))
+                     f"✗ {wrong}<br>✓ {true}")
     parts = {"title": html.escape(heading), "columns": str(SHEET_COLUMNS),
              "aspect": f"{size[2] / size[1]:.6g}",
              "pictures": sprite_sheet(pictures) if n else "data:,",
              "data": for_script(data), "plain": "".join(plain)}
-    template = Path(cifar_gradcam.__file__).parent / "explorer.html"
+    page = (Path(cifar_gradcam.__file__).parent / "explorer.html").read_text(encoding="utf-8")
     # All at once: what is filled in is not searched again.
-    return Explorer(re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]],
-                           template.read_text(encoding="utf-8")), n)
+    return Explorer(re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], page), n)
 
 def colour_table() -> str:  # 256 colours from low to high, six hexadecimal digits each
     table = plt.get_cmap("inferno")(np.arange(256))[:, :3]
@@ -153,15 +151,15 @@ def explore_mistakes(model: nn.Module,     # that made the record
     wrong = record[~record.correct]
     shown, info = wrong.most_confident()[:limit], info_of(dataset)
     images = images_of(shown, dataset)
-    pictures = denormalize(images, mean or info.mean, std or info.std)
-    pictures = np.rint(255 * pictures).astype(np.uint8)
+    pictures = 255 * denormalize(images, mean or info.mean, std or info.std)
+    pictures = np.rint(pictures).astype(np.uint8)
     if not len(wrong):
         return build_explorer(pictures, [np.zeros(pictures.shape[:3])] * 2, shown,
                               f"The model is right on all {len(record):,} images.")
-    heats = [explain(model, images, classes, **how).numpy()
-             for classes in (shown.predicted, shown.labels)]
-    if how.get("method", DEFAULT_METHOD) not in GRADIENT_FREE:
-        heats.append(explain(model, images, shown.predicted, against=shown.labels, **how).numpy())
+    pairs = [(shown.predicted, None), (shown.labels, None), (shown.predicted, shown.labels)]
+    if how.get("method") in GRADIENT_FREE: pairs.pop()  # which know no contrast
+    heats = [explain(model, images, chosen, against=other, **how).numpy()
+             for chosen, other in pairs]
     of = f"the surest of {len(wrong):,} " if len(shown) < len(wrong) else ""
     summary = f"{of}in {len(record):,} images ({100 * len(wrong) / len(record):.1f} %)"
     return build_explorer(pictures, heats, shown, summary, notes, verdicts)

@@ -20,7 +20,7 @@ import numpy as np
 import sklearn.metrics
 import torch
 from matplotlib import pyplot as plt
-from scipy.special import ndtri
+from scipy.special import ndtri, softmax
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -52,7 +52,7 @@ class Predictions:
             if part.shape != (n,):
                 raise ValueError(f"{name} must have shape ({n},), as there are {n} rows of "
                                  f"logits, got {part.shape}")
-            if not np.issubdtype(part.dtype, np.integer):
+            if part.dtype.kind not in "iu":
                 raise TypeError(f"{name} must be whole numbers, got {part.dtype}")
         outside = self.labels[(self.labels < 0) | (self.labels >= k)]
         if len(outside):
@@ -66,12 +66,13 @@ class Predictions:
     def __getitem__(self, rows) -> "Predictions":
         "Those images alone: `record[3]`, `record[:20]`, `record[~record.correct]`."
         rows = np.atleast_1d(np.arange(len(self))[rows])
+        images = None if self.images is None else self.images[rows]
         return replace(self, indices=self.indices[rows], labels=self.labels[rows],
-                       logits=self.logits[rows],
-                       images=None if self.images is None else self.images[rows])
+                       logits=self.logits[rows], images=images)
 
     @cached_property
-    def probabilities(self): return _softmax(self.logits).astype(np.float32)  # (N, K)
+    def probabilities(self):  # shape (N, K)
+        return softmax(self.logits.astype(np.float64), axis=1).astype(np.float32)
 
     @cached_property
     def predicted(self): return self.logits.argmax(1)  # classes, shape (N,)
@@ -84,7 +85,8 @@ class Predictions:
 
     @cached_property
     def loss(self):  # cross-entropy of each image in nats, float64, shape (N,)
-        return -np.log(_softmax(self.logits)[np.arange(len(self)), self.labels].clip(1e-300))
+        chances = softmax(self.logits.astype(np.float64), axis=1)
+        return -np.log(chances[np.arange(len(self)), self.labels].clip(1e-300))
 
     @property
     def accuracy(self): return 100 * self.correct.mean()  # in %
@@ -110,19 +112,13 @@ class Predictions:
         "Read such a file; nothing is unpickled."
         try:
             with np.load(path, allow_pickle=False) as file: parts = dict(file)
-            parts |= dict(classes=tuple(map(str, parts["classes"])),
-                          weights=str(parts["weights"]))
-            if "images" in parts: parts["images"] = torch.from_numpy(parts["images"])
-            if "seen" in parts: parts["seen"] = int(parts["seen"])
-            return cls(**parts)
+            kinds = dict(classes=lambda names: tuple(map(str, names)), weights=str,
+                         images=torch.from_numpy, seen=int)
+            return cls(**{name: kinds.get(name, np.asarray)(parts[name]) for name in parts})
         except FileNotFoundError: raise
         except Exception as fault:  # numpy and zipfile raise many kinds
             raise ValueError(f"{path} is not a record of predictions "
                              f"({type(fault).__name__}: {fault})") from fault
-
-def _softmax(logits):  # shape (N, K), to float64
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
 
 # %% ../../nbs/06_evaluation.ipynb #v14
 def fingerprint(model: nn.Module,  # on any device, wrapped or not
@@ -131,8 +127,7 @@ def fingerprint(model: nn.Module,  # on any device, wrapped or not
     digest = sha256()
     for name, value in plain_state(model).items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        values = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(values.view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 # %% ../../nbs/06_evaluation.ipynb #v16
@@ -146,8 +141,7 @@ def predict(model: nn.Module,         # see `plain_network`; comes back as it wa
     classes, labels, logits = tuple(classes or info_of(loader).classes), [], []
     for images, truth, output in answers(model, loader, "predicting", precision):
         if not logits: check_normalised(images)
-        labels.append(hard_labels(truth).cpu())
-        logits.append(output.cpu())
+        labels.append(hard_labels(truth).cpu()); logits.append(output.cpu())
         if len(classes) != (k := output.shape[1]):
             raise ValueError(f"classes must be {k} names, one for each output of the model, "
                              f"got {len(classes)}")
@@ -230,7 +224,8 @@ def plot_confusion(record: Predictions,  # not empty
     bare = np.eye(k, dtype=bool) | (counts == 0)  # the page itself, in its own ink
     mistakes = np.ma.array(counts, mask=bare)
     most = max(int(mistakes.filled(0).max()), 1)
-    width, height = (0.58, 0.5) if k <= 25 else (0.16, 0.16)  # inches a class
+    # Inches a class; turn and size of the names.
+    width, height, turn, size = (0.58, 0.5, 40, None) if k <= 25 else (0.16, 0.16, 90, 8)
     fig, ax = plt.subplots(figsize=(width * k + 1.4, height * k + 1.1), layout="constrained")
     picture = ax.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most, aspect="auto")
     if k > 25: fig.colorbar(picture, label="images taken for another class", shrink=0.5)
@@ -239,9 +234,7 @@ def plot_confusion(record: Predictions,  # not empty
             text = ax.text(j, i, count, ha="center", va="center", fontsize=9)
             if i == j: text.set_weight("bold")
             if not bare[i, j]: text.set_color("white" if count > 0.6 * most else "black")
-    size = None if k <= 25 else 8
-    ax.set_xticks(range(k), record.classes, ha="right", fontsize=size,
-                  rotation=40 if k <= 25 else 90)
+    ax.set_xticks(range(k), record.classes, ha="right", fontsize=size, rotation=turn)
     ax.set_yticks(range(k), record.classes, fontsize=size)
     ax.set(xlabel="predicted class", ylabel="true class")
     return fig
@@ -274,8 +267,7 @@ def reliability_bins(record: Predictions,  # not empty
         place = np.searchsorted(edges, confidence, side="left")
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
-        return dict(count=count,
-                    confidence=np.bincount(place, confidence, bins) / count,
+        return dict(count=count, confidence=np.bincount(place, confidence, bins) / count,
                     accuracy=np.bincount(place, record.correct, bins) / count)
 
 def expected_calibration_error(record: Predictions,  # not empty
@@ -310,9 +302,8 @@ def plot_reliability(record: Predictions,  # not empty
         ax.text(x, top + 2, f"{images:,}", rotation=90, fontsize=7, ha="center", va="bottom")
     ax.plot([0, 100], [0, 100], "--", color="tab:gray", linewidth=1, label="calibrated")
     error = expected_calibration_error(record, bins)
-    ax.set(xlabel="confidence in %", ylabel="right answers in %", xlim=(0, 100),
-           ylim=(0, 118), yticks=range(0, 101, 20),
-           title=f"{title} ECE {error:.2f}".strip())
+    ax.set(xlabel="confidence in %", ylabel="right answers in %", xlim=(0, 100), ylim=(0, 118),
+           yticks=range(0, 101, 20), title=f"{title} ECE {error:.2f}".strip())
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=9, ncols=2)
     return ax.figure
 
@@ -332,7 +323,7 @@ def fit_temperature(record: Predictions,  # not empty
     truth = logits[np.arange(len(record)), record.labels]
     for _ in range(50):
         middle = np.sqrt(low * high)
-        expected = (_softmax(logits / middle) * logits).sum(1)
+        expected = (softmax(logits / middle, axis=1) * logits).sum(1)
         if (expected - truth).mean() > 0: low = middle  # too sure of itself: warmer
         else: high = middle
     return float(np.sqrt(low * high))
@@ -346,9 +337,9 @@ def calibrate(held_out: Predictions,  # for training images that the weights hav
         raise ValueError(f"held_out and test must be of one network, got {held_out.weights} "
                          f"and {test.weights}")
     temperature = fit_temperature(held_out)
-    def measured(record):  # on the test images: error and accuracy in %, mean loss
-        return {"error": expected_calibration_error(record), "loss": float(record.loss.mean()),
-                "accuracy": record.accuracy}
+    def measured(record):  # error and accuracy in %, mean loss
+        return dict(error=expected_calibration_error(record), loss=float(record.loss.mean()),
+                    accuracy=record.accuracy)
     return {"weights": test.weights, "temperature": temperature,
             "held_out_images": len(held_out), "test_images": len(test),
             "before": measured(test), "after": measured(at_temperature(test, temperature))}
@@ -376,12 +367,11 @@ def show_predictions(record: Predictions,  # whose images to draw, at most a few
     if columns < 1: raise ValueError(f"columns must be at least 1, got {columns}")
     if not len(record): raise ValueError("record is empty: there is nothing to show")
     pictures, titles = denormalize(images_of(record, dataset), *info_of(dataset)[1:]), []
-    for i, (index, answer, true) in enumerate(
-            zip(record.indices, record.predicted, record.labels)):
-        marks = {"✓": true} if answer == true else {"✗": answer, "✓": true}
-        titles.append("\n".join([f"no. {index}"] + [
-            f"{mark} {record.classes[c]}\n{percent(record.probabilities[i, c])}"
-            for mark, c in marks.items()]))
+    for index, answer, true, p in zip(record.indices, record.predicted, record.labels,
+                                      record.probabilities):
+        lines = [f"no. {index}"]
+        if answer != true: lines.append(f"✗ {record.classes[answer]}\n{percent(p[answer])}")
+        titles.append("\n".join([*lines, f"✓ {record.classes[true]}\n{percent(p[true])}"]))
     fig = panel_grid([(pictures, titles, None)], columns, head=0.78, foot=0.2, least=0.6)
     for ax, index in zip(fig.axes, record.indices.tolist()):
         if index in (notes or {}):
@@ -410,13 +400,13 @@ def percent(p):  # a probability as a reader expects it
     if 0.9995 <= p < 1: return "> 99.9 %"
     return f"{100 * p:.1f} %"
 
-def panel_grid(panels: list,         # of a cell: (pictures, titles, colour of the frame)
-                 columns: int,         # cells in a row, at most
-                 head: float,          # inches above each picture, for its title
-                 foot: float = 0.0,    # inches below the last row
-                 least: float = 0.67,  # inches of a picture's side, at least
-                 width: float = 0.0,   # inches of the figure, at least
-                 ) -> plt.Figure:      # its axes: the first picture of each cell, …
+def panel_grid(panels: list,       # of a cell: (pictures, titles, colour of the frame)
+               columns: int,       # cells in a row, at most
+               head: float,        # inches above each picture, for its title
+               foot: float = 0.0,  # inches below the last row
+               least: float = 0.67,  # inches of a picture's side, at least
+               width: float = 0.0,   # inches of the figure, at least
+               ) -> plt.Figure:      # its axes: the first picture of each cell, …
     "Cells of one picture, or of several in a row, or, in narrow cells, two by two."
     n, gap, inner, columns = len(panels[0][0]), 0.25, 0.06, min(columns, len(panels[0][0]))
     across = len(panels) if columns <= 2 else min(len(panels), 2)  # pictures
