@@ -1,5 +1,6 @@
 "The house: every module stands on the map, imports go down, and nobody leans on the lab. Read from the source, nothing is imported."
 import ast
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -124,3 +125,16 @@ def test_drawings_stand_on_light_and_dark(name):
     assert set(re.findall(r"#[0-9a-fA-F]{3,6}\b", text)) == {"#7c7c7c"}, "one ink on a transparent ground: chapter 15"
     for page in ("nbs/api.qmd", "CONTRIBUTING.md"):
         assert f"site/{name}.svg" in (HERE / page).read_text(encoding="utf-8")
+
+
+def test_a_cell_that_imports_computes_nothing():
+    # When nbdev builds the site it runs each cell that imports something, and no other.
+    mixed = []
+    for path in sorted((HERE / "nbs").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] != "code" or re.search(r"^#\|\s*(hide|exports?)\b", source, re.M): continue
+            body = ast.parse(source).body
+            imports = [isinstance(node, ast.Import | ast.ImportFrom) for node in body]
+            if any(imports) and not all(imports): mixed.append((path.name, cell["id"]))
+    assert not mixed, "give the imports a cell of their own"
