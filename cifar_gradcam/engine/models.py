@@ -364,8 +364,9 @@ def network_like(state: dict[str, Tensor],  # from `read_state_dict`
         for make in MODELS.values():  # a residual one before a plain one of the same shapes
             with torch.device("meta"): own = make(num_classes, width=width).state_dict()
             if not _misfit(state, own): return make(num_classes, width=width)
-    raise ValueError(f"the weights are of none of {', '.join(MODELS)}; make their network, and load_"
-                     f"foreign_weights(network, path). They begin with {', '.join([*state][:3])}")
+    raise ValueError(f"the weights are of none of {', '.join(MODELS)}; make their network, and "
+                     "load_foreign_weights(network, path). They begin with "
+                     f"{', '.join([*state][:3])}")
 
 # %% ../../nbs/17_models.ipynb #m61
 class LogitsAndMaps(nn.Module):
