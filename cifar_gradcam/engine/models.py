@@ -173,8 +173,9 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     with network_at(model, precision) as network:
         for batch in progress(loader, label):
             images, labels = images_and_labels(batch)
-            shape = tuple(images.shape)
-            if len(shape) != 4: raise ValueError(f"images must have shape (N, C, H, W), got {shape}")
+            if images.ndim != 4:
+                raise ValueError("images must have shape (N, C, H, W), "
+                                 f"got {tuple(images.shape)}")
             if len(labels) != len(images):
                 raise ValueError(f"labels must be one class for each of {len(images)} images, "
                                  f"got shape {tuple(labels.shape)}")
@@ -264,13 +265,12 @@ def tokens_as_maps(model: nn.Module,
                    rows: int | None = None,  # of patches; None: as many as columns
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
-    where, _, name = layer.rpartition(".")
-    parent = unwrap(model).get_submodule(where)
-    inside = parent.get_submodule(name)
+    network = unwrap(model)
+    inside = network.get_submodule(layer)
     laid_out = TokensAsMaps(inside, skip, rows)
-    parent.add_module(name, laid_out)
+    network.set_submodule(layer, laid_out)
     try: yield laid_out.maps
-    finally: parent.add_module(name, inside)
+    finally: network.set_submodule(layer, inside)
 
 # %% ../../nbs/17_models.ipynb #m41
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -286,7 +286,7 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # of many kinds, by what is in the file
         if "TorchScript" in str(fault):
-            raise ValueError(f"{path} is TorchScript, which is a program: save its weights with "
+            raise ValueError(f"{path} is TorchScript, which is a program: save its weights, "
                              "torch.save(torch.jit.load(path).state_dict(), other)") from fault
         if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(fault)):
             raise ValueError(f"{path} holds more than weights ({refused[1]}), and making that "

@@ -163,5 +163,5 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
 def _why_not(path, fault):
     if isinstance(fault, FileNotFoundError): return "it is not there"
     if not isinstance(fault, UnidentifiedImageError): return f"it cannot be read ({fault})"
-    heic = path.suffix.lower() in (".heic", ".heif")
-    return "HEIC needs one more package: pip install pillow-heif" if heic else "it is no picture"
+    if path.suffix.lower() not in (".heic", ".heif"): return "it is no picture"
+    return "HEIC needs one more package: pip install pillow-heif"

@@ -111,7 +111,8 @@ series = {
         _peaks(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, optimizer="Adam")),
     "peaks-muon": Series(
         "How good is a short run of Muon at each peak, that of its convolutions aside?",
-        _peaks(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, optimizer="Muon", momentum=0.85)),
+        _peaks(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, optimizer="Muon",
+               momentum=0.85)),
     "peaks-wide": Series(
         "How good is one epoch of SGD on the whole ResNet-18, at each peak?",
         _peaks(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, width=64, epochs=1,
@@ -120,7 +121,8 @@ series = {
         "What do the two runs of the original tutorial give when they are repeated?",
         {name: recipes[name] for name in ("original", "original_sgd")}),
     "reference": Series(
-        "What does the reference give, at its length, a quarter, half and twice of it?", _lasting),
+        "What does the reference give, at its length, a quarter, half and twice of it?",
+        _lasting),
 }
 
 # %% ../../nbs/16_experiments.ipynb #x20
@@ -279,7 +281,7 @@ def compare(first, second,  # predicted classes, (seeds, images); a row each has
     half = student.ppf((1 + confidence) / 2, max(freedom, 1)) * np.sqrt(variance / (s * n))
     return Difference(mean, mean - half, mean + half, tuple(seeds))
 
-# %% ../../nbs/16_experiments.ipynb #x32
+# %% ../../nbs/16_experiments.ipynb #x33
 def compare_arms(first: list[RunRecord],   # a record for each seed
                  second: list[RunRecord],  # the same seeds
                  confidence: float = 0.95,
@@ -294,7 +296,6 @@ def compare_arms(first: list[RunRecord],   # a record for each seed
     predicted = ([record.predicted for record in arm] for arm in (first, second))
     return compare(*predicted, reference_predictions().labels, confidence)
 
-# %% ../../nbs/16_experiments.ipynb #x33
 def plot_series(arms: dict[str, list[RunRecord]],  # from `load_series`, or some of them
                 against: str,            # the arm that the others are compared with
                 confidence: float = 0.95,
