@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDER', 'unwrap', 'logits_of', 'images_and_labels',
            'plain_network', 'dtype_and_device_of', 'images_for', 'logits_for', 'network_at', 'answers', 'check_order',
-           'last_spatial_layer', 'Maps', 'TokensAsMaps', 'tokens_as_maps', 'read_state_dict', 'plain_state',
+           'Maps', 'last_spatial_layer', 'TokensAsMaps', 'tokens_as_maps', 'read_state_dict', 'plain_state',
            'load_foreign_weights', 'network_like', 'LogitsAndMaps', 'export_onnx']
 
 # %% ../../nbs/17_models.ipynb #m05
@@ -48,30 +48,28 @@ LOGIT_NAMES = ("logits", "out", "output", "outputs", "preds", "predictions")
 def logits_of(output,      # whatever a model returned
               ) -> Tensor: # shape (N, classes)
     "The logits in a model's output: a tensor, or in a tuple, a dictionary or an object."
-    if isinstance(output, Tensor): parts = [output]
-    else:
-        fields = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
-        fields = dict(fields) or getattr(output, "_asdict", dict)()
-        named = [fields[name] for name in LOGIT_NAMES if name in fields]
-        items = output if isinstance(output, (tuple, list)) else ()
-        parts = named[:1] or [*fields.values()] or items
+    if isinstance(output, Tensor): fields = {"logits": output}
+    elif isinstance(output, Mapping): fields = output
+    elif hasattr(output, "_asdict"): fields = output._asdict()  # a named tuple
+    elif isinstance(output, (tuple, list)): fields = dict(enumerate(output))
+    else: fields = getattr(output, "__dict__", {})
+    named = [fields[name] for name in LOGIT_NAMES if name in fields][:1]
     # A table has shape (N, K), or (N, K, 1, 1) as from a last convolution.
-    tables = [part for part in parts if isinstance(part, Tensor) and part.ndim >= 2
-              and part.shape[2:].numel() == 1]
+    tables = [part for part in named or fields.values() if isinstance(part, Tensor)
+              and part.ndim >= 2 and part.shape[2:].numel() == 1]
     if len(tables) != 1:  # none, or nobody knows which
         raise TypeError("the model must return logits of shape (N, classes), or them under "
                         f"'logits', got {_describe(output)}; put it into a module whose "
                         "forward returns the logits alone")
     return tables[0].flatten(1)
 
-def _describe(output):
-    if isinstance(output, Tensor): return f"a tensor of shape {tuple(output.shape)}"
-    kind = type(output).__name__
-    if isinstance(output, Mapping):
-        return f"{kind} of {', '.join(f'{k}: {_describe(v)}' for k, v in output.items())}"
-    if isinstance(output, (tuple, list)):
-        return f"{kind} of {', '.join(map(_describe, output)) or 'nothing'}"
-    return kind
+def _describe(value):
+    if isinstance(value, Tensor): return f"a tensor of shape {tuple(value.shape)}"
+    kind = type(value).__name__
+    if isinstance(value, Mapping):
+        return f"{kind} of {', '.join(f'{k}: {_describe(v)}' for k, v in value.items())}"
+    if not isinstance(value, (tuple, list)): return kind
+    return f"{kind} of {', '.join(map(_describe, value)) or 'nothing'}"
 
 IMAGE_NAMES = ("images", "image", "pixel_values", "img", "inputs", "input", "x")
 LABEL_NAMES = ("labels", "label", "targets", "target", "y")
@@ -79,12 +77,11 @@ LABEL_NAMES = ("labels", "label", "targets", "target", "y")
 def images_and_labels(batch,  # whatever a loader gave
                       ) -> tuple[Tensor, Tensor]:  # (N, C, H, W) and (N,)
     "The two in a batch: the first of a tuple or list, or by their names in a dictionary."
+    pair = batch[:2] if isinstance(batch, (tuple, list)) else ()
     if isinstance(batch, Mapping):
-        parts = [next((batch[name] for name in names if name in batch), None)
-                 for names in (IMAGE_NAMES, LABEL_NAMES)]
-    else: parts = [*batch[:2]] if isinstance(batch, (tuple, list)) else []
-    if len(parts) == 2 and all(isinstance(part, Tensor) for part in parts):
-        return tuple(parts)
+        pair = [next((batch[name] for name in names if name in batch), None)
+                for names in (IMAGE_NAMES, LABEL_NAMES)]
+    if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair): return tuple(pair)
     raise TypeError("the loader must give images and labels, or a dictionary of both under "
                     f"'images' and 'labels', got {_describe(batch)}; give each batch that "
                     "form, for example in the loader's collate_fn")
@@ -125,16 +122,17 @@ def _plain_tensor(tensor):  # the same in single precision or better, open to gr
     low = tensor.is_floating_point() and tensor.dtype.itemsize < 4
     if not low and not tensor.is_inference(): return tensor
     values = tensor.detach().float() if low else tensor.detach().clone()
-    if not isinstance(tensor, nn.Parameter): return values
-    return nn.Parameter(values, tensor.requires_grad)
+    parameter = isinstance(tensor, nn.Parameter)
+    return nn.Parameter(values, tensor.requires_grad) if parameter else values
 
 # %% ../../nbs/17_models.ipynb #m15
 def dtype_and_device_of(model: nn.Module,
                         ) -> tuple[torch.dtype, torch.device]:  # float32, CPU: no weights
     "The number format and the device of a network's first weights."
     network = unwrap(model)
-    weights = (t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point())
-    return next(((t.dtype, t.device) for t in weights), (torch.float32, torch.device("cpu")))
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point(): return tensor.dtype, tensor.device
+    return torch.float32, torch.device("cpu")
 
 def images_for(model: nn.Module,
                images: Tensor,  # normalised, shape (N, C, H, W)
@@ -181,38 +179,54 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             if len(labels) != len(images):
                 raise ValueError(f"labels must be one class for each of {len(images)} images, "
                                  f"got shape {tuple(labels.shape)}")
-            # Not around the loop: leaving inference mode, as network_at does, turns it on again.
+            # Not around the loop: leaving inference mode, in network_at, turns it on again.
             with torch.no_grad(): logits = logits_for(network, images).float()
             yield images, labels, logits
 
 def check_order(loader) -> None:
     "Refuse a loader that shuffles: places in the dataset could not be counted."
     order = getattr(loader, "batch_sampler", None)
-    if order is None or type(order) is BatchSampler: order = getattr(order or loader, "sampler", None)
+    if order is None or type(order) is BatchSampler:
+        order = getattr(order or loader, "sampler", None)
     in_order = order is None or isinstance(order, SequentialSampler)
     if not in_order or getattr(loader, "shuffle", False):
-        raise ValueError("loader must go through its images in order, got a shuffled "
-                         "one: places in the dataset are counted")
+        raise ValueError("loader must go through its images in order, got a shuffled one: "
+                         "places in the dataset are counted")
 
 # %% ../../nbs/17_models.ipynb #m23
+class Maps(nn.Identity):
+    "Passes on feature maps, shape (N, channels, h, w), that were laid out on purpose."
+
 def last_spatial_layer(model: nn.Module,
                        example: Tensor,  # an image it takes, shape (1, C, H, W)
                        ) -> nn.Module:   # gives feature maps, shape (N, channels, h, w)
     "The last layer whose output has a height and a width, found in one forward pass."
-    with plain_network(model) as network:
-        calls = _watch(network, example)
-        often = Counter(layer for _, layer, _ in calls)
-        places = [i for i, (_, layer, shape) in enumerate(calls)
-                  if often[layer] == 1 and _is_spatial(layer, shape, example)]
-        layer = calls[places[-1]][1] if places else None
-        if layer is None or not isinstance(layer, Maps) and _tokens(calls[places[-1]:]):
-            raise ValueError(_no_maps(_tokens(calls), example))
-    while isinstance(layer, nn.Sequential) and len(layer): layer = layer[-1]
-    return layer
-
-# %% ../../nbs/17_models.ipynb #m24
-class Maps(nn.Identity):
-    "Passes on feature maps, shape (N, channels, h, w), that were laid out on purpose."
+    with plain_network(model) as network: calls = _watch(network, example)
+    often = Counter(layer for _, layer, _ in calls)
+    adapts = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample)
+    (H, W), last, tokens = example.shape[2:], None, []
+    for name, layer, shape in calls:
+        if len(shape) == 4 and often[layer] == 1 and not isinstance(layer, adapts):
+            h, w = shape[2:]  # proportions of another image, rounding aside: channels are last
+            if h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W): last, tokens = layer, []
+        elif (len(shape) == 3 and shape[1] > 1  # several tokens for an image
+              and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))):
+            tokens.append((name, layer, shape))
+    if tokens and not isinstance(last, Maps):
+        norms = [name for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
+        n, channels = tokens[-1][2][1:]
+        raise ValueError(
+            f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature "
+            "maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
+            "tokens_as_maps(model, name) as layers: explain(…), where name is the "
+            "normalisation before the last attention, one of …, "
+            f"{', '.join(map(repr, norms[-3:])) or 'none'}")
+    if last is None:
+        raise ValueError(
+            "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
+            f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
+    while isinstance(last, nn.Sequential) and len(last): last = last[-1]
+    return last
 
 @torch.no_grad()
 def _watch(network, example):
@@ -225,28 +239,6 @@ def _watch(network, example):
     finally:
         for hook in hooks: hook.remove()
     return calls
-
-def _is_spatial(layer, shape, example):
-    adapts = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample)
-    if len(shape) != 4 or isinstance(layer, adapts): return False
-    (h, w), (H, W) = shape[2:], example.shape[2:]
-    # of the image's proportions, up to rounding: else the channels are last
-    return h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W)
-
-def _tokens(calls):  # those that gave several tokens for an image
-    return [call for call in calls if len(call[2]) == 3 and call[2][1] > 1
-            and not isinstance(call[1], (nn.Flatten, nn.AdaptiveAvgPool1d))]
-
-def _no_maps(tokens, example):  # why there are none, and what to do
-    if not tokens:
-        return ("no layer of the model gives feature maps of shape (N, channels, h, w) for an "
-                f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-    norms = [name for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
-    n, channels = tokens[-1][2][1:]
-    return (f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature maps "
-            "(N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
-            "tokens_as_maps(model, name) as layers: explain(…), where name is the normalisation "
-            f"before the last attention, one of …, {', '.join(map(repr, norms[-3:])) or 'none'}")
 
 # %% ../../nbs/17_models.ipynb #m31
 class TokensAsMaps(nn.Module):
@@ -273,13 +265,12 @@ def tokens_as_maps(model: nn.Module,
                    rows: int | None = None,  # of patches; None: as many as columns
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
-    where, _, name = layer.rpartition(".")
-    parent = unwrap(model).get_submodule(where)
-    inside = parent.get_submodule(name)
+    network = unwrap(model)
+    inside = network.get_submodule(layer)
     laid_out = TokensAsMaps(inside, skip, rows)
-    parent.add_module(name, laid_out)
+    network.set_submodule(layer, laid_out)
     try: yield laid_out.maps
-    finally: parent.add_module(name, inside)
+    finally: network.set_submodule(layer, inside)
 
 # %% ../../nbs/17_models.ipynb #m41
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -287,7 +278,22 @@ NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "network", "we
 def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by content
                     ) -> dict[str, Tensor]:  # by name, without module. and _orig_mod.
     "The weights in a file, whatever its ending, wherever in it; no code is run."
-    content = _read_tensors(Path(path))
+    with open(path, "rb") as file: start = file.read(9)
+    try:
+        if start[8:] == b"{": content = load_file(path)  # after the length of the header
+        else:
+            with torch.serialization.safe_globals(_DATA):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # of many kinds, by what is in the file
+        if "TorchScript" in str(fault):
+            raise ValueError(f"{path} is TorchScript, which is a program: save its weights, "
+                             "torch.save(torch.jit.load(path).state_dict(), other)") from fault
+        if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(fault)):
+            raise ValueError(f"{path} holds more than weights ({refused[1]}), and making that "
+                             "would run code from the file; where you trust it, save the "
+                             "weights alone: torch.save(model.state_dict(), path)") from fault
+        raise ValueError(f"{path} cannot be read: it is damaged, or not a file of torch.save "
+                         f"or safetensors (it begins with {start!r})") from fault
     while isinstance(content, Mapping):
         nested = [content[n] for n in NESTED_UNDER if isinstance(content.get(n), Mapping)]
         if not nested: break
@@ -298,36 +304,15 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
     raise ValueError(f"{path} holds no weights: wanted tensors by name, alone or under one of "
                      f"{', '.join(NESTED_UNDER)}, got {_describe(content)[:200]}")
 
-# %% ../../nbs/17_models.ipynb #m42
-def _bare(name):  # of a weight, without the marks of wrappers
-    parts = [part for part in name.split(".") if part != "_orig_mod"]
-    while parts[0] == "module": parts = parts[1:]
-    return ".".join(parts)
-
 # What checkpoints hold beside tensors and is data, too: options, NumPy's numbers and arrays.
 _DATA = [Namespace, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
          *((make, f"numpy.{core}.multiarray.{make.__name__}") for core in ("core", "_core")
            for make in (np.float64(0).__reduce__()[0], np.empty(0).__reduce__()[0]))]
 
-def _read_tensors(path):
-    with open(path, "rb") as file: start = file.read(9)
-    # older releases of torch know tensors and plain containers only
-    known = (torch.serialization.safe_globals(_DATA) if torch.__version__ >= (2, 6)
-             else contextlib.nullcontext())
-    try:
-        if start[8:] == b"{": return load_file(path)  # after the length of the header
-        with known: return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # of many kinds, by what is in the file
-        if "TorchScript" in str(fault):
-            raise ValueError(
-                f"{path} is TorchScript, which is a program: save its weights alone, "
-                "torch.save(torch.jit.load(path).state_dict(), other_path)") from fault
-        if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(fault)):
-            raise ValueError(f"{path} holds more than weights ({refused[1]}), and making that "
-                             "would run code from the file; where you trust it, save the "
-                             "weights alone: torch.save(model.state_dict(), path)") from fault
-        raise ValueError(f"{path} cannot be read: it is damaged, or not a file of torch.save "
-                         f"or safetensors (it begins with {start!r})") from fault
+def _bare(name):  # of a weight, without the marks of wrappers
+    parts = [part for part in name.split(".") if part != "_orig_mod"]
+    while parts[0] == "module": parts = parts[1:]
+    return ".".join(parts)
 
 def plain_state(model: nn.Module,   # wrapped or not, compiled, in parts too
                 ) -> dict[str, Tensor]: # weights and buffers by name; not copies
@@ -341,8 +326,8 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
                          ) -> nn.Module:    # the same model, in evaluation mode
     "Fill a model with weights from a file; a ValueError says which names do not fit."
     network, state = unwrap(model), read_state_dict(path)
-    names = {_bare(name): name for name in network.state_dict()}
-    wanted = {_bare(name): value for name, value in network.state_dict().items()}
+    current = network.state_dict()
+    wanted = {_bare(name): value for name, value in current.items()}
     first = next(iter(wanted))
     if first not in state:  # of a part of another network (model.conv1.weight): that part
         where = next((name for name in state if name.endswith(f".{first}")), first)
@@ -351,10 +336,10 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
                  if name.startswith(prefix)}
     if fault := _misfit(state, wanted):
         raise ValueError(f"{path} cannot be read as weights of this network: {fault}")
-    locked = any(value.is_inference() for value in wanted.values())
+    fitting = {name: state[_bare(name)] for name in current if _bare(name) in state}
+    locked = any(value.is_inference() for value in current.values())
     with torch.inference_mode(locked):  # only there may such tensors be written to
-        network.load_state_dict({names[name]: value for name, value in state.items()},
-                                strict=False)  # old files do not count batches
+        network.load_state_dict(fitting, strict=False)  # old files do not count batches
     return model.eval()
 
 def _misfit(state, own):  # what does not fit, in words; empty where all does
@@ -366,10 +351,9 @@ def _misfit(state, own):  # what does not fit, in words; empty where all does
         return f"it is of {len(state[other[0]])} classes, the network of {len(own[other[0]])}"
     shapes = [f"{n} {tuple(state[n].shape)}, wanted {tuple(own[n].shape)}" for n in other]
     faults = (("missing", missing), ("unknown", extra), ("of another shape", shapes))
-    return "; ".join(f"{what}: {_some(names)}" for what, names in faults if names)
-
-def _some(names):
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return "; ".join(f"{what}: {', '.join(names[:3])}"
+                     + f" and {len(names) - 3} more" * (len(names) > 3)
+                     for what, names in faults if names)
 
 # %% ../../nbs/17_models.ipynb #m50
 def network_like(state: dict[str, Tensor],  # from `read_state_dict`
@@ -381,7 +365,8 @@ def network_like(state: dict[str, Tensor],  # from `read_state_dict`
             with torch.device("meta"): own = make(num_classes, width=width).state_dict()
             if not _misfit(state, own): return make(num_classes, width=width)
     raise ValueError(f"the weights are of none of {', '.join(MODELS)}; make their network, and "
-                     f"load_foreign_weights(network, path). They begin with {_some([*state])}")
+                     "load_foreign_weights(network, path). They begin with "
+                     f"{', '.join([*state][:3])}")
 
 # %% ../../nbs/17_models.ipynb #m61
 class LogitsAndMaps(nn.Module):

@@ -98,18 +98,16 @@ def _likeliest(row):  # up to three classes
 def find_pictures(paths,        # files and folders, one or several
                   ) -> list[Path]: # files; of a folder those whose ending Pillow knows
     "The files that are meant: those named, and the pictures in the folders named."
-    if isinstance(paths, (str, Path)): paths = [paths]
+    paths = [paths] if isinstance(paths, (str, Path)) else paths
     endings, files = {*Image.registered_extensions(), ".heic", ".heif"}, []
     for path in map(Path, paths):
         if not path.is_dir(): files.append(path)
         else: files += [p for p in sorted(path.iterdir())
                         if p.suffix.lower() in endings and p.is_file() and p.name[0] != "."
                         and not p.name.endswith("-map.png")]  # written by an earlier call
-    if not files:
-        raise ValueError(f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}")
-    return files
+    if files: return files
+    raise ValueError(f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}")
 
-# %% ../../nbs/18_pictures.ipynb #p26
 def explain_pictures(model: nn.Module,       # any image classifier; comes back as it was
                      paths,                  # files and folders, see `find_pictures`
                      out: str | Path = "explained",  # folder for the maps and pictures.csv
@@ -126,7 +124,7 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
     out, classes = Path(out), tuple(classes)
     if target is not None and target not in classes:
         raise ValueError(f"target must be one of {', '.join(classes)}, got {target!r}")
-    report = PictureReport(classes)
+    report, maps = PictureReport(classes), set()
     out.mkdir(parents=True, exist_ok=True)
     for path in find_pictures(paths):
         try: picture = read_picture(path, ground)
@@ -147,13 +145,12 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
         row = dict(picture=str(path), width=picture.width, height=picture.height)
         for k, c in enumerate(order[:3], 1):
             row |= {f"class_{k}": classes[c], f"probability_{k}": round(p[c], 4)}
-        row["explained"] = classes[chosen]
         name, k = f"{path.stem}-map.png", 1
-        while name in [other["map"] for other in report.rows]:  # two folders with a cat.jpg
-            name, k = f"{path.stem}-{k + 1}-map.png", k + 1
-        report.rows.append(row | {"map": name})
+        while name in maps: name, k = f"{path.stem}-{k + 1}-map.png", k + 1  # a second cat.jpg
+        maps.add(name)
+        report.rows.append(row | {"explained": classes[chosen], "map": name})
         page = draw_answer(picture, heat[picture_window(picture, size)], _likeliest(row),
-                           f"evidence for {row['explained']}")
+                           f"evidence for {classes[chosen]}")
         page.save(png := io.BytesIO(), "PNG", compress_level=1)  # more hardly helps a photo
         write_whole(out / name, png.getvalue())
     if report.rows:
