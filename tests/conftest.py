@@ -1,5 +1,8 @@
-"Settings of all tests: figures go nowhere, no bar is drawn, and no test asks for the real images unless it says so."
+"Settings of all tests, made before torch is imported: figures go nowhere, no bar is drawn, and each process has its share of the cores."
 import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
+# With more threads than cores, each waits for the others: many times as long.
+processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
