@@ -434,7 +434,7 @@ def _check_classes(name, classes, images):
     return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
 
 def check_fit(logits, outputs, targets, against):
-    # outputs: layer -> a list of what it gave for a batch, one entry a call
+    "Refuse layers that gave no maps (`outputs`: layer -> what it gave, one entry a call), and unknown classes."
     for given in outputs.values():
         shapes = [tuple(getattr(out, "shape", ())) for out in given]
         got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
@@ -453,7 +453,7 @@ def check_fit(logits, outputs, targets, against):
                              f"has {logits.shape[1]} classes, got {int(outside[0])}")
 
 def check_drawing(plot_size, n, method, layers, scale, negative):
-    # gives the columns for n mistakes, and the scale: as asked for, or as it fits the method
+    "The columns for `n` mistakes, and the scale: as asked for, or as it fits the method."
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):
         raise ValueError("plot_size must be two whole numbers, rows and columns, "
