@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tools import close, differ, equal
 from tqdm.notebook import tqdm_notebook
 from tqdm.std import tqdm as tqdm_of_terminals
@@ -644,3 +645,23 @@ def test_pictures_between_89_and_179_megapixels_warn_of_nothing(tmp_path, monkey
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # the pictures have 64
     equal(len(load_images(source=home)[0].data), 6)
     equal([str(one.message) for one in recwarn if one.category is Image.DecompressionBombWarning], [])
+
+
+def test_a_picture_of_over_179_megapixels_is_named_with_the_way_out(tmp_path, monkeypatch, capsys):
+    home = two_classes(tmp_path)
+    Image.new("RGB", (9, 9)).save(home / "train/cat/large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 33)  # the others have 64, and are refused from 67 on
+    equal(len(load_images(source=home)[0].data), 6)
+    printed = capsys.readouterr().out
+    assert "large.png (Image size (81 pixels) exceeds" in printed and "MAX_IMAGE_PIXELS = None" in printed, printed
+
+
+def test_maps_of_this_package_are_not_trained_on(tmp_path, capsys):
+    home = two_classes(tmp_path)
+    about = PngInfo(); about.add_text("Software", datasets.MAP_MARK)
+    Image.new("RGB", (9, 9)).save(home / "train/cat/0-map.png", pnginfo=about)
+    save(home / "train/cat/world-map.png"); save(home / "train/dog/maps/1-map.png")
+    (home / "train/dog/maps/pictures.csv").write_text("picture,class_1,explained,map\n1.png,dog,dog,1-map.png\n")
+    assert sorted(path.name for path in load_images(source=home)[0].files if "map" in path.name) == ["world-map.png"]
+    printed = capsys.readouterr().out
+    assert f"Left out in {home / 'train'}: maps of an earlier call (2)" in printed, printed

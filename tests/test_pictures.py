@@ -450,3 +450,17 @@ def test_how_to_get_past_the_limit_and_none_below_it(model, boat, tmp_path, monk
     assert "exceeds limit of" in why and "PIL.Image.MAX_IMAGE_PIXELS = None" in why and "smaller" in why
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     equal(explain_pictures(model, boat, tmp_path / "out").status, 0)
+
+
+def test_classes_of_any_name(model, boat, tmp_path):
+    report = explain_pictures(model, boat, tmp_path / "out", classes=[*CLASSES[:8], "a\nb", "\udcff"])
+    equal(report.rows[0]["class_1"], "\udcff")
+    assert "\\udcff" in str(report) and "a\\nb" in str(report) and len(str(report).splitlines()) == 2
+
+
+def test_ways_to_a_file_and_links_to_it(tmp_path):
+    mosaic(tmp_path / "val/cat/0.png"); (tmp_path / "val/dog").mkdir()
+    (tmp_path / "val/dog/0.png").symlink_to(tmp_path / "val/cat/0.png")
+    (tmp_path / "way").symlink_to(tmp_path / "val")
+    files = _find([tmp_path / "val/cat/0.png", tmp_path / "way", tmp_path / "val/dog/../cat"], CLASSES)[0]
+    equal([*files.values()], ["cat", "dog"])

@@ -256,10 +256,15 @@ def read_picture(path: str | Path,
     "A picture of any kind that Pillow reads, as it is meant to be seen."
     with contextlib.suppress(ImportError):  # iPhones' HEIC, if that package is installed
         __import__("pillow_heif").register_heif_opener()
-    with Image.open(path) as file:
-        picture = file.copy()
-        with contextlib.suppress(Exception):  # EXIF that is damaged turns nothing
-            picture = ImageOps.exif_transpose(file)
+    try:
+        with Image.open(path) as file:
+            picture = file.copy()
+            with contextlib.suppress(Exception):  # EXIF that is damaged turns nothing
+                picture = ImageOps.exif_transpose(file)
+    except Image.DecompressionBombError as fault:
+        raise Image.DecompressionBombError(
+            f"{fault} Make it smaller; or, if you trust it, call this package from Python "
+            "after PIL.Image.MAX_IMAGE_PIXELS = None") from fault
     if picture.mode[0] in "IF": picture = _eight_bits(picture)
     if "transparency" in picture.info or picture.mode[-1] in "Aa":
         plain = Image.new("RGBA", picture.size, ground)
@@ -292,9 +297,9 @@ def shrink_picture(picture: Image.Image,
 
 # %% ../../nbs/20_data_sources.ipynb #i12
 # What systems and programs keep beside pictures, in small letters.
-SYSTEM_NAMES = {"__macosx", "icon\r", "@eadir", "@recycle", "#recycle", "#snapshot", "lost+found",
-                "$recycle.bin", "recycler", "system volume information", "thumbs.db",
-                "ehthumbs.db", "desktop.ini", "__pycache__"}
+SYSTEM_NAMES = {"__macosx", "icon\r", "@eadir", "@__thumb", "@recycle", "#recycle", "#snapshot",
+                "~snapshot", "lost+found", "$recycle.bin", "system volume information",
+                "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__"}
 MAP_MARK = "cifar_gradcam explain"  # stands in the PNG of a map, under "Software"
 
 def visible_files(folder: Path,
@@ -367,7 +372,7 @@ def class_folders(folder: Path,
         fitting = numbers.get(class_name(path), [])
         if len(fitting) > 1:
             raise DataError(f"{path} fits {len(fitting)} classes of the network, no. "
-                            f"{' and '.join(map(str, fitting))}: rename the classes")
+                            f"{' and '.join(map(str, fitting))}: give it, or them, other names")
         if fitting: labelled.append((path, *fitting))
         else: others.append(path)
     return labelled, others
@@ -445,16 +450,19 @@ def _read_part(part, classes, limit):  # small pictures, labels, files
     files = [files[i] for i in order]
     def small_picture(path):
         try: return shrink_picture(read_picture(path))
-        except Exception: return None  # Pillow raises many kinds, by format and damage
+        except Exception as fault: return fault  # of many kinds, by format and damage
     with unwarned(), ThreadPoolExecutor() as pool:
         small = [*tqdm(pool.map(small_picture, (path for path, _ in files)), str(part),
                        len(files), leave=False, disable=not watched())]
-    skipped = [plain_name(path) for (path, _), one in zip(files, small) if one is None]
+    skipped = [plain_name(path)
+               + (f" ({one})" if isinstance(one, Image.DecompressionBombError) else "")
+               for (path, _), one in zip(files, small) if isinstance(one, Exception)]
     if skipped:
         more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         print(f"Passed over, as no picture can be read from: {', '.join(skipped[:10])}{more}",
               flush=True)
-    kept = [(one, label, path) for (path, label), one in zip(files, small) if one is not None]
+    kept = [(one, label, path) for (path, label), one in zip(files, small)
+            if not isinstance(one, Exception)]
     if not kept: raise DataError(f"{part} holds no picture in the folder of a class")
     return tuple(zip(*kept))
 

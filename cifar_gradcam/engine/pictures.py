@@ -71,6 +71,7 @@ def draw_answer(picture: Image.Image,  # RGB
     page = Image.new("RGB", (2 * panel + gap, picture.height + 2 * line), "white")
     path = font_manager.findfont("DejaVu Sans")  # comes with matplotlib; knows most scripts
     for left, image, text in ((0, picture, answer), (panel + gap, lay_over(picture, heat), about)):
+        text = plain_name(text)  # a class may have any name
         page.paste(image, (left + (panel - picture.width) // 2, 0))
         length = ImageFont.truetype(path, size := 0.6 * line).getlength(text)
         smaller = min(1, (panel - gap) / max(length, 1))  # where the text is too long
@@ -100,19 +101,19 @@ class PictureReport:
         return [row for row in self.labelled if row["class_1"] != row["true_class"]]
 
     def __str__(self):
-        lines = [f"{plain_name(row['picture'])}: {_likeliest(row)}" for row in self.rows]
-        lines += [f"{plain_name(name)}: passed over, {plain_name(why)}"
-                  for name, why in self.skipped.items()]
+        lines = [f"{row['picture']}: {_likeliest(row)}" for row in self.rows]
+        lines += [f"{name}: passed over, {why}" for name, why in self.skipped.items()]
         lines += self.notes
         if n := len(self.labelled):
             right = n - len(self.mistakes)
             lines.append(f"Accuracy {100 * right / n:.2f} %: {right:,} of {n:,} pictures in class "
                          f"folders are right{'. The mistakes:' if right < n else '.'}")
-            lines += [f"  {plain_name(row['picture'])}: {row['class_1']}, its folder says "
+            lines += [f"  {row['picture']}: {row['class_1']}, its folder says "
                       f"{row['true_class']}" for row in self.mistakes]
         some = ", ".join(self.classes[:20]) + ", …" * (len(self.classes) > 20)
-        return "\n".join([*lines, f"The network knows {len(self.classes)} classes only ({some}). "
-                          "Whatever else is on a picture, it names one of these."])
+        lines.append(f"The network knows {len(self.classes)} classes only ({some}). "
+                     "Whatever else is on a picture, it names one of these.")
+        return "\n".join(map(plain_name, lines))
 
 def _likeliest(row):  # up to three classes
     return ", ".join(f"{row[f'class_{k}']} {100 * row[f'probability_{k}']:.1f} %"
@@ -130,7 +131,7 @@ def _find(paths, classes):  # picture: its true class, "" if no folder says it; 
     endings, found, notes = picture_endings(), {}, []
     for path in map(Path, paths):
         if not os.path.isdir(path):  # False for a name that no disk takes
-            found.setdefault(os.path.abspath(path), (path, ""))
+            found.setdefault(_place(path), (path, ""))
             continue
         folders, others = class_folders(path, classes)
         left = Counter()
@@ -138,17 +139,20 @@ def _find(paths, classes):  # picture: its true class, "" if no folder says it; 
             files, more = visible_files(folder, deep=label is not None)
             left += more
             for file in files:
-                place, known = os.path.abspath(file), "" if label is None else classes[label]
-                if file.suffix.lower() in endings and (known or place not in found):
-                    found[place] = file, known
+                if file.suffix.lower() not in endings: continue
+                if label is None: found.setdefault(_place(file), (file, ""))
+                else: found[_place(file)] = file, classes[label]
         notes += left_out(path, left)
         names = [class_name(other) for other in others if listed_maps(other) is None]
         if names and classes:
-            notes.append(f"Not looked into in {plain_name(path)}, as no class has such a name: "
-                         f"{plain_name(', '.join(names[:10]))}{', …' * (len(names) > 10)}")
+            notes.append(f"Not looked into in {path}, as no class has such a name: "
+                         f"{', '.join(names[:10])}{', …' * (len(names) > 10)}")
     if found: return dict(found.values()), notes
     raise ValueError("; ".join([f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}",
                                 *notes]))
+
+def _place(path):  # the same for each way to a file; a link is a file of its own
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 def explain_pictures(model: nn.Module,       # any image classifier; comes back as it was
                      paths,                  # files and folders; of a folder its pictures,
@@ -168,7 +172,7 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
     if target is not None and target not in classes:
         raise ValueError(f"target must be one of {', '.join(classes)}, got {target!r}")
     files, notes = _find(paths, classes)
-    places = {os.path.abspath(path) for path in files}
+    places, labelled = {*map(_place, files)}, any(files.values())
     out.mkdir(parents=True, exist_ok=True)
     earlier = listed_maps(out)
     if earlier is None and os.path.lexists(out / "pictures.csv"):
@@ -193,7 +197,7 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                 warnings.filterwarnings("ignore", "images run from")
                 heat = explain(network, image, [chosen], method, layers)[0].numpy()
         row = dict(picture=str(path), width=picture.width, height=picture.height)
-        if any(files.values()): row["true_class"] = known
+        if labelled: row["true_class"] = known
         for k, c in enumerate(order[:3], 1):
             row |= {f"class_{k}": classes[c], f"probability_{k}": round(p[c], 4)}
         name = _map_name(path, out, taken, places, earlier or ())
@@ -227,15 +231,12 @@ def _map_name(path, out, taken, pictures, earlier):  # one that no other file ha
         form = unicodedata.normalize("NFC", stem + tail).casefold()
         place = out / (stem + tail)
         free = not os.path.lexists(place) or is_map(place, earlier) and place.is_file()
-        if free and form not in taken and os.path.abspath(place) not in pictures:
+        if free and form not in taken and _place(place) not in pictures:
             taken.add(form)
             return place.name
 
 def _why_not(path, fault):
     if isinstance(fault, FileNotFoundError): return "it is not there"
-    if isinstance(fault, Image.DecompressionBombError):
-        return (f"it is too large ({fault}): make it smaller, or, if you trust it, set "
-                "PIL.Image.MAX_IMAGE_PIXELS = None in Python and call explain_pictures")
     if not isinstance(fault, UnidentifiedImageError):
         return f"it cannot be read ({str(fault) or type(fault).__name__})"
     if path.suffix.lower() not in (".heic", ".heif"): return "it is no picture"
