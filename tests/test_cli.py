@@ -395,6 +395,8 @@ def test_pictures_in_class_folders(grain):
     printed = succeeds("explain", grain, "--images", "mixed", "--out", "val2")
     assert "no class has such a name: barley" in printed and "of 1 pictures in class folders" in printed
     assert "interval" not in succeeds("explain", grain, "--images", "grain/test/rye", "--out", "val2")
+    Image.new("RGB", (9, 9)).save("mixed/rye/a\nb.png")
+    assert "  val3/a\\nb-map.png\n" in succeeds("explain", grain, "--images", "mixed", "--out", "val3")
 
 
 def test_other_data_of_known_classes(first, grain, undrawn):

@@ -209,7 +209,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
             low, high = wilson_interval(n - len(report.mistakes), n)
             print(f"95 % interval of the accuracy: {100 * low:.1f} to {100 * high:.1f} %.")
         maps = [out / row["map"] for row in report.rows]
-        if maps: _name_files([*maps, out / "pictures.csv"])
+        if maps: _name_files(map(pictures.plain_name, [*maps, out / "pictures.csv"]))
         return report.status
     if args.image is not None:
         from cifar_gradcam.mistakes.verdict import mistake_page

@@ -139,8 +139,9 @@ def _find(paths, classes):  # picture: its true class, "" if no folder says it; 
             files, more = visible_files(folder, deep=label is not None)
             left += more
             for file in files:
-                if file.suffix.lower() not in endings: continue
-                if label is None: found.setdefault(_place(file), (file, ""))
+                if file.suffix.lower() not in endings:
+                    left["files in class folders with other endings"] += label is not None
+                elif label is None: found.setdefault(_place(file), (file, ""))
                 else: found[_place(file)] = file, classes[label]
         notes += left_out(path, left)
         names = [class_name(other) for other in others if listed_maps(other) is None]
