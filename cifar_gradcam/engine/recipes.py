@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'recipe_loaders', 'recipe_model', 'train_run', 'rounding_gap', 'measure_run', 'MirrorAverage']
 
 # %% ../../nbs/10_reference_run.ipynb #w05
-import contextlib, io
+import contextlib, io, math
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,9 @@ def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
                    ) -> tuple:      # training loader, test loader
     "The loaders of a run; with `hold_out`, the second one has the held-out training images."
     train_data, test_data = load_datasets(root, recipe.data, recipe.limit, info)
+    if recipe.hold_out >= len(train_data):
+        raise ValueError(f"hold_out must be below the {len(train_data)} training images, got "
+                         f"{recipe.hold_out}")
     if recipe.hold_out: train_data, test_data = hold_out(train_data, recipe.hold_out)
     size = recipe.batch_size
     cutout = dict(cutout_share=recipe.cutout_share, cutout_fill=recipe.cutout_fill)
@@ -90,7 +93,11 @@ def train_run(recipe: Recipe,   # what to do
     out = Path(out)
     def finished():  # its history, or None
         check_folder(out, recipe)
-        if (out / "metrics.json").exists(): return History.load(out / "history.csv")
+        if not (out / "metrics.json").exists(): return
+        history = History.load(out / "history.csv")
+        if len(history) == recipe.epochs: return history
+        raise ValueError(f"{out}/history.csv has {len(history)} of {recipe.epochs} epochs, "
+                         "though the run has finished: metrics.json is there")
     history = by_first(finished)
     if history is not None: return history
     device = select_device(recipe.device)
@@ -111,6 +118,12 @@ def train_run(recipe: Recipe,   # what to do
                                     plain_transform(*info[1:]), *info)
             whiten_first(model, torch.stack([image for image, _ in plain]).to(device))
         print(f"{device} in {dtype.removeprefix('torch.')}", flush=True)
+        # STEPS_COMMENT
+        few_steps = 200
+        if (steps := recipe.epochs * len(train_loader)) < few_steps:
+            print(f"{steps} steps are few: this network may learn little. For {few_steps}, "
+                  f"take --epochs {math.ceil(few_steps / len(train_loader))}, or a smaller "
+                  f"--batch-size than {recipe.batch_size}", flush=True)
         history = train_test_loop(model, device, train_loader, test_loader,
                                   seed=recipe.seed, run_dir=out, recipe=recipe)
         fold_first(model)
