@@ -118,7 +118,8 @@ def train_run(recipe: Recipe,   # what to do
                                     plain_transform(*info[1:]), *info)
             whiten_first(model, torch.stack([image for image, _ in plain]).to(device))
         print(f"{device} in {dtype.removeprefix('torch.')}", flush=True)
-        # STEPS_COMMENT
+        # Of the recipe called quick, in batches of 50 of 1,000 images: 16 % are right after
+        # 20 steps, 32 % after 100, 46 % after 200. All images take it to 57 % in 200.
         few_steps = 200
         if (steps := recipe.epochs * len(train_loader)) < few_steps:
             print(f"{steps} steps are few: this network may learn little. For {few_steps}, "
