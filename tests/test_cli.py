@@ -538,8 +538,8 @@ def test_calibrate_on_few_images(first, edited):
     edit_json(edited / "metrics.json", train_images=450)
     fails("--hold-out 100 --out FOLDER", "calibrate", edited, "--root", "generated")
     few = "--data synthetic --limit 60 --hold-out 20 --epochs 1 --root generated".split()
-    succeeds("train", *few, *TINY, "--out", "runs/few")
-    printed = succeeds("calibrate", "runs/few", "--root", "generated")
+    succeeds("train", *few, *TINY, "--out", "runs/scarce")
+    printed = succeeds("calibrate", "runs/scarce", "--root", "generated")
     assert "20 held-out and 60 test images are few; from 100 on the numbers mean something" in printed
 
 
