@@ -541,12 +541,16 @@ def test_calibrate_on_few_images(first, edited):
     succeeds("train", *few, *TINY, "--out", "runs/scarce")
     printed = succeeds("calibrate", "runs/scarce", "--root", "generated")
     assert "20 held-out and 60 test images are few; from 100 on the numbers mean something" in printed
+    with mock.patch("cifar_gradcam.mistakes.predictions.fit_temperature", return_value=0.05):
+        assert "That is an end of the search" in succeeds("calibrate", "runs/scarce", "--root", "generated")
 
 
 def test_few_steps_are_named_before_training():
     printed = succeeds("train", *MADE, "--epochs", "1", "--out", "runs/steps")
     said, _, table = printed.partition("epoch  ")
-    assert re.search("2 steps are few: .* --epochs [0-9]+.*--batch-size", said) and table
+    succeeds("train", *MADE, "--epochs", "1", "--limit", "1", "--out", "runs/one")
+    assert "Few steps (2): this network may learn little. For 200, take --epochs 100, or a --batch-size below 20." in said and table
+    fails("at least 2 test images are needed, got 1", "faithfulness", "runs/one", "--root", "generated")
     fails("hold_out must be below the 40 training images, got 40", "train", *MADE, "--hold-out", "40", "--out", "runs/none")
 
 

@@ -211,6 +211,17 @@ def test_a_measurement_goes_on_with_its_own_images_only(network, dataset, record
     refused(lambda: measure(network, dataset, file, **SMALL), contains="record.json was measured on other images")
 
 
+def test_one_image_decides_nothing(record):
+    few = json.loads(json.dumps(record)) | {"maps": {}}
+    for name, score in (("random blobs", 0), ("gradcam layer4", 0), ("layercam layer3", 900)):
+        entry = json.loads(json.dumps(record["maps"]["gradcam layer4"]))
+        entry["scores"] = {measure: [score] * 3 for measure in MEASURES}
+        few["maps"][name] = entry
+    equal((recommend(few)["challenger"], recommend(few)["choice"]), ("layercam layer3", "gradcam layer4"))
+    for entry in few["maps"].values(): entry["scores"] = {m: 2 * v for m, v in entry["scores"].items()}
+    equal(recommend(few)["choice"], "layercam layer3")
+
+
 def test_images_are_counted_not_read(record):
     more = json.loads(json.dumps(record))
     for entry in more["maps"].values(): entry["images"] = 500

@@ -340,6 +340,8 @@ def calibrate_command(args: argparse.Namespace) -> int:  # exit status
     files.write_json(out / "calibration.json", result)
     print(f"Temperature {result['temperature']:.3f}; expected calibration error "
           f"{result['before']['error']:.2f} before, {result['after']['error']:.2f} after.")
+    if not 0.051 < result["temperature"] < 19.9:
+        print("That is an end of the search: no temperature fits these held-out images best.")
     if min(len(held_out), len(test)) < few:
         print(f"{len(held_out)} held-out and {len(test)} test images are few; from {few} on "
               "the numbers mean something.")
@@ -353,6 +355,7 @@ def measure_command(args: argparse.Namespace) -> int:  # exit status
     from cifar_gradcam.lab.maps import faithfulness_command
     recipe, model, info, out = _open_run(args)
     _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
+    if len(test_data) < 2: raise ValueError("at least 2 test images are needed, got 1")
     return faithfulness_command(model, test_data, out / "faithfulness.json", args.quick,
                                 images=args.images, data=recipe.data)
 

@@ -122,9 +122,9 @@ def train_run(recipe: Recipe,   # what to do
         # 20 steps, 32 % after 100, 46 % after 200. All images take it to 57 % in 200.
         few_steps = 200
         if (steps := recipe.epochs * len(train_loader)) < few_steps:
-            print(f"{steps} steps are few: this network may learn little. For {few_steps}, "
-                  f"take --epochs {math.ceil(few_steps / len(train_loader))}, or a smaller "
-                  f"--batch-size than {recipe.batch_size}", flush=True)
+            print(f"Few steps ({steps}): this network may learn little. For {few_steps}, take "
+                  f"--epochs {math.ceil(few_steps / len(train_loader))}, or a --batch-size "
+                  f"below {min(recipe.batch_size, len(train_loader.dataset))}.", flush=True)
         history = train_test_loop(model, device, train_loader, test_loader,
                                   seed=recipe.seed, run_dir=out, recipe=recipe)
         fold_first(model)

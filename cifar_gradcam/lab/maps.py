@@ -469,7 +469,7 @@ def recommend(record: dict,  # from `measure`
     means = {name: image_scores(record, name)[first].mean() for name in names}
     challenger = max(names, key=lambda name: (means[name], name == default))
     lead, low, high = compare_maps(record, challenger, default, images=second)
-    choice = challenger if low > 0 else default
+    choice = challenger if low > 0 and max(images.values()) > 3 else default  # not of one
     beats = compare_maps(record, choice, best_control(record))[1] > 0
     return dict(default=default, challenger=challenger, lead=lead, low=low, high=high,
                 choice=choice, beats=beats)
