@@ -189,3 +189,7 @@ def test_other_sizes_classes_and_statistics():
     with pytest.raises(ValueError, match=re.escape(
             "dataset must give images of one size, got [(3, 47, 64), (3, 48, 64)]")):
         explore_mistakes(small, record, owls, layers=small[0])
+
+def test_tiles_of_nan():
+    "As a whole number NaN would be 0: no evidence."
+    with pytest.raises(ValueError, match="maps hold NaN or infinity"): map_tiles(np.full((1, 2, 2), np.nan))

@@ -721,3 +721,49 @@ def test_networks_without_such_a_layer():
         refused(call, exc=ValueError, contains="lay tokens out as maps")
     refused(lambda: explain(vit, x, [3], layers="encoder.ln"), exc=ValueError,
             contains="got one of shape (1, 17, 16): for tokens, see tokens_as_maps")
+
+# Never wrong without a word
+
+def test_mistakes_of_a_network_that_gives_nan(small):
+    "Class 0 is then the answer to everything: among images of class 0 there would be no mistake."
+    broken = copy.deepcopy(small)
+    with torch.no_grad(): broken.head.bias[:] = torch.nan
+    for call in (lambda: find_mistakes(broken, [(wide, some * 0)]), lambda: explain(broken, wide, some),
+                 lambda: explain(broken, wide, some, "scorecam"), lambda: signed_maps(broken, wide, some)):
+        refused(call, exc=ValueError, contains="its weights hold NaN or infinity, look at head.bias")
+
+class Root(nn.Module):
+    "Its gradient at 0 is infinite: times the 0 of the ReLU, NaN."
+    def forward(self, x): return (x - 1e9).relu().sum((2, 3)).sqrt()
+
+class Centred(nn.Module):
+    "Each image on its own scale: a black one has none."
+    def forward(self, x): return x / x.std((1, 2, 3), keepdim=True)
+
+class Constant(nn.Module):
+    "A channel that is the same everywhere comes first."
+    def forward(self, x): return torch.cat([0 * x[:, :1] + 1, x], 1)
+
+def test_maps_that_are_nan_though_the_logits_are_not():
+    torch.manual_seed(0)
+    root = nn.Sequential(nn.Conv2d(3, 8, 3), Root(), nn.Linear(8, 10)).eval()
+    own = nn.Sequential(Centred(), nn.Conv2d(3, 8, 3), Constant(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                        nn.Linear(9, 10)).eval()
+    for network, layer, method in ((root, "0", "hirescam"), (own, "2", "scorecam")):
+        for call in (lambda: explain(network, wide, some, method, layer),
+                     lambda: signed_maps(network, wide, some, None, method, layer)):
+            refused(call, exc=ValueError, contains=f"{method} gives NaN or infinity for image no. 0 of the batch")
+    grey = np.full((4, 4), np.nan)
+    refused(lambda: overlay(np.zeros((4, 4, 3)), grey), contains="heat holds NaN or infinity", exc=ValueError)
+
+def test_names_that_are_not_as_many_as_outputs(small):
+    "Only of data that says nothing of its classes the numbers are the names."
+    class Own(TensorDataset): info = DatasetInfo(("cup", "chair"))
+    loader = DataLoader(Own(wide, some % 2), 4)
+    for call in (lambda: find_mistakes(small, loader), lambda: plot_misclassified(small, loader)):
+        refused(call, exc=ValueError, contains="classes must be 10 names, one for each output of the model, got 2")
+    mistakes = find_mistakes(small, loader, classes=CLASSES[::-1])
+    equal(mistakes.classes, CLASSES[::-1])
+    plot_misclassified(small, loader, CLASSES, no_misclf=2)
+    refused(lambda: draw_mistakes(small, mistakes, (*CLASSES, "cup")), exc=ValueError,
+            contains="classes must be 10 names, got 11: pass the class names")
