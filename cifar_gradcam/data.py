@@ -31,13 +31,13 @@ class DatasetInfo(NamedTuple):
     std: tuple = CIFAR10_STD    # the same
 
 def info_of(data,  # a dataset, a `Subset`, or a loader of one
-            otherwise=DatasetInfo(),  # of data that says nothing of itself
+            classes=CLASSES,  # of data that names none
             ) -> DatasetInfo:
     "The `info` of a dataset; without one, its classes and the colours of CIFAR-10."
     info = getattr(data, "info", None)
     if isinstance(info, DatasetInfo): return info
-    if hasattr(data, "dataset"): return info_of(data.dataset, otherwise)
-    return DatasetInfo(tuple(data.classes)) if hasattr(data, "classes") else otherwise
+    if hasattr(data, "dataset"): return info_of(data.dataset, classes)
+    return DatasetInfo(tuple(getattr(data, "classes", classes)))
 
 # %% ../nbs/00_data.ipynb #a11
 def channel_counts(images: np.ndarray,  # uint8, shape (N, H, W, 3)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from .data import (
-    check_normalised, CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of)
+    check_normalised, CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of)
 from .engine.devices import select_device
 from .engine.files import progress
 from .engine.models import (
@@ -270,11 +270,11 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
         if limit is not None and count >= limit: break
     if not seen: raise ValueError("loader is empty: there is nothing to look at")
     indices, labels, logits, images = (torch.cat(part)[:limit] for part in zip(*parts))
-    names, k = tuple(classes or info_of(loader).classes), logits.shape[1]
-    if len(names) != k and (classes or info_of(loader, None)):
+    names, k = classes or info_of(loader, ()).classes, logits.shape[1]
+    if not names: names = CLASSES if k == len(CLASSES) else map(str, range(k))  # nothing says
+    if len(names := tuple(names)) != k:
         raise ValueError(f"classes must be {k} names, one for each output of the model, "
                          f"got {len(names)}")
-    if len(names) != k: names = tuple(map(str, range(k)))  # nothing says what they are
     return Predictions(indices.numpy(), labels.numpy(), logits.numpy(), names,
                        fingerprint(model), images, seen)
 

@@ -501,20 +501,23 @@ def with_nan(place, value=float("nan")):
 
 
 def test_a_network_that_gives_nan_is_refused_and_the_cause_named():
-    ok = torch.zeros(2, dtype=int)
+    def ask(network, images): return [*answers(network, [(images, torch.zeros(2, dtype=int))], "bar")]
     for place in ("head.bias", "second.0.weight"):
-        refused(lambda: [*answers(with_nan(place), [(images, ok)], "bar")], exc=models.NotFinite,
+        refused(ask, args=[with_nan(place), images], exc=models.NotFinite,
                 contains="the model gives NaN or infinity for image no. 0 of the batch: its weights hold "
                          f"NaN or infinity, look at {place}")
     spoiled = images.clone(); spoiled[1, 0, 0, 0] = torch.inf
-    refused(lambda: [*answers(make_small(), [(spoiled, ok)], "bar")], exc=ValueError,
+    refused(ask, args=[make_small(), spoiled], exc=ValueError,
             contains="images hold NaN or infinity: no. 1 of the batch")
     class Divides(Small):
         def forward(self, x): return super().forward(x) / x.flatten(1).std(1, keepdim=True)
     plain = torch.stack([images[0], torch.ones_like(images[0])])
-    refused(lambda: [*answers(Divides().eval(), [(plain, ok)], "bar")], exc=models.NotFinite,
+    refused(ask, args=[Divides().eval(), plain], exc=models.NotFinite,
             contains="for image no. 1 of the batch: its weights are finite, look for a division or a root")
     assert last_spatial_layer(Divides(), plain[1:])  # asks for shapes alone
+    (_, _, logits), = ask(with_nan("head.bias", -torch.inf), images)  # a class that is ruled out
+    assert logits[:, 0].isneginf().all() and logits[:, 1:].isfinite().all()
+    refused(ask, args=[with_nan("head.bias", torch.inf), images], contains="look at head.bias", exc=models.NotFinite)
 
 
 def test_one_output_is_no_answer_but_can_be_explained():
@@ -551,5 +554,5 @@ def test_pictures_get_no_answer_where_there_is_none(tmp_path):
     one = nn.Sequential(make_small(), nn.Linear(10, 1)).eval()
     for network, classes, text in ((one, ("tumour",), "the model has a single output"),
                                    (with_nan("head.bias"), "abcdefghij", "look at head.bias")):
-        refused(lambda: explain_pictures(network, tmp_path / "a.png", tmp_path / "out", classes=classes),
+        refused(explain_pictures, args=[network, tmp_path / "a.png", tmp_path / "out", None, classes],
                 contains=text, exc=ValueError)

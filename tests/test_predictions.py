@@ -121,6 +121,7 @@ def test_a_record_made_by_hand_is_checked():
             contains="labels must have shape (3,), as there are 3 rows of logits, got (2,)")
     refused(lambda: record_of(np.zeros((2, 10)), [0., 1.]), exc=TypeError,
             contains="labels must be whole numbers, got float64")
+    refused(lambda: record_of(np.full((1, 10), np.nan), [0]), contains="logits hold NaN or infinity")
     refused(lambda: record_of(np.zeros(10), [0]), contains="logits must have shape (N, 10)")
 
 # predict
@@ -171,7 +172,7 @@ def test_batched_images_are_a_loader(small):
     (images[:, :, :16, :16], truth, {}, "images must have shape (N, 3, 32, 32), got (32, 3, 16, 16)"),
     (images[0], truth[:3], {}, "images must have shape (N, C, H, W), got (3, 32, 32)"),
     (images, truth + 9, {}, "labels must be from 0 to 9, got"),
-    (images * float("nan"), truth, {}, "logits hold NaN or infinity")])
+    (images * float("nan"), truth, {}, "images hold NaN or infinity: no. 0 of the batch")])
 def test_bad_input_is_refused(small, images, truth, how, text):
     refused(lambda: predict(small, loader_of(images, truth, **how)), contains=text)
 

@@ -233,4 +233,4 @@ def test_no_probability_from_nan_or_from_one_output(network, images):
     with torch.no_grad(): broken[-1].bias[3] = torch.nan
     targets = torch.zeros(len(images), dtype=torch.long)
     for model, text in ((one, "the model has a single output"), (broken, "look at 5.bias")):
-        refused(lambda: class_probability(model, images, targets), contains=text, exc=ValueError)
+        refused(class_probability, args=[model, images, targets], contains=text, exc=ValueError)

@@ -567,18 +567,16 @@ def test_what_chapter_04_says_of_the_first_real_run():
 @pytest.mark.parametrize("average", [None, 0.5])
 def test_a_test_loss_that_is_nan_ends_the_run_and_the_whole_epochs_stay(tmp_path, average):
     "A step with a rate of 1e20: batch norm keeps the training loss finite, its statistics overflow."
-    network, rate = small_network(), [0.01]
     class Jumps:
-        def after_epoch(self, run): run.optimizer.param_groups[0]["lr"] = 1e20
-    class Keeps:
-        def after_epoch(self, run): self.state = copy.deepcopy(network.state_dict())
-    kept = Keeps()
+        def after_epoch(self, run):
+            run.optimizer.param_groups[0]["lr"] = 1e20
+            self.state = copy.deepcopy(run.model.state_dict())
     for folder in (tmp_path, None):
-        refused(lambda: train_test_loop(network, "cpu", tiny(70), tiny(70), EPOCHS=3, lr_scheduler=None, seed=0,
-                                        run_dir=folder, hooks=[Jumps(), kept], recipe=Recipe(average=average)),
-                exc=LossIsNaN, contains="the test loss is NaN or infinite after epoch 2/3")
-        for name, value in kept.state.items(): assert torch.equal(network.state_dict()[name], value), name
-        network = small_network()
+        network, jumps = small_network(), Jumps()
+        how = dict(EPOCHS=3, lr_scheduler=None, seed=0, run_dir=folder, hooks=[jumps], recipe=Recipe(average=average))
+        refused(train_test_loop, args=[network, "cpu", tiny(70), tiny(70)], kwargs=how, exc=LossIsNaN,
+                contains="the test loss is NaN or infinite after epoch 2/3")
+        for name, value in jumps.state.items(): assert torch.equal(network.state_dict()[name], value), name
     rows = History.load(tmp_path / "history.csv").rows
     equal((len(rows), len(load_checkpoint(tmp_path / "checkpoint.pt")["history"])), (1, 1))
     assert "nan" not in (tmp_path / "history.csv").read_text()

@@ -236,5 +236,5 @@ def test_labels_as_shares_and_labels_that_are_none(network, mute, images, answer
     equal(json.loads(mistake_page(mute, [*zip(images, shares)], 0, tmp_path)[1].read_text())["true"],
           CLASSES[int(shares[0].argmax())])
     for labels, text in ((shares > 0, "several labels an image are not measured"), ([-1] * 6, "got -1")):
-        refused(lambda: write_verdicts(mute, [*zip(images, labels)], tmp_path / "c.json"), contains=text, exc=ValueError)
+        refused(write_verdicts, args=[mute, [*zip(images, labels)], tmp_path / "c.json"], contains=text, exc=ValueError)
     refused(lambda: mistake_page(mute, [*zip(images, shares > 0)], 0, tmp_path), contains="several labels", exc=ValueError)

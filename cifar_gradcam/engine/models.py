@@ -158,7 +158,7 @@ def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
 def logits_for(network: nn.Module,  # from `plain_network`
                images: Tensor,      # normalised, shape (N, C, H, W)
                single: bool = False,  # one output will do: it is explained, not counted
-               ) -> Tensor:         # logits, shape (N, classes), all finite
+               ) -> Tensor:         # logits, shape (N, classes); -inf: a probability of 0
     "The logits of a network for a batch; a ValueError names what is wrong with either."
     try: logits = network(images_for(network, images))
     except torch.cuda.OutOfMemoryError: raise  # says enough
@@ -166,16 +166,16 @@ def logits_for(network: nn.Module,  # from `plain_network`
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
     if not single: check_outputs(logits)
-    if logits.isfinite().all(): return logits
-    def first(part): return int(part.flatten(1).isfinite().all(1).logical_not().nonzero()[0])
-    if not images.isfinite().all():
-        raise ValueError(f"images hold NaN or infinity: no. {first(images)} of the batch")
+    if (sound := logits.amax(1).isfinite()).all(): return logits
+    if not (whole := images.flatten(1).isfinite().all(1)).all():
+        raise ValueError(f"images hold NaN or infinity: no. {int((~whole).nonzero()[0])} "
+                         "of the batch")
     weights = (*network.named_parameters(), *network.named_buffers())
     broken = [name for name, value in weights if not value.isfinite().all()]
     raise NotFinite(
-        f"the model gives NaN or infinity for image no. {first(logits)} of the batch: its weights "
-        + (f"hold NaN or infinity, look at {broken[0]}" if broken else
-           "are finite, look for a division or a root in it, or for numbers that grow too large"))
+        f"the model gives NaN or infinity for image no. {int((~sound).nonzero()[0])} of the "
+        "batch: its weights " + (f"hold NaN or infinity, look at {broken[0]}" if broken else
+        "are finite, look for a division or a root in it, or for numbers that grow too large"))
 
 @contextlib.contextmanager
 def network_at(model: nn.Module,
@@ -194,8 +194,7 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:  # images, labels, logits
     "Each batch of a loader with the logits that a network gives for it: float32, (N, K)."
     with network_at(model, precision) as network:
-        first = True
-        for batch in progress(loader, label):
+        for number, batch in enumerate(progress(loader, label)):
             images, labels = images_and_labels(batch)
             if images.ndim != 4:
                 raise ValueError("images must have shape (N, C, H, W), "
@@ -205,8 +204,7 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             if len(hard_labels(labels.cpu(), logits.shape[1])) != len(images):
                 raise ValueError(f"labels must be one class for each of {len(images)} images, "
                                  f"got shape {tuple(labels.shape)}")
-            if first: check_normalised(images)
-            first = False
+            if not number: check_normalised(images)
             yield images, labels, logits
 
 def check_order(loader) -> None:
