@@ -79,16 +79,16 @@ def hard_labels(labels,  # an array or a tensor: whole numbers, (N,); or shares,
     "Labels as they are; of shares, the class with the largest, the first of equal ones."
     shares, wanted = labels.ndim == 2 and labels.shape[1] > 1, n_classes
     if labels.ndim != 1 and not shares:
-        raise ValueError("labels must have shape (N,), or (N, K) as shares of K classes, "
-                         f"got {tuple(labels.shape)}")
+        raise ValueError("labels must be one class for each image, shape (N,), or shares of "
+                         f"all classes, (N, K), got shape {tuple(labels.shape)}")
     if shares and labels.shape[1] != (wanted or labels.shape[1]):
         raise ValueError(f"labels, as shares, must be of {wanted} classes, "
                          f"got {labels.shape[1]}")
     if not shares and len(labels) and "int" not in str(labels.dtype):
         kind = str(labels.dtype).removeprefix("torch.")
         raise TypeError(f"labels must be whole numbers, got {kind}")
-    # A look at values on a GPU would wait for it; loaders and tests look before.
-    seen = labels[:0] if getattr(labels, "is_cuda", False) else labels
+    # A look at values on a GPU would wait for it; whoever brings them there looks before.
+    seen = labels if getattr(labels, "is_cpu", True) else labels[:0]
     if not shares:
         outside = seen[(seen < 0) | (seen >= (wanted or np.inf))]
         if not len(outside): return labels

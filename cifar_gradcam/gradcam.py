@@ -20,12 +20,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from .data import (
-    check_normalised, CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of)
+    check_normalised, CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of)
 from .engine.devices import select_device
 from .engine.files import progress
 from .engine.models import (
     answers, check_order, images_for, last_spatial_layer, logits_for, network_at, unwrap)
-from .mistakes.predictions import fingerprint, percent, panel_grid, Predictions
+from .mistakes.predictions import (
+    fingerprint, output_names, percent, panel_grid, Predictions)
 from .resnet import ResNet
 
 # %% ../nbs/05_gradcam.ipynb #f05
@@ -207,10 +208,8 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
 def _finite_maps(seen, method):  # on the CPU, or a ValueError
     maps = METHODS[method](seen).float().cpu()
     if maps.isfinite().all(): return maps
-    row = int(maps.flatten(1).isfinite().all(1).logical_not().nonzero()[0])
-    raise ValueError(f"{method} gives NaN or infinity for image no. {row} of the batch, though the "
-                     "logits are finite: look for a division or a root in the model, or pass "
-                     "another layer or method")
+    raise ValueError(f"{method} gives NaN or infinity though the logits are finite: look for a "
+                     "division or a root in the model, or pass another layer or method")
 
 def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
 
@@ -263,6 +262,7 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
     check_order(loader)
     parts, count, seen = [], 0, 0
     for images, labels, logits in answers(model, loader, "looking for mistakes", precision):
+        names = output_names(loader, logits.shape[1], classes)
         images, labels, logits = images.cpu(), hard_labels(labels).cpu(), logits.cpu()
         wrong = (logits.argmax(1) != labels).nonzero()[:, 0]
         parts.append((wrong + seen, labels[wrong], logits[wrong], images[wrong]))
@@ -270,11 +270,6 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
         if limit is not None and count >= limit: break
     if not seen: raise ValueError("loader is empty: there is nothing to look at")
     indices, labels, logits, images = (torch.cat(part)[:limit] for part in zip(*parts))
-    names, k = classes or info_of(loader, ()).classes, logits.shape[1]
-    if not names: names = CLASSES if k == len(CLASSES) else map(str, range(k))  # nothing says
-    if len(names := tuple(names)) != k:
-        raise ValueError(f"classes must be {k} names, one for each output of the model, "
-                         f"got {len(names)}")
     return Predictions(indices.numpy(), labels.numpy(), logits.numpy(), names,
                        fingerprint(model), images, seen)
 

@@ -539,9 +539,8 @@ def test_one_output_is_no_answer_but_can_be_explained():
 @pytest.mark.parametrize("labels, message", [
     (torch.eye(10)[:2] + torch.eye(10)[1:3], "several labels an image are not measured"),
     (torch.eye(7)[:2], "labels, as shares, must be of 10 classes, got 7"),
-    (torch.tensor([[1], [1]]), "labels must have shape (N,)"),
-    (torch.tensor([0.0, 1.0]), "labels must be whole numbers, got float32"),
-    (torch.tensor([False, True]), "labels must be whole numbers, got bool"),
+    (torch.tensor([[1], [1]]), "labels must be one class for each image, shape (N,)"),
+    (torch.tensor([0.0, 1.0]), "labels must be whole numbers, got"),
     (torch.tensor([1, -100]), "labels must be from 0 to 9, got -100"),
     (torch.tensor([1, 10]), "labels must be from 0 to 9, got 10")])
 def test_labels_that_are_no_classes_are_refused(labels, message):
@@ -556,3 +555,14 @@ def test_pictures_get_no_answer_where_there_is_none(tmp_path):
                                    (with_nan("head.bias"), "abcdefghij", "look at head.bias")):
         refused(explain_pictures, args=[network, tmp_path / "a.png", tmp_path / "out", None, classes],
                 contains=text, exc=ValueError)
+
+
+def test_outputs_that_are_probabilities_are_told():
+    "Of 97 % a softmax makes 67 %; the logarithm of probabilities is as good as logits."
+    def told(network):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            for _ in answers(network, [(images, targets)], "bar"): pass
+        return ["look like probabilities" in str(warning.message) for warning in found]
+    equal(told(nn.Sequential(make_small(), nn.Softmax(1))), [True])
+    equal(told(nn.Sequential(make_small(), nn.LogSoftmax(1))) + told(make_small()), [])

@@ -462,7 +462,7 @@ def test_one_output_gives_no_record(small):
 
 @pytest.mark.parametrize("labels, text", [
     (torch.eye(10)[:12 - 2] + torch.eye(10)[[*range(1, 10), 0]], "several labels an image are not measured"),
-    (some[:10, None], "labels must have shape (N,)"), (torch.ones(10, 1), "labels must have shape (N,)"),
+    (some[:10, None], "labels must be one class for each image, shape (N,)"), (torch.ones(10, 1), "labels must be one class for each image, shape (N,)"),
     (torch.eye(7)[some[:10] % 7], "labels, as shares, must be of 10 classes, got 7")])
 def test_labels_that_are_no_classes(small, labels, text):
     refused(lambda: predict(small, [(few[:10], labels)]), contains=text)

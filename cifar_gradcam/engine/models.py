@@ -9,7 +9,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDE
            'read_state_dict', 'plain_state', 'load_foreign_weights', 'network_like', 'LogitsAndMaps', 'export_onnx']
 
 # %% ../../nbs/17_models.ipynb #m05
-import contextlib, copy, math, os, re, threading, weakref
+import contextlib, copy, math, os, re, threading, warnings, weakref
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -166,6 +166,10 @@ def logits_for(network: nn.Module,  # from `plain_network`
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
     if not single: check_outputs(logits)
+    if not single and ((logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)).all():
+        warnings.warn("the model's outputs look like probabilities, and a softmax of these is "
+                      "far too even: take the last softmax out of the model, or the logarithm "
+                      "of its outputs", stacklevel=3)
     if (sound := logits.amax(1).isfinite()).all(): return logits
     if not (whole := images.flatten(1).isfinite().all(1)).all():
         raise ValueError(f"images hold NaN or infinity: no. {int((~whole).nonzero()[0])} "
