@@ -148,7 +148,7 @@ def predict(model: nn.Module,         # see `plain_network`; comes back as it wa
     return Predictions(np.arange(len(labels)), labels, torch.cat(logits).numpy(), names,
                        fingerprint(model))
 
-def output_names(loader,        # whose images the model was shown
+def output_names(loader,        # of the images that the model was shown; None: not known
                  k: int,        # outputs of the model
                  classes=None,  # names in label order; None: the dataset's
                  ) -> tuple:    # K names; numbers where the dataset says none

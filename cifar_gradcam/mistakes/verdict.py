@@ -26,7 +26,7 @@ from ..engine.files import progress, write_whole
 from ..engine.models import answers, dtype_and_device_of
 from ..engine.runs import reference_folder
 from ..gradcam import explain, overlay, signed_maps
-from .predictions import fingerprint
+from .predictions import fingerprint, output_names
 from .removal import (
     all_logits, control_maps, impute, removal_order, removed_pixels)
 from .sanity import likeness_while_forgetting
@@ -145,6 +145,7 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
         raise ValueError(f"image must be one tensor of shape (3, H, W), got {got}")
     if repeats < 2: raise ValueError(f"repeats must be at least 2, got {repeats}")
     p = all_logits(model, image[None], precision="float32")[0].softmax(0)
+    classes = output_names(None, len(p), classes)
     if int(true) != true or not 0 <= true < len(p):
         raise ValueError(f"true must be a class from 0 to {len(p) - 1}, got {true}")
     first, second = p.argsort(descending=True)[:2].tolist()
