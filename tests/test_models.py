@@ -566,3 +566,10 @@ def test_outputs_that_are_probabilities_are_told():
         return ["look like probabilities" in str(warning.message) for warning in found]
     equal(told(nn.Sequential(make_small(), nn.Softmax(1))), [True])
     equal(told(nn.Sequential(make_small(), nn.LogSoftmax(1))) + told(make_small()), [])
+
+
+def test_an_empty_batch_is_no_reason_to_stop_or_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = [*answers(make_small(), [(images[:0], targets[:0]), (images, targets)], "bar")]
+    equal([len(logits) for _, _, logits in given], [0, 2])

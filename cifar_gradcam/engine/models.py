@@ -166,7 +166,8 @@ def logits_for(network: nn.Module,  # from `plain_network`
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
     if not single: check_outputs(logits)
-    if not single and ((logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)).all():
+    shares = (logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)
+    if not single and len(logits) and shares.all():
         warnings.warn("the model's outputs look like probabilities, and a softmax of these is "
                       "far too even: take the last softmax out of the model, or the logarithm "
                       "of its outputs", stacklevel=3)
@@ -208,7 +209,7 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             if len(hard_labels(labels.cpu(), logits.shape[1])) != len(images):
                 raise ValueError(f"labels must be one class for each of {len(images)} images, "
                                  f"got shape {tuple(labels.shape)}")
-            if not number: check_normalised(images)
+            if not number and len(images): check_normalised(images)
             yield images, labels, logits
 
 def check_order(loader) -> None:
