@@ -435,3 +435,12 @@ def test_the_command(network, dataset, tmp_path, capsys):
         assert f"--images 15: all test images there are, in place of {told}" in capsys.readouterr().out
     refused(lambda: faithfulness_command(network, dataset, file / "no" / "where.json"),
             contains="out: there is no folder", exc=FileNotFoundError)
+
+
+def test_a_record_of_shares_is_that_of_their_classes(network, dataset):
+    how = dict(images=4, costly_images=2, sanity_images=2, verdicts=0, maps=(("random pixels", ()),), sanity=())
+    plain = measure(network, dataset, **how)
+    soft = [(image, 0.6 * torch.eye(10)[label] + 0.04) for image, label in dataset]
+    equal(measure(network, soft, **how)["labels"], plain["labels"])
+    several = [(image, share > 0) for image, share in soft]
+    refused(lambda: measure(network, several, **how), contains="several labels an image are not measured", exc=ValueError)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from ..data import hard_labels
 from ..engine.datasets import data_source
 from ..engine.devices import reuse_memory, select_precision, tuned
 from ..engine.files import progress, write_whole
@@ -75,13 +76,13 @@ def integrated_gradients(model: nn.Module,  # see `plain_network`; comes back as
     against, parts = check_against(targets, against, DEFAULT_METHOD), []
     classes = torch.stack([targets] if against is None else [targets, against], 1)
     with network_at(model) as network:
-        with torch.no_grad(): k = logits_for(network, images[:1]).shape[1]
+        with torch.no_grad(): k = logits_for(network, images[:1], single=True).shape[1]
         for name, column in zip(("targets", "against"), classes.T):
             if not 0 <= column.min() <= column.max() < k:
                 raise ValueError(f"{name} must be from 0 to {k - 1}, got "
                                  f"{column.min().item()} to {column.max().item()}")
         def score(x, of):  # the logit of the first class, less the second's if there is one
-            logits = logits_for(network, x).gather(1, of)
+            logits = logits_for(network, x, single=True).gather(1, of)
             return logits[:, 0] - logits[:, 1:].sum(1)
         along = IntegratedGradients(score)
         for x, of in zip(images.split(batch_size), classes.split(batch_size)):
@@ -155,7 +156,7 @@ def draw_images(wrong: np.ndarray,  # bool, one an image of the dataset
 
 def _new_record(model, dataset, settings):  # of images and answers, without any map
     batches = answers(model, DataLoader(dataset, 250), "answers")
-    labels, logits = map(torch.cat, zip(*((y.long(), z.cpu()) for _, y, z in batches)))
+    labels, logits = map(torch.cat, zip(*((hard_labels(y).long(), z.cpu()) for _, y, z in batches)))
     wrong = (logits.argmax(1) != labels).numpy()
     chosen = draw_images(wrong, settings["images"], settings["seed"])
     labels, logits, device = labels[chosen], logits[chosen], dtype_and_device_of(model)[1]
