@@ -237,13 +237,15 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
 def _open_run(args, unfinished=False):
     # recipe, network on its device, what it knows of its data, folder to write into
     from cifar_gradcam.data import DatasetInfo
-    from cifar_gradcam.engine import datasets, devices, models, runs
+    from cifar_gradcam.engine import datasets, devices, runs
+    from cifar_gradcam.engine.weights import (
+        load_foreign_weights, network_like, read_state_dict)
     weights, is_reference = getattr(args, "weights", None), str(args.run) == "reference"
     if (args.run is None) == (weights is None):
         raise ValueError("name either a run, or weights by --weights FILE")
     if weights:
-        model = models.network_like(models.read_state_dict(weights))
-        models.load_foreign_weights(model, weights)
+        model = network_like(read_state_dict(weights))
+        load_foreign_weights(model, weights)
         recipe, data = runs.Recipe(), datasets.data_source(args.data)
         ten = data in ("real", "synthetic")
         info = DatasetInfo() if ten else datasets.load_images(args.root, data)[0].info
@@ -272,7 +274,8 @@ def load_run(folder: Path,              # of a run
              ) -> tuple:                # its recipe, and its network in evaluation mode
     "Read a run's recipe and weights; a FileNotFoundError where there are none yet."
     import torch
-    from cifar_gradcam.engine import models, optimizers, runs
+    from cifar_gradcam.engine import optimizers, runs
+    from cifar_gradcam.engine.weights import load_foreign_weights
     from cifar_gradcam.resnet import MODELS
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no run, as config.json is not there: name a folder "
@@ -281,7 +284,7 @@ def load_run(folder: Path,              # of a run
     classes = len(runs.load_info(folder).classes)
     network = MODELS[recipe.network](num_classes=classes, width=recipe.width)
     if (folder / "weights.safetensors").is_file():
-        return recipe, models.load_foreign_weights(network, folder / "weights.safetensors")
+        return recipe, load_foreign_weights(network, folder / "weights.safetensors")
     if unfinished and (folder / "checkpoint.pt").is_file():  # as it was tested last
         state = runs.load_checkpoint(folder / "checkpoint.pt")
         print(f"The run in {folder} is not finished: this is its network after "
