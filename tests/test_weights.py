@@ -142,6 +142,8 @@ def test_nothing_is_half_loaded(saved):
     before = copy.deepcopy(untouched.state_dict())
     for name, value, words in (("head.bias", torch.ones(3), "head.bias (3,), wanted (10,)"),
                                ("extra", torch.ones(3), "unknown: extra"),
+                               ("head.bias", torch.ones(10, dtype=torch.int8), "floating point: head.bias torch.int8"),
+                               ("head.bias", torch.ones(10, dtype=torch.complex64), "head.bias torch.complex64"),
                                ("first.0.weight", None, "missing: first.0.weight")):
         content = {k: v for k, v in (before | {name: value}).items() if v is not None}
         path = saved(content)

@@ -48,8 +48,9 @@ def _add_options(made, command):
                "(default: found by names and shapes)")
         option("--size", **number, help="of the pictures that it was trained on (default: "
                "what torchvision says of its own weights, else 32)")
-        option("--normalise", choices=("cifar10", "imagenet", "half", "dataset"),
-               help="by which mean and standard deviation; dataset: of the training images")
+        option("--normalise", choices=("cifar10", "imagenet", "half", "dataset"), metavar="NAME",
+               help="mean and standard deviation: cifar10, imagenet, half (0.5), or dataset, "
+               "that of the training images")
         for name in ("mean", "std"):
             option(f"--{name}", type=three_numbers, metavar="R,G,B", help="the same in numbers")
         option("--image", type=int, metavar="NUMBER", help="explain this test image alone: "

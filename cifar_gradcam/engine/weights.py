@@ -88,7 +88,7 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
                          + f" (under {places[0][:-1]!r})" * bool(places[0]))
     if any(not torch.equal(state[exact[0] + name], state[other + name])
            for other in exact[1:] for name in own if not name.endswith(_COUNTER)):
-        _refuse_to_choose(exact)
+        _refuse_to_choose(exact, f"{path}: ")
     place = exact[0]
     used = {name: place + bare for name, bare in plain.items() if place + bare in state}
     if key is None: _say_which(path, place, state, {*used.values()})
@@ -124,9 +124,9 @@ def _inside(state, key):  # the prefix that a key names; refused if nothing is t
 def _under(state, prefix):
     return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
 
-def _refuse_to_choose(places):
+def _refuse_to_choose(places, file=""):
     where = " and under ".join(repr(place[:-1]) for place in places)
-    raise ValueError(f"weights that fit lie under {where}, and they differ: choose by key, "
+    raise ValueError(f"{file}weights that fit lie under {where}, and they differ: choose by key, "
                      f"for example key={places[-1][:-1]!r} (--key in a terminal)")
 
 def _say_which(path, place, state, used):  # if there was more in the file
@@ -148,7 +148,10 @@ def _misfit(state, own):  # what does not fit, in words; empty where all does
     if tail and rest and len(other) < 3 and not (missing or extra):
         return f"it is of {len(state[other[0]])} classes, the network of {len(own[other[0]])}"
     shapes = [f"{n} {tuple(state[n].shape)}, wanted {tuple(own[n].shape)}" for n in other]
-    faults = (("missing", missing), ("unknown", extra), ("of another shape", shapes))
+    whole = [f"{n} {state[n].dtype}" for n in own if n in state  # quantised, or something else
+             and own[n].is_floating_point() and not state[n].is_floating_point()]
+    faults = (("missing", missing), ("unknown", extra), ("of another shape", shapes),
+              ("not in floating point", whole))
     return "; ".join(f"{what}: {_listed(names)}" for what, names in faults if names)
 
 def _listed(names, n=3):
