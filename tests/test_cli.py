@@ -337,7 +337,6 @@ def test_weights_as_a_training_script_saves_them(first, undrawn):
         fails(wanted, "explain", *words)
 
 
-@pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten"]])
 def weights_of(state, words, *more):
     torch.save(state, "foreign.pth")
     return ["explain", "--weights", "foreign.pth", "--root", "generated", "--mistakes", "1", "--out", "foreign",
@@ -404,7 +403,7 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
     torch.manual_seed(0)
     Path("own_nets.py").write_text("from cifar_gradcam.resnet import ResNet18\ndef make(): return ResNet18(width=8)\n")
-    Path("own").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    Path("seas").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("seas/sea.png")
     state = load_run(Path(first))[1].state_dict()
     wanted = accuracy(succeeds(*weights_of(state, "--data synthetic")))
     printed = succeeds(*weights_of(state, "--data synthetic --model own_nets:make"))
@@ -413,33 +412,34 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     fails("foreign.pth: the weights fit ResNet20 and PlainNet20", *weights_of(twin, "--data synthetic"))
     succeeds(*weights_of(twin, "--data synthetic --model ResNet20"))
     succeeds(*weights_of(cifar_resnet(20).state_dict(), "--data synthetic"))
-    printed = succeeds(*weights_of(cifar_resnet(20, 7).state_dict(), "--images own"))
+    printed = succeeds(*weights_of(cifar_resnet(20, 7).state_dict(), "--images seas"))
     assert "7 classes (numbers)" in printed and "class names (--data)" in printed
-    printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images own --data grain"))
+    printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images seas --data grain"))
     assert "oats, rye, wheat" in printed and "class names (--data)" not in printed
-    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images own --data grain"))
+    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images seas --data grain"))
 
 
 def test_torchvisions_weights_and_their_size(grain, undrawn):
     torch.manual_seed(0)
-    Path("own").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    Path("seas").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("seas/sea.png")
     official = torchvision.models.resnet18().state_dict()
     with mock.patch("cifar_gradcam.engine.pictures.to_network", wraps=pictures.to_network) as shown:
-        printed = succeeds(*weights_of(official, "--images own"))
+        printed = succeeds(*weights_of(official, "--images seas"))
     equal(shown.call_args.args[1:], (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert ("torchvision.models:resnet18, 1000 classes (ImageNet), images of 224 × 224, mean 0.485, 0.456, 0.406"
             in printed and "tench, goldfish" in printed and "mean and std (--normalise" in printed)
-    fails("is of 1000 classes; CIFAR-10 has 10", *weights_of(official, "--data synthetic"))
+    fails("is of 1000 classes; CIFAR-10 has 10: name other data by --data, or", *weights_of(official, "--data synthetic"))
     tuned = torchvision.models.resnet18(num_classes=10).state_dict()
-    for words in ("--data synthetic", "--model torchvision.models:resnet18 --images own"):
+    for words in ("--data synthetic", "--model torchvision.models:resnet18 --images seas"):
         fails("give --size, for example 32 or 224", *weights_of(tuned, words))
     printed = succeeds(*weights_of(tuned, "--data synthetic --size 64"))
     assert "32 × 32, are enlarged to 64 × 64" in printed
-    assert "enlarged" not in succeeds(*weights_of(tuned, "--images own --size 64"))
+    assert "enlarged" not in succeeds(*weights_of(tuned, "--images seas --size 64"))
     three = torchvision.models.resnet18(num_classes=3).state_dict()
     fails("explain the files themselves with --images", *weights_of(three, "--data grain --size 64"))
 
 
+@pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten"]])
 def test_a_run_that_goes_on_is_explained_as_it_was_tested(extra, undrawn):
     out = "runs/goes-on" + "".join(extra)
     status, printed = run("train", *MADE, *extra, "--epochs", "3", "--out", out, stop=2)

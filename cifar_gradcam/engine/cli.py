@@ -313,7 +313,8 @@ def _open_weights(args):
     else: info = datasets.load_images(args.root, data)[0].info
     if n != len(info.classes):
         if not free:
-            raise ValueError(f"{file} is of {n} classes; {names} has {len(info.classes)}")
+            raise ValueError(f"{file} is of {n} classes; {names} has {len(info.classes)}: name "
+                             "other data by --data, or explain pictures with --images")
         info, names = info._replace(classes=tuple(map(str, range(n)))), "numbers"
     given = (args.mean, args.std) if args.mean else weights.CONSTANTS.get(args.normalise)
     if args.normalise == "dataset":
