@@ -10,10 +10,11 @@ from .augment import download_data
 from .data import (
     CLASSES, denormalize, show_class_samples, show_image_rgb, show_random_samples)
 from .engine.devices import select_cuda, select_device
-from .engine.models import export_onnx, load_foreign_weights
+from .engine.models import export_onnx
 from .engine.pictures import explain_pictures
 from .engine.recipes import recipes, train_run
 from .engine.runs import load_reference, Recipe
+from .engine.weights import load_foreign_weights
 from .gradcam import (
     draw_mistakes, explain, find_mistakes, plot_misclassified)
 from .lr_finder import max_lr, range_test

@@ -15,7 +15,7 @@ import cifar_gradcam.train
 from cifar_gradcam.data import CIFAR10_MEAN
 from cifar_gradcam.engine import recipes as module
 from cifar_gradcam.engine.datasets import synthetic_images
-from cifar_gradcam.engine.models import load_foreign_weights
+from cifar_gradcam.engine.weights import load_foreign_weights
 from cifar_gradcam.engine.recipes import (
     MirrorAverage, recipe_loaders, recipe_model, recipes, train_run)
 from cifar_gradcam.engine.runs import (

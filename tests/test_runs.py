@@ -18,7 +18,7 @@ from torch import nn
 
 from cifar_gradcam.data import DatasetInfo
 from cifar_gradcam.engine.recipes import rounding_gap, train_run
-from cifar_gradcam.engine.models import load_foreign_weights
+from cifar_gradcam.engine.weights import load_foreign_weights
 from cifar_gradcam.engine.runs import (
     Averaged, check_folder, Checkpoints, claim_folder, COLUMNS, differences, environment, EPOCH_FILES,
     faults_in_words, FolderIsBusy, History, hold_folder, load_checkpoint, load_info, load_recipe,

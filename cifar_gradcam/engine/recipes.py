@@ -21,10 +21,11 @@ from .batches import BatchedImages
 from .devices import select_device, select_precision
 from .distributed import by_first, process_group
 from .files import write_json, write_whole
-from .models import answers, load_foreign_weights
+from .models import answers
 from .optimizers import fold_first, initialize, whiten_first
 from .runs import (
     check_folder, claim_folder, environment, History, hold_folder, Recipe, save_weights)
+from .weights import load_foreign_weights
 from ..resnet import MODELS
 from ..train import evaluate, train_test_loop
 

@@ -28,8 +28,9 @@ from ..data import DatasetInfo
 from .batches import FLIPS
 from .devices import PRECISIONS, select_device
 from .files import write_json, write_whole
-from .models import load_foreign_weights, plain_state
+from .models import plain_state
 from .optimizers import average_of, INITIALIZATIONS, OPTIMIZERS
+from .weights import load_foreign_weights
 from ..resnet import MODELS, ResNet, ResNet18
 
 # %% ../../nbs/12_runs.ipynb #f03
