@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import BatchSampler, SequentialSampler
+from torch.utils.data import BatchSampler, IterableDataset, SequentialSampler
 
 from .files import progress
 from .devices import autocast, lay_side_by_side, select_precision, tuned
@@ -75,16 +75,29 @@ IMAGE_NAMES = ("images", "image", "pixel_values", "img", "inputs", "input", "x")
 LABEL_NAMES = ("labels", "label", "targets", "target", "y")
 
 def images_and_labels(batch,  # whatever a loader gave
-                      ) -> tuple[Tensor, Tensor]:  # (N, C, H, W) and (N,)
-    "The two in a batch: the first of a tuple or list, or by their names in a dictionary."
+                      ) -> tuple[Tensor, Tensor]:  # (N, C, H, W) and (N,), or shares (N, K)
+    "The two in a batch: by their names, or the first of a tuple or list without such names."
+    named = batch._asdict() if hasattr(batch, "_asdict") else batch  # a named tuple
     pair = batch[:2] if isinstance(batch, (tuple, list)) else ()
-    if isinstance(batch, Mapping):
-        pair = [next((batch[name] for name in names if name in batch), None)
-                for names in (IMAGE_NAMES, LABEL_NAMES)]
-    if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair): return tuple(pair)
-    raise TypeError("the loader must give images and labels, or a dictionary of both under "
-                    f"'images' and 'labels', got {_describe(batch)}; give each batch that "
-                    "form, for example in the loader's collate_fn")
+    if isinstance(named, Mapping):
+        found = [[named[name] for name in names if isinstance(named.get(name), Tensor)]
+                 for names in (IMAGE_NAMES, LABEL_NAMES)]
+        if {*map(len, found)} == {1}: pair = [part for part, in found]
+        elif max(map(len, found)) > 1: pair = ()  # nobody knows which
+    if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+        raise TypeError("the loader must give images and labels, or a dictionary of both "
+                        f"under 'images' and 'labels', got {_describe(batch)}; give each "
+                        "batch that form, for example in the loader's collate_fn")
+    images, labels = pair
+    if images.ndim < 2 or not labels.ndim:
+        raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
+    if labels.ndim > 2 or labels.shape[1:] == (1,) or not len(labels):
+        raise ValueError("labels must be one class for each image, shape (N,), or shares of "
+                         f"all classes, (N, K), got shape {tuple(labels.shape)}")
+    if labels.ndim == 2: return images, labels.float()
+    if labels.is_floating_point():
+        raise TypeError(f"labels must be whole numbers, got {labels.dtype}")
+    return images, labels.long()
 
 # %% ../../nbs/17_models.ipynb #m12
 _locks, _registry = weakref.WeakKeyDictionary(), threading.Lock()
@@ -185,6 +198,7 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
 
 def check_order(loader) -> None:
     "Refuse a loader that shuffles: places in the dataset could not be counted."
+    if isinstance(getattr(loader, "dataset", None), IterableDataset): return  # its own order
     order = getattr(loader, "batch_sampler", None)
     if order is None or type(order) is BatchSampler:
         order = getattr(order or loader, "sampler", None)

@@ -41,7 +41,9 @@ def about(text, **limits): return Field(description=text, **limits)
 class Recipe:
     "Every choice of a run; the defaults are this book's tutorial."
     epochs: Annotated[int, about("passes over the training images", ge=1)] = 20
-    batch_size: Annotated[int, about("images in a step", ge=1)] = 128
+    batch_size: Annotated[int, about("images in a batch", ge=1)] = 128
+    accumulate: Annotated[int, about("batches whose gradients make one update; batch norm sees "
+                                     "each batch alone", ge=1)] = 1
     optimizer: Annotated[Literal[OPTIMIZERS], about("what updates the weights")] = "SGD"
     max_lr: Annotated[float | None, about(
         "peak learning rate; none: found by a range test", gt=0)] = None
@@ -295,7 +297,8 @@ class Checkpoints:
         if self.folder and run.range_test:
             write_json(self.folder / "range_test.json", asdict(run.range_test))
         if not self.state: return self.after_epoch(run)
-        if changed := differences(self.state["setup"], run.setup, MAY_DIFFER):
+        kept = asdict(Recipe()) | self.state["setup"]  # of an earlier version: without new fields
+        if changed := differences(kept, run.setup, MAY_DIFFER):
             raise ValueError(f"{self.path} belongs to another run: {changed}")
         restore(run, self.state)
         run.history.save(self.folder / "history.csv")  # it may be an epoch behind
