@@ -236,7 +236,7 @@ def folds(train_data: AugmentedImages,  # or a `Subset`; left as it is
           k: int,         # how many folds; each is held out once
           seed: int = 0,  # of the order in which the images are dealt out
           ) -> Iterator[tuple[AugmentedImages, AugmentedImages]]:  # as from `hold_out`
-    "K pairs for cross-validation: the images to train on, and the fold that is held out."
+    "K pairs for cross-validation, dealt out at random: the rest to train on, and a fold."
     total = len(train_data)
     if not 2 <= k <= total:
         raise ValueError(f"k must be from 2 to {total} folds, got {k}")

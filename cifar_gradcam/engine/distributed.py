@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..augment import seed_epoch
 from .files import check_guard
-from .models import images_and_labels
+from .models import images_and_labels, logits_of
 from .runs import Averaged, Checkpoints, Recipe, restore, state_of
 
 # %% ../../nbs/19_several_devices.ipynb #k10
@@ -163,7 +163,7 @@ class Together(nn.Module):
     def forward(self, images: Tensor,  # (n, 3, H, W), this process's, or of the whole batch
                 ) -> Tensor:           # logits (N, K), of the whole batch
         if self.whole: images = images.tensor_split(process_count())[process_rank()]
-        return rows_of_all(self.network(images).float())
+        return rows_of_all(logits_of(self.network(images)).float())
 
 # %% ../../nbs/19_several_devices.ipynb #k30
 class Processes:
