@@ -22,7 +22,8 @@ with warnings.catch_warnings():
 
 from .engine.devices import autocast, select_precision
 from .engine.files import check_guard, progress
-from .engine.models import dtype_and_device_of, images_and_labels, logits_of
+from .engine.models import (
+    dtype_and_device_of, images_and_labels, training_logits)
 
 # %% ../nbs/03_lr_finder.ipynb #d04
 @dataclass(frozen=True)
@@ -129,12 +130,12 @@ def range_test(model: nn.Module,          # on the device to train on; is not ch
             n, loss = sum(len(labels) for _, labels in parts), 0
             optimizer.zero_grad()
             for images, labels in parts:
-                with autocast(device, dtype): output = model(images.to(device, kind))
-                part = criterion(logits_of(output).float(), labels.to(device))
+                images, labels = images.to(device, kind), labels.to(device)
+                with autocast(device, dtype): logits = training_logits(model, images)
+                part = criterion(logits.float(), labels)
                 if part.ndim: raise ValueError("criterion must give one number, the mean "
                                                f"loss, got shape {tuple(part.shape)}")
-                part = part * (len(labels) / n)
-                part.backward(); loss += part.item()
+                (part := part * (len(labels) / n)).backward(); loss += part.item()
             optimizer.step()
             losses.append(0.05 * loss + 0.95 * losses[-1] if losses else loss)
             if losses[-1] > 5 * min(losses): break
@@ -145,8 +146,7 @@ class _Batches(TrainDataLoaderIter):
     inputs_labels_from_batch = staticmethod(images_and_labels)
 
 def _check_range_test(model, train_loader, optimizer, start_lr, end_lr, num_iter, rule):
-    check_guard()
-    _rule(rule)  # a misspelt one is known now, not after the test
+    check_guard(); _rule(rule)  # a misspelt one is known now, not after the test
     if not 0 < start_lr < end_lr:
         raise ValueError(f"start_lr must be above 0 and below end_lr ({end_lr}), "
                          f"got {start_lr}")

@@ -25,7 +25,7 @@ from .engine.devices import (
 from .engine.distributed import usual_hooks
 from .engine.files import progress
 from .engine.models import (
-    answers, dtype_and_device_of, images_and_labels, logits_of)
+    answers, dtype_and_device_of, images_and_labels, training_logits)
 from .engine.optimizers import make_optimizer
 from .engine.runs import COLUMNS, History, Recipe, table_row
 from .lr_finder import range_test, RangeTest, rate_shares
@@ -180,7 +180,7 @@ def train_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
                last: bool = True,    # and the last
                ) -> tuple[torch.Tensor, torch.Tensor]:    # logits and loss, detached
     "Forward, backward, update."
-    with autocast(images.device, dtype): logits = logits_of(model(images))
+    with autocast(images.device, dtype): logits = training_logits(model, images)
     # a sum over classes wants float32
     loss = one_number(criterion(logits.float(), labels))
     if first: optimizer.zero_grad(set_to_none=True)

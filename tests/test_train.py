@@ -423,6 +423,29 @@ def test_networks_with_more_than_logits_train(form):
     equal(range_test(Wraps(), tiny(), **given), range_test(small_network(), tiny(), **given))
 
 
+def test_a_batch_of_one_image_and_batch_norm():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    optimizer, one = torch.optim.SGD(model.parameters(), lr=0.1), [(pixels[:1], truth[:1])]
+    for use in (lambda: train_epoch(model, one, optimizer, cross_entropy), lambda: range_test(model, one)):
+        refused(use, exc=ValueError, contains="a batch of one image is too little for batch norm: take another batch_")
+    train_epoch(small_network(), one, sgd(), cross_entropy)  # its maps have more than one place
+    evaluate(model, one)
+
+
+def test_a_loader_computes_in_float32_whatever_the_network_does():
+    kinds = []
+    class Computes(list):
+        def __iter__(self):
+            for images, labels in in_three:
+                kinds.append((images.flatten(1) @ torch.eye(3072)).dtype)
+                yield torch.stack([image.half() for image in images]), labels
+    model = small_network()
+    evaluate(model, Computes(), precision="bfloat16")
+    train_epoch(model, Computes(), sgd(), cross_entropy, dtype=torch.bfloat16)
+    equal({*kinds}, {torch.float32})
+
+
 def test_train_step_detaches_what_it_returns():
     step = train_step(small_network(), pixels[:4], truth[:4], sgd(), cross_entropy, torch.float32)
     equal(step[0].shape, (4, 10)); assert not step[1].requires_grad
