@@ -378,7 +378,7 @@ def test_every_form_of_batches_is_trained_on(loader):
     ((truth, pixels), "images must have shape (N, C, H, W), got (70,)", ValueError),
     ((pixels, truth[:, None]), "or shares of all classes, (N, K), got shape (70, 1)", ValueError),
     ((pixels[:0], truth[:0]), "labels must be one class for each image, shape (N,)", ValueError),
-    ((pixels, truth.float()), "labels must be whole numbers, got torch.float32", TypeError),
+    ((pixels, truth.float()), "labels must be whole numbers, got float32", TypeError),
     ((pixels.numpy(), truth.numpy()), "got tuple of ndarray, ndarray", TypeError),
     (((pixels, pixels), truth), "got tuple of tuple of", TypeError),
     (dict(image=pixels, x=pixels, y=truth), "got dict of image: a tensor", TypeError)), ids=range(8))

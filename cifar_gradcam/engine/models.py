@@ -106,7 +106,8 @@ def images_and_labels(batch,  # whatever a loader gave
                          f"all classes, (N, K), got shape {tuple(labels.shape)}")
     if labels.ndim == 2: return images, labels.float()
     if labels.is_floating_point():
-        raise TypeError(f"labels must be whole numbers, got {labels.dtype}")
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise TypeError(f"labels must be whole numbers, got {kind}")
     return images, labels.long()
 
 # %% ../../nbs/17_models.ipynb #m12

@@ -42,8 +42,6 @@ class Recipe:
     "Every choice of a run; the defaults are this book's tutorial."
     epochs: Annotated[int, about("passes over the training images", ge=1)] = 20
     batch_size: Annotated[int, about("images in a batch", ge=1)] = 128
-    accumulate: Annotated[int, about("batches whose gradients make one update; batch norm sees "
-                                     "each batch alone", ge=1)] = 1
     optimizer: Annotated[Literal[OPTIMIZERS], about("what updates the weights")] = "SGD"
     max_lr: Annotated[float | None, about(
         "peak learning rate; none: found by a range test", gt=0)] = None
@@ -71,6 +69,8 @@ class Recipe:
         "train the first convolution in whitened coordinates")] = False
     sync_batchnorm: Annotated[bool, about(
         "one batch norm for the images of all processes")] = False
+    accumulate: Annotated[int, about(
+        "batches whose gradients make one update; batch norm sees each alone", ge=1)] = 1
     average: Annotated[float | None, about(
         "decay of the averaged weights; none: no average", gt=0, lt=1)] = None
     pipeline: Annotated[Literal["albumentations", "batched"], about(
