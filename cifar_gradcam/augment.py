@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FILLS', 'LOADER_DEFAULTS', 'plain_transform', 'seed_transform', 'train_transform', 'check_changes', 'AugmentedImages',
-           'seed_worker', 'seed_epoch', 'load_datasets', 'download_data', 'make_loaders', 'hold_out']
+           'seed_worker', 'seed_epoch', 'load_datasets', 'download_data', 'make_loaders', 'hold_out', 'folds']
 
 # %% ../nbs/01_augmentations.ipynb #b03
-import multiprocessing, os, random
+import os, random
+from collections.abc import Iterator
 
 # Albumentations asks a server for its newest version when it is imported;
 # reading a chapter should not.
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from .data import (
     check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo)
 from .engine.datasets import data_source, load_images, SOURCES
+from .engine.files import check_guard
 
 # %% ../nbs/01_augmentations.ipynb #b04
 def plain_transform(mean=CIFAR10_MEAN,  # of the training images, a number a channel
@@ -118,7 +120,7 @@ def _transform_of(dataset):
     return transform if hasattr(transform, "set_random_state") else None
 
 # %% ../nbs/01_augmentations.ipynb #b98
-def seed_epoch(loader,              # from `download_data`, or `BatchedImages`
+def seed_epoch(loader,              # from `download_data`, `BatchedImages`, or a list of batches
                seed: int,           # of the run, from 0
                epoch: int,          # from 0
                ) -> None:
@@ -126,6 +128,11 @@ def seed_epoch(loader,              # from `download_data`, or `BatchedImages`
     if seed < 0 or epoch < 0:
         raise ValueError(f"seed and epoch must be at least 0, got {seed} and {epoch}")
     if hasattr(loader, "set_epoch"): return loader.set_epoch(seed, epoch)
+    if isinstance(loader, (list, tuple)): return  # the same batches in each pass
+    if not hasattr(loader, "generator"):
+        raise TypeError("loader must be a DataLoader, a list of batches, or have a method "
+                        f"set_epoch(seed, epoch), got {type(loader).__name__}: its order "
+                        "and its augmentation could not be repeated")
     order, draws = np.random.SeedSequence((seed, epoch)).generate_state(2)
     if loader.generator is None:
         loader.generator = torch.Generator()
@@ -160,11 +167,7 @@ def _loader_arguments(chosen):
     for name in ("dataset", "sampler", "batch_sampler"):
         if name in args: raise ValueError(f"loader_args must not hold {name!r}: "
                                           "one set of arguments serves two datasets")
-    # Spawned workers read the script first; multiprocessing has no public word for that.
-    if args["num_workers"] and getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError("a worker that starts reads the script, which starts workers "
-                           "again: put what the script does below "
-                           "`if __name__ == \"__main__\":`, or take num_workers=0")
+    if args["num_workers"]: check_guard()
     if args.get("persistent_workers"):
         raise ValueError("loader_args: persistent_workers must be False, got True: "
                          "workers that live on cannot be seeded for each epoch")
@@ -205,16 +208,39 @@ def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedI
     return train_loader, DataLoader(test_data, **args | test_args)
 
 # %% ../nbs/01_augmentations.ipynb #d15
-def hold_out(train_data: AugmentedImages,  # left as it is
+def hold_out(train_data: AugmentedImages,  # or a `Subset`; left as it is
              n: int,                       # how many images to hold out
              ) -> tuple[AugmentedImages, AugmentedImages]:  # the rest, the held out
     "Part the training images into those to train on and those to choose by."
-    total, info = len(train_data), train_data.info
+    total = len(train_data)
     if not 0 < n < total:
         raise ValueError(f"n must be from 1 to {total - 1} images, got {n}")
     order = np.random.default_rng(0).permutation(total)
-    labels, files = np.asarray(train_data.targets), np.array(train_data.files, dtype=object)
-    pipelines = train_data.transform, plain_transform(info.mean, info.std)
-    return tuple(AugmentedImages(train_data.data[chosen], labels[chosen], pipeline, *info,
+    return _in_two(train_data, order[n:], order[:n])
+
+def _in_two(data, rest, held):  # numbers of images; the held ones pass the plain pipeline
+    while isinstance(data, Subset):
+        rest, held = (np.asarray(data.indices)[chosen] for chosen in (rest, held))
+        data = data.dataset
+    if not isinstance(data, AugmentedImages):
+        raise TypeError(f"train_data must be AugmentedImages, got {type(data).__name__}: "
+                        "put its images and labels into AugmentedImages")
+    labels, files = np.asarray(data.targets), np.array(data.files, dtype=object)
+    pipelines = data.transform, plain_transform(data.info.mean, data.info.std)
+    return tuple(AugmentedImages(data.data[chosen], labels[chosen], pipeline, *data.info,
                                  files[chosen] if len(files) else ())
-                 for chosen, pipeline in zip((order[n:], order[:n]), pipelines))
+                 for chosen, pipeline in zip((rest, held), pipelines))
+
+# %% ../nbs/01_augmentations.ipynb #d16
+def folds(train_data: AugmentedImages,  # or a `Subset`; left as it is
+          k: int,         # how many folds; each is held out once
+          seed: int = 0,  # of the order in which the images are dealt out
+          ) -> Iterator[tuple[AugmentedImages, AugmentedImages]]:  # as from `hold_out`
+    "K pairs for cross-validation, dealt out at random: the rest to train on, and a fold."
+    total = len(train_data)
+    if not 2 <= k <= total:
+        raise ValueError(f"k must be from 2 to {total} folds, got {k}")
+    order = np.random.default_rng(seed).permutation(total)
+    parts = np.array_split(order, k)  # one pair at a time: each is a copy of the images
+    return (_in_two(train_data, np.concatenate(parts[:i] + parts[i + 1:]), parts[i])
+            for i in range(k))

@@ -10,6 +10,8 @@ __all__ = ['SCHEDULES', 'one_cycle', 'advance', 'make_schedule', 'evaluate', 'nu
 import contextlib, math, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from operator import length_hint
 
 import torch
 from matplotlib import pyplot as plt
@@ -22,22 +24,24 @@ from .engine.devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
 from .engine.distributed import usual_hooks
 from .engine.files import progress
-from .engine.models import answers, check_outputs, NotFinite
+from .engine.models import (
+    answers, check_outputs, dtype_and_device_of, images_and_labels, NotFinite, training_logits)
 from .engine.optimizers import make_optimizer
 from .engine.runs import COLUMNS, History, Recipe, table_row
-from .lr_finder import range_test, RangeTest
+from .lr_finder import range_test, RangeTest, rate_shares
 
 # %% ../nbs/04_onecycle_training.ipynb #e05
 def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwritten
-              max_lr: float,            # the peak; groups marked `orthogonal` keep their own
+              max_lr: float,            # the peak of the group with the highest rate; others
+                                        # keep their share of it, `orthogonal` ones their own
               epochs: int,              # length of the run
-              steps_per_epoch: int,     # batches in an epoch
+              steps_per_epoch: int,     # updates in an epoch
               max_lr_epoch: float = 5,  # epochs until the peak; in a run that is not
                                         # longer than that, a quarter of the run
               cycle_momentum: bool = True,  # 0.95, down to 0.85 at the peak, and back
               anneal: str = "linear",       # the way up and down: "linear" or "cosine"
               final_lr: float = 1e-4,       # the last rate, as a fraction of the peak
-              ) -> torch.optim.lr_scheduler.OneCycleLR:  # to be stepped after each batch
+              ) -> torch.optim.lr_scheduler.OneCycleLR:  # to be stepped after each update
     "Two phases: from max_lr/100 up to max_lr, then down to a fraction of it."
     limits = dict(max_lr=(max_lr, math.inf), max_lr_epoch=(max_lr_epoch, math.inf),
                   final_lr=(final_lr, 1))
@@ -49,8 +53,8 @@ def one_cycle(optimizer: torch.optim.Optimizer,  # its learning rates are overwr
         raise ValueError(f"anneal must be one of {tuple(torchs_name)}, got {anneal!r}")
     total = max(epochs * steps_per_epoch, 3)  # torch divides by the length of each phase
     rise = max_lr_epoch / epochs if max_lr_epoch < epochs else 0.25
-    peaks = [group["lr"] if group.get("orthogonal") else max_lr
-             for group in optimizer.param_groups]
+    peaks = [group["lr"] if group.get("orthogonal") else max_lr * share
+             for group, share in zip(optimizer.param_groups, rate_shares(optimizer))]
     # Adagrad, and SGD or RMSprop without momentum, have nothing to cycle.
     momentum = "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
     return torch.optim.lr_scheduler.OneCycleLR(
@@ -70,19 +74,19 @@ SCHEDULES = ("OneCycle", "Constant", "Step", "Cosine")
 
 def make_schedule(name: str,   # a member of `SCHEDULES`
                   optimizer: torch.optim.Optimizer,  # its learning rates are overwritten
-                  max_lr: float,         # the highest rate; `orthogonal` groups keep theirs
+                  max_lr: float,         # the highest rate of all groups, see `one_cycle`
                   epochs: int,           # length of the run
-                  steps_per_epoch: int,  # batches in an epoch
+                  steps_per_epoch: int,  # updates in an epoch
                   **options,             # of `one_cycle`
-                  ):                     # a torch scheduler, to be stepped after each batch
+                  ):                     # a torch scheduler, to be stepped after each update
     "One cycle, or one of those it is compared with: they start at their highest rate."
     if name not in SCHEDULES:
         raise ValueError(f"name must be one of {SCHEDULES}, got {name!r}")
     if name == "OneCycle":
         return one_cycle(optimizer, max_lr, epochs, steps_per_epoch, **options)
-    for group in optimizer.param_groups:
+    for group, share in zip(optimizer.param_groups, rate_shares(optimizer)):
         group.pop("initial_lr", None)  # of an earlier schedule
-        if not group.get("orthogonal"): group["lr"] = max_lr
+        if not group.get("orthogonal"): group["lr"] = max_lr * share
     total, torchs = epochs * steps_per_epoch, torch.optim.lr_scheduler
     if name == "Constant": scheduler = torchs.ConstantLR(optimizer, factor=1)
     # A tenth after half of the steps and again after three quarters: He et al., sec. 4.2.
@@ -129,48 +133,62 @@ class LossIsNaN(FloatingPointError):
     "Training or test loss is no longer a finite number; the message names the epoch."
 
 def train_epoch(model: nn.Module,    # on any device; changed in place
-                loader: DataLoader,  # augmented images and labels
+                loader: DataLoader,  # augmented images and labels, see `images_and_labels`
                 optimizer,           # of the model's parameters
                 criterion,           # logits (N, K) and labels -> mean loss, one number
-                scheduler=None,      # advanced after each batch
+                scheduler=None,      # advanced after each update
                 dtype: torch.dtype = torch.float32,  # the precision to compute in
                 label: str = "epoch",      # names the epoch in the bar and in errors
                 after_step: Callable | None = None,  # called without arguments
+                accumulate: int = 1,       # batches whose gradients make one update
                 ) -> tuple[float, float]:  # mean loss an image, accuracy in %
     "One pass over the training images, measured as they are seen, while the weights change."
-    device, losses, sizes, checked = next(model.parameters()).device, [], [], 0
-    right, shown = torch.zeros((), device=device), {}  # shown behind the progress bar
+    if accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    kind, device = dtype_and_device_of(model)
+    losses, values, sizes, right = [], [], [], torch.zeros((), device=device)
+    shown = {}  # behind the progress bar
+    def read():  # the losses since last time; this waits for the device
+        values.extend(new := torch.stack(losses[len(values):]).tolist())
+        for i, value in enumerate(values):
+            if math.isfinite(value): continue
+            raise LossIsNaN(f"the loss is {value} at step {i // accumulate + 1} of {label}: "
+                            "the learning rate may be too high")
+        shown["loss"] = f"{sum(new) / len(new):.3f}"
     model.train()
-    for step, (images, labels) in enumerate(progress(loader, label, shown), 1):
-        images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
-        logits, loss = train_step(model, images, labels, optimizer, criterion, dtype)
+    batches = map(images_and_labels, progress(loader, label, shown))
+    for parts in iter(lambda: [*islice(batches, accumulate)], []):  # of one update
+        n = sum(len(labels) for _, labels in parts)
+        for i, (images, labels) in enumerate(parts, 1):
+            hard_labels(labels)  # refused here, where looking at them waits for no GPU
+            images = images.to(device, kind, non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
+            logits, loss = train_step(model, images, labels, optimizer, criterion, dtype,
+                                      len(labels) / n, i == 1, i == len(parts))
+            losses.append(loss); sizes.append(len(labels))
+            right += number_right(logits, labels)
         advance(scheduler)
         if after_step: after_step()
-        losses.append(loss); sizes.append(len(labels))
-        right += number_right(logits, labels)
-        if step % 20 == 0 or step == len(loader):
-            recent = torch.stack(losses[checked:]).cpu()
-            for i, value in enumerate(recent.tolist(), checked + 1):
-                if math.isfinite(value): continue
-                raise LossIsNaN(f"the loss is {value} at step {i} of {label}: "
-                                "the learning rate may be too high")
-            shown["loss"], checked = f"{recent.mean():.3f}", step
+        if len(losses) >= len(values) + 20: read()
     if not sizes: raise ValueError("loader is empty: there is nothing to train on")
+    if len(losses) > len(values): read()
     share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-    loss = torch.stack(losses).cpu().double() @ share
+    loss = torch.tensor(values, dtype=torch.float64) @ share
     return loss.item(), 100 * right.item() / sum(sizes)
 
 # %% ../nbs/04_onecycle_training.ipynb #e52
 def train_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
                optimizer, criterion, dtype: torch.dtype,  # as in `train_epoch`
+               share: float = 1,     # of the images of an update that these are
+               first: bool = True,   # of the batches of an update,
+               last: bool = True,    # and the last
                ) -> tuple[torch.Tensor, torch.Tensor]:    # logits and loss, detached
     "Forward, backward, update."
-    with autocast(images.device, dtype): logits = model(images)
+    with autocast(images.device, dtype): logits = training_logits(model, images)
     # a sum over classes wants float32
     loss = one_number(criterion(logits.float(), labels))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    if first: optimizer.zero_grad(set_to_none=True)
+    (share * loss).backward()
+    if last: optimizer.step()
     return logits.detach(), loss.detach()
 
 # %% ../nbs/04_onecycle_training.ipynb #p01
@@ -208,14 +226,16 @@ def one_epoch(run: Run,
     trained = train_epoch(run.network, run.train_loader, run.optimizer, run.criterion,
                           run.parts.get("scheduler"), run.dtype,
                           f"epoch {epoch + 1}/{run.recipe.epochs}",
-                          after_step=lambda: run.tell("after_step"))
+                          lambda: run.tell("after_step"), run.recipe.accumulate)
     run.tell("before_test")
     try: tested = evaluate(run.tested, run.test_loader, run.test_criterion, run.recipe.precision)
     except NotFinite as fault:
         raise LossIsNaN(f"the test loss is NaN or infinite after epoch {epoch + 1}/"
                         f"{run.recipe.epochs}: the learning rate may be too high ({fault})") from fault
-    row = (epoch + 1, run.optimizer.param_groups[0]["lr"], *trained, *tested,
-           time.perf_counter() - start)
+    groups = run.optimizer.param_groups
+    lr = max([group["lr"] for group in groups if not group.get("orthogonal")]
+             or [groups[0]["lr"]])
+    row = (epoch + 1, lr, *trained, *tested, time.perf_counter() - start)
     run.history.rows.append(dict(zip(COLUMNS, row)))
     run.tell("after_epoch")
     print(table_row(run.history.rows[-1]), flush=True)
@@ -244,16 +264,21 @@ def decide(run: Run,
         muon = any(group.get("orthogonal") for group in run.optimizer.param_groups)
         seed_epoch(loader, run.seed, epoch=2**31)  # draws that no epoch repeats
         run.range_test = range_test(run.model, loader, None if muon else run.optimizer,
-                                    run.criterion, precision=recipe.precision)
+                                    run.criterion, precision=recipe.precision,
+                                    accumulate=recipe.accumulate)
         run.max_lr = run.range_test.suggestion
+    rates = [float(group["lr"]) for group in run.optimizer.param_groups
+             if not group.get("orthogonal")]  # before a schedule moves them
     if run.lr_scheduler:
         run.parts["scheduler"] = make_schedule(
-            run.lr_scheduler, run.optimizer, run.max_lr, recipe.epochs, len(loader),
+            run.lr_scheduler, run.optimizer, run.max_lr, recipe.epochs,
+            math.ceil(len(loader) / recipe.accumulate),
             max_lr_epoch=recipe.max_lr_epoch, cycle_momentum=recipe.momentum is None,
             anneal=recipe.anneal, final_lr=recipe.final_lr)
     if recipe.compile: run.model.compile()
     run.setup = asdict(recipe) | dict(
-        optimizer=type(run.optimizer).__name__, lr=run.optimizer.defaults["lr"],
+        optimizer=type(run.optimizer).__name__,
+        lr=rates if len({*rates}) > 1 else run.optimizer.defaults["lr"],
         lr_scheduler=run.lr_scheduler, max_lr=run.max_lr, batches=len(loader),
         dtype=str(run.dtype), seed=run.seed)
 
@@ -278,7 +303,15 @@ def train_test_loop(model: nn.Module,             # trained in place
                     ) -> History:   # of the finished epochs, also after Ctrl-C
     "Train, test after each epoch, print a row; an interruption leaves whole epochs."
     for name, loader in dict(train_loader=train_loader, test_loader=test_loader).items():
-        if len(loader) == 0: raise ValueError(f"{name} is empty")
+        if hasattr(loader, "__next__"):
+            raise TypeError(f"{name} must be a loader that can be read in each epoch, got "
+                            f"{type(loader).__name__}, which ends after one; a list will do")
+        if length_hint(loader, 1) == 0: raise ValueError(f"{name} is empty")
+    try: len(train_loader)
+    except TypeError as fault:
+        raise TypeError("train_loader must have a length, as the schedule is planned for all "
+                        f"its batches: {fault}; give the dataset a `__len__`, or put its "
+                        "images into AugmentedImages") from fault
     given = dict(max_lr=max_LR, epochs=EPOCHS, max_lr_epoch=max_lr_epoch)
     if not isinstance(optimizer, torch.optim.Optimizer):
         given["optimizer"], optimizer = optimizer, None

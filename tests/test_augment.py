@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.model_selection import KFold
 from tools import close, differ, equal
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision.transforms import RandomHorizontalFlip
 
 from cifar_gradcam.augment import (
-    FILLS, LOADER_DEFAULTS, AugmentedImages, _loader_arguments, download_data, hold_out, load_datasets, plain_transform,
+    FILLS, LOADER_DEFAULTS, AugmentedImages, _loader_arguments, download_data, folds, hold_out, load_datasets, plain_transform,
     seed_epoch, seed_transform, seed_worker, train_transform)
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, dataset_labels, denormalize
 from cifar_gradcam.engine.datasets import DataError, synthetic_images
@@ -405,3 +406,42 @@ def test_hold_out():
     equal(hold_out(images, 50)[1].data, held.data)
     assert rest.transform is images.transform
     with pytest.raises(ValueError, match="n must be from 1 to 199 images, got 200"): hold_out(images, 200)
+
+
+def test_folds():
+    images = AugmentedImages(IMAGES[:50], LABELS[:50], train_transform(), files=range(50))
+    for k in (2, 7, 50):
+        pairs = list(folds(images, k))
+        held = [held.files for _, held in pairs]
+        equal(sorted(sum(held, ())), list(range(50)))  # each image is held out once
+        equal(sorted(map(len, held)), sorted(len(part) for _, part in KFold(k).split(range(50))))
+        for rest, held in pairs:
+            equal(sorted(rest.files + held.files), list(range(50)))
+            for part in (rest, held):
+                equal(part.data, images.data[list(part.files)])
+                equal(part.targets, [images.targets[i] for i in part.files])
+                assert part.info == images.info
+            assert rest.transform is images.transform
+            equal(held[0][0], plain_transform()(image=held.data[0])["image"])
+    equal([held.files for _, held in folds(images, 3)], [held.files for _, held in folds(images, 3, seed=0)])
+    differ([held.files for _, held in folds(images, 3)], [held.files for _, held in folds(images, 3, seed=1)])
+    for k in (1, 51):
+        with pytest.raises(ValueError, match=f"k must be from 2 to 50 folds, got {k}"): folds(images, k)
+
+
+def test_a_part_of_a_part():
+    images = AugmentedImages(IMAGES[:50], LABELS[:50], train_transform(), files=range(50))
+    some = Subset(Subset(images, range(10, 40)), range(0, 30, 2))
+    for rest, held in (hold_out(some, 5), *folds(some, 3)):
+        equal(sorted(rest.files + held.files), list(range(10, 40, 2)))
+        equal((len(held), held.targets), (5, [images.targets[i] for i in held.files]))
+        equal(held[0][0], plain_transform()(image=held.data[0])["image"])
+    foreign = TensorDataset(torch.arange(9))
+    for part in (lambda: hold_out(foreign, 3), lambda: list(folds(foreign, 3))):
+        with pytest.raises(TypeError, match="train_data must be AugmentedImages, got TensorDataset"): part()
+
+
+def test_what_gives_no_order_is_refused():
+    seed_epoch([1, 2], 0, 0); seed_epoch((1, 2), 0, 0)  # the same batches in each pass
+    class Foreign: pass
+    with pytest.raises(TypeError, match=r"or have a method set_epoch\(seed, epoch\), got Foreign"): seed_epoch(Foreign(), 0, 0)

@@ -20,7 +20,7 @@ from tools import close, equal, refused
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
-from cifar_gradcam.augment import download_data
+from cifar_gradcam.augment import download_data, seed_epoch
 from cifar_gradcam.engine import distributed
 from cifar_gradcam.engine.batches import BatchedImages
 from cifar_gradcam.engine.distributed import (
@@ -75,7 +75,13 @@ class Fails:
             yield images * (float("nan") if self.left < 0 else 1), labels
 
 
-def train(root, recipe, limit=50, fails=None, run_dir=None, **more):
+class Named(nn.Module):
+    "A network that answers as those of transformers do."
+    def __init__(self, inside): super().__init__(); self.inside = inside
+    def forward(self, images): return dict(logits=self.inside(images), images=images)
+
+
+def train(root, recipe, limit=50, fails=None, run_dir=None, named=False, **more):
     "History and weights of a run of the small network, whose weights differ at first."
     model = small_network(seed=int(os.environ.get("RANK", 0)))
     args = dict(batch_size=recipe.batch_size)
@@ -85,6 +91,9 @@ def train(root, recipe, limit=50, fails=None, run_dir=None, **more):
         loaders = BatchedImages(train_data, **args), BatchedImages(test_data, **plain)
     training, testing = loaders
     if fails: training = Fails(training, *fails)
+    if named:
+        seed_epoch(training, 0, 0)
+        training, model = [dict(y=y, image=x) for x, y in training], Named(model)
     history = train_test_loop(model, "cpu", training, testing, recipe=recipe, run_dir=run_dir,
                               **dict(seed=0) | more)
     return history.rows, {name: value.numpy() for name, value in model.state_dict().items()}
@@ -221,6 +230,13 @@ def test_devices_that_several_processes_can_use(monkeypatch):
     check_device(torch.device("cpu"))
 
 
+def test_a_worker_that_reads_a_script_joins_no_group(monkeypatch):
+    for name, value in dict(RANK="1", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="1").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    refused(process_group().__enter__, exc=RuntimeError, contains="below `if __name__ ==")
+
+
 def test_two_processes_do_not_take_one_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     for name, value in dict(RANK="1", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="1").items():
@@ -302,10 +318,17 @@ def test_shares_of_different_size_and_empty_ones_with_averaged_weights(run, fold
         agree(undisturbed, run(n, root=folder, recipe=averaging, run_dir=tmp_path / str(n)))
 
 
-@pytest.mark.parametrize("recipe", (replace(few_steps, pipeline="albumentations"),
-                                    replace(few_steps, optimizer="Muon")), ids=("albumentations", "Muon"))
+@pytest.mark.parametrize("recipe", (
+    replace(few_steps, pipeline="albumentations", accumulate=3),
+    replace(few_steps, optimizer="Muon")), ids=("albumentations", "Muon"))
 def test_two_processes_train_as_one(run, folder, recipe):
     agree(run(1, root=folder, recipe=recipe), run(2, root=folder, recipe=recipe), eps=2e-3)
+
+
+def test_two_processes_read_batches_and_answers_by_their_names(run, folder):
+    "Fifty images in batches of 16: four batches, and three of them make an update."
+    given = dict(root=folder, recipe=replace(averaging, accumulate=3), named=True)
+    agree(run(1, **given), run(2, **given), eps=2e-3)
 
 
 def test_a_loss_that_is_nan_in_one_process_ends_all(run, folder, tmp_path):

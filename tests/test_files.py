@@ -2,6 +2,7 @@
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from tqdm import tqdm as tqdm_of_terminals
 from tqdm.notebook import tqdm_notebook
 
 from cifar_gradcam.engine import files
-from cifar_gradcam.engine.files import cache_folder, progress, watched, write_json, write_whole
+from cifar_gradcam.engine.files import (
+    cache_folder, check_guard, progress, watched, write_json, write_whole)
 
 
 class Terminal(io.StringIO):
@@ -88,6 +90,7 @@ def test_lines_in_a_pipe_and_a_bar_on_a_terminal():
     program = """
 import io, os, sys
 from cifar_gradcam.engine.files import progress
+go_on = [0, 1]
 def go_through(every):
     for step in progress(range(3), "counting", dict(loss=1), every): pass
 
@@ -95,6 +98,7 @@ class Terminal(io.StringIO):
     def isatty(self): return True
 
 go_through(60); go_through(0)
+for step in progress(iter(lambda: go_on.pop(), 0), "endless", every=0): pass
 os.environ["TQDM_DISABLE"] = "1"; go_through(0)
 os.environ["TQDM_DISABLE"] = "0"; sys.stderr = Terminal(); go_through(0)
 print("a bar:", "counting:" in sys.stderr.getvalue())
@@ -102,8 +106,46 @@ print("a bar:", "counting:" in sys.stderr.getvalue())
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True,
                           check=True, env=os.environ | {"TQDM_DISABLE": "0"})
     assert done.stdout.splitlines() == [
-        *(f"counting: {n} of 3, loss 1" for n in (1, 2, 3)), "a bar: True"]
+        *(f"counting: {n} of 3, loss 1" for n in (1, 2, 3)), "endless: 1", "a bar: True"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO])
+def test_steps_without_a_length(monkeypatch, screen):
+    class NoLength(list):  # as a DataLoader of an IterableDataset
+        def __len__(self): raise TypeError("has no len()")
+    monkeypatch.setattr(files, "tqdm", tqdm_of_terminals)
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    with contextlib.redirect_stderr(screen()):
+        for steps in (NoLength([1, 2, 3]), iter([1, 2, 3]), (n for n in (1, 2, 3))):
+            assert list(progress(steps, "counting", every=0)) == [1, 2, 3]
+
+
+# ---- workers that read the script
+
+def test_a_script_without_a_guard_ends_with_the_reason(tmp_path):
+    "What goes to the worker is more than a pipe holds: the parent waits until somebody reads it."
+    script = tmp_path / "script.py"
+    script.write_text("""
+import multiprocessing
+from cifar_gradcam.engine.files import check_guard
+check_guard()
+worker = multiprocessing.get_context("spawn").Process(target=print, args=("x" * 10**6,))
+worker.start(); worker.join()
+print("the worker ended with", worker.exitcode)
+""")
+    done = subprocess.run([sys.executable, script], text=True, capture_output=True, timeout=120)
+    assert done.stdout == "the worker ended with 1\n"
+    assert "RuntimeError: a worker that starts reads the script" in done.stderr
+    assert "put what the script does below `if __name__ == " in done.stderr
+
+
+def test_a_loader_with_workers_is_guarded(monkeypatch):
+    class Loader(list): num_workers = 2
+    check_guard(); assert list(progress(Loader([1]), "reading")) == [1]
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(RuntimeError, match="put what the script does below"): list(progress(Loader([1]), "reading"))
+    assert list(progress([1], "reading")) == [1]  # no workers: nothing starts again
 
 
 def test_the_ground_floor_imports_nothing_of_the_package():

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
 
 import cifar_gradcam
 from cifar_gradcam.lr_finder import (
-    RULES, RangeTest, max_lr, plot_range_test, range_test, suggest_lr)
+    RULES, RangeTest, max_lr, plot_range_test, range_test, rate_shares, suggest_lr)
 
 LADDER = np.geomspace(1e-4, 10, 100)
 PARABOLA = 2 + (np.log10(LADDER) + 1) ** 2  # lowest at a rate of 0.1
@@ -282,13 +282,70 @@ def test_each_advice_followed():
 def test_batches_of_another_form():
     batches = list(loader())
     named = [dict(image=images, label=labels) for images, labels in batches]
-    with pytest.raises(ValueError, match="inherit from `TrainDataLoaderIter`"): range_test(linear(), named)
+    strange = [dict(bild=images, klasse=labels) for images, labels in batches]
+    with pytest.raises(TypeError, match="got dict of bild: a tensor"): range_test(linear(), strange)
 
     class Named(TrainDataLoaderIter):
-        def inputs_labels_from_batch(self, batch): return batch["image"], batch["label"]
+        def inputs_labels_from_batch(self, batch): return batch["bild"], batch["klasse"]
     more = dict(end_lr=1e4, num_iter=60)
-    assert range_test(linear(), Named(named), **more) == range_test(linear(), batches, **more)
+    for other in (named, Named(strange), [(x.double(), y.int()) for x, y in batches]):
+        assert range_test(linear(), other, **more) == range_test(linear(), batches, **more)
     with pytest.raises(ValueError, match="train_loader is empty"): range_test(linear(), Named([]))
+
+
+def test_groups_keep_their_share_of_the_rate():
+    def by_hand(model, groups):
+        optimizer, losses = torch.optim.SGD(groups, momentum=0.9), []
+        for step in range(40):
+            rate = 1e-3 * 1e6 ** (step / 39)
+            for group, share in zip(optimizer.param_groups, (0.25, 1, 0.0)): group["lr"] = rate * share
+            images, labels = batches[step % len(batches)]
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+            losses.append(0.05 * loss.item() + 0.95 * losses[-1] if losses else loss.item())
+        return losses
+
+    def with_groups():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 8, 8), nn.Flatten(), nn.Linear(8, 8), nn.Linear(8, 2))
+        return model, [dict(params=[*model[i].parameters()], lr=lr) for i, lr in ((0, 0.5), (2, 2.0), (3, 0.0))]
+    batches = list(loader())
+    model, groups = with_groups()
+    result = range_test(model, batches, torch.optim.SGD(groups, momentum=0.9), start_lr=1e-3, end_lr=1e3,
+                        num_iter=40, precision="float32", rule="lowest")
+    wanted = by_hand(*with_groups())
+    close(result.losses, wanted[:len(result.losses)], eps=1e-4)
+    equal(rate_shares(torch.optim.SGD(groups)), [0.25, 1, 0])
+    one = torch.optim.SGD(linear().parameters(), lr=0.3)
+    equal([rate_shares(one), rate_shares(torch.optim.SGD(linear().parameters(), lr=0))], [[1], [1]])
+
+
+def test_orthogonal_groups_keep_their_own_rate():
+    rates = []
+    class Notes(torch.optim.SGD):
+        def step(self):
+            rates.append([group["lr"] for group in self.param_groups]); super().step()
+    model = linear()
+    groups = [dict(params=[model[1].weight], lr=0.07, orthogonal=True), dict(params=[model[1].bias], lr=3.0)]
+    try: range_test(model, loader(), Notes(groups), num_iter=40, rule="lowest")
+    except ValueError: pass  # the curve need not have an answer
+    close(np.array(rates)[:, 0], np.full(len(rates), 0.07))
+    close(np.array(rates)[:, 1], np.geomspace(1e-4, 10, 40)[:len(rates)], eps=1e-9)
+    with pytest.raises(ValueError, match="outside of `orthogonal` groups, got one that holds none"):
+        range_test(model, loader(), torch.optim.SGD(groups[:1]))
+
+
+def test_steps_of_several_batches_are_those_of_larger_ones():
+    given = dict(start_lr=1e-3, end_lr=1e4, num_iter=60, precision="float32")
+    data = small_images()
+    small, large = ([*DataLoader(data, size)] for size in (16, 32))
+    ours, wanted = range_test(linear(), small, accumulate=2, **given), range_test(linear(), large, **given)
+    n = wanted.lrs.index(wanted.suggestion)
+    close(ours.losses[:n], wanted.losses[:n], eps=1e-4)
+    with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
+        range_test(linear(), small, accumulate=0)
+    with pytest.raises(ValueError, match=r"criterion must give one number, the mean loss, got shape \(16,\)"):
+        range_test(linear(), small, criterion=nn.CrossEntropyLoss(reduction="none"))
 
 
 def test_max_lr_in_one_line():

@@ -16,7 +16,7 @@ from PIL import Image
 from tools import close, equal, refused
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from cifar_gradcam.engine import models
 from cifar_gradcam.engine.devices import lay_side_by_side
@@ -203,7 +203,10 @@ def test_check_order():
                      DataLoader(pairs, batch_sampler=[[1, 0], [3, 2]]),
                      DataLoader(pairs, batch_size=None, shuffle=True)):
         refused(lambda loader=shuffled: check_order(loader), contains="loader must go through")
-    for ordered in (DataLoader(pairs), pairs, DataLoader(pairs, batch_size=None), DataLoader(
+    class Stream(IterableDataset):
+        def __iter__(self): return iter(pairs)
+    for ordered in (DataLoader(pairs), pairs, iter(pairs), DataLoader(Stream(), 2),
+                    DataLoader(Stream(), batch_size=None), DataLoader(pairs, batch_size=None), DataLoader(
             pairs, batch_sampler=BatchSampler(SequentialSampler(pairs), 2, False))):
         equal(check_order(ordered), None)
 
@@ -255,21 +258,33 @@ def test_logits_for_names_the_shape_that_does_not_fit(small):
 
 
 pixels, truth = torch.rand(2, 3, 8, 8), torch.tensor([1, 0])
+Pairs, Turned = namedtuple("Pairs", "scan kind number"), namedtuple("Turned", "label image")
 
 
 @pytest.mark.parametrize("batch", [
     (pixels, truth), [pixels, truth], (pixels, truth, torch.arange(2)),
     {"image": pixels, "label": truth}, {"labels": truth, "pixel_values": pixels},
-    Output(x=pixels, y=truth, name=["a", "b"])], ids=range(6))
+    Output(x=pixels, y=truth, name=["a", "b"]), Pairs(pixels, truth, 3), Turned(truth, pixels),
+    {"image": ["a.jpg", "b.jpg"], "pixel_values": pixels, "label": truth}], ids=range(9))
 def test_images_and_labels(batch):
     got = images_and_labels(batch)
     assert got[0] is pixels and got[1] is truth
 
 
+def test_labels_of_other_number_formats():
+    for kind in (torch.int32, torch.uint8, torch.int16): equal(images_and_labels((pixels, truth.to(kind)))[1], truth)
+    equal(images_and_labels((pixels, truth == 1))[1], truth)
+    for kind in (torch.int64, torch.float64, torch.half):
+        shares = images_and_labels((pixels, torch.eye(3).to(kind)[truth]))[1]
+        equal((shares.dtype, shares.argmax(1)), (torch.float32, truth))
+
+
 @pytest.mark.parametrize("batch, words", [
     (pixels, "got a tensor of shape (2, 3, 8, 8); give"), (None, "got NoneType"),
     ((pixels,), "got tuple of a tensor"), ((pixels, [1, 0]), "list of int, int"),
-    ({"image": pixels}, "got dict of image: a tensor of shape (2, 3, 8, 8)")], ids=range(5))
+    ({"image": pixels}, "got dict of image: a tensor of shape (2, 3, 8, 8)"),
+    ({"image": pixels, "input": pixels, "label": truth}, "got dict of image: a"),
+    ({"image": pixels, "label": truth, "target": truth}, "got dict of image: a")], ids=range(7))
 def test_no_images_and_labels(batch, words):
     refused(lambda: images_and_labels(batch), exc=TypeError, contains=words)
 

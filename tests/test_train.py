@@ -1,6 +1,8 @@
 "Chapter 04: schedules, one pass, the loop around them, and what may stand around the loop."
 import copy
 import json
+import math
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args, get_type_hints
 
@@ -10,7 +12,7 @@ import torch
 from matplotlib import pyplot as plt
 from tools import close, equal, refused
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from cifar_gradcam.augment import seed_epoch
 from cifar_gradcam.engine.batches import BatchedImages
@@ -18,8 +20,10 @@ from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.engine.optimizers import OPTIMIZERS
 from cifar_gradcam.engine.runs import (
     COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, load_recipe, Recipe)
+from cifar_gradcam.gradcam import find_mistakes
 from cifar_gradcam.lab.series import compare_arms, load_series, recorded
 from cifar_gradcam.lr_finder import range_test
+from cifar_gradcam.mistakes.predictions import predict
 from cifar_gradcam.train import (
     advance, evaluate, LossIsNaN, make_schedule, number_right, one_cycle,
     one_number, SCHEDULES, show_accuracy_loss, train_epoch, train_step, train_test_loop)
@@ -147,6 +151,46 @@ def test_the_other_schedules_against_numbers_written_down():
     refused(lambda: rates_of("step"), contains="name must be one of ('OneCycle', 'Constant',")
 
 
+def three_groups(rates=(0.02, 0.1, 0.0), **more):
+    return torch.optim.SGD([dict(params=[nn.Parameter(torch.zeros(1))], lr=rate, **more)
+                            for rate in rates], momentum=0.9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_groups_keep_their_share_of_the_highest_rate(name):
+    def rates_of(optimizer):
+        scheduler, seen = make_schedule(name, optimizer, 0.3, 4, 10), []
+        for _ in range(40):
+            seen.append([group["lr"] for group in optimizer.param_groups])
+            optimizer.step(); advance(scheduler)
+        return np.array(seen)
+    curve = rates_of(three_groups([7.0]))  # of a single group, whatever rate it had
+    equal(curve.max(), 0.3)
+    close(rates_of(three_groups()), np.outer(curve, [0.2, 1, 0]), eps=1e-12)
+    equal(rates_of(three_groups([0.03] * 3)), np.tile(curve, (1, 3)))  # equal ones bit for bit
+    equal(rates_of(three_groups([0.0] * 3)), np.tile(curve, (1, 3)))  # nothing was said of them
+    mixed = three_groups()
+    mixed.add_param_group(dict(params=[nn.Parameter(torch.zeros(1))], lr=5.0, orthogonal=True))
+    close(rates_of(mixed), np.outer(curve, [0.2, 1, 0, 5 / 0.3]), eps=1e-12)
+
+
+def test_a_run_keeps_the_rates_of_groups_and_is_another_one_with_other_rates(tmp_path):
+    def go(rates, **more):
+        model = small_network()
+        groups = [dict(params=[*model[:2].parameters()], lr=rates[0]),
+                  dict(params=[*model[2:].parameters()], lr=rates[1])]
+        optimizer, seen = torch.optim.SGD(groups, momentum=0.9), []
+        class Notes:
+            def after_step(self, run): seen.append([g["lr"] for g in run.optimizer.param_groups])
+        history = train_test_loop(model, "cpu", tiny(), tiny(), max_LR=0.1, EPOCHS=2, seed=0,
+                                  optimizer=optimizer, hooks=[Notes()], run_dir=tmp_path, **more)
+        return history, np.array(seen)
+    history, seen = go((0.001, 0.01))
+    close(seen[:, 0], seen[:, 1] / 10, eps=1e-12)
+    equal(history.column("lr"), [seen[2, 1], seen[5, 1]])  # of the fastest group
+    refused(lambda: go((0.005, 0.01)), contains="lr is [0.001, 0.01] there, [0.005, 0.01] was asked for")
+
+
 def test_a_recipe_knows_the_schedules_and_the_ways_to_anneal():
     hints = get_type_hints(Recipe, include_extras=True)
     equal(get_args(get_args(hints["schedule"])[0]), SCHEDULES)
@@ -235,6 +279,171 @@ def test_train_epoch_is_the_update_written_out():
     close(loss, sums / 70, eps=1e-5); close(accuracy, 100 * right / 70, eps=1e-5)
     for a, b in zip(model.parameters(), by_hand.parameters()):
         close(a.detach(), b.detach(), eps=1e-5)
+
+
+# A network without batch norm, whose gradient is the mean over images; 70 images in batches of 8.
+def no_norm():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
+
+
+@pytest.mark.parametrize("accumulate, size, same_as", ((2, 8, 16), (4, 16, 64), (7, 3, 21), (9, 8, 72)))
+def test_gradients_of_several_batches_make_one_update(accumulate, size, same_as):
+    def trained(size, **more):
+        model, steps = no_norm(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        scheduler = one_cycle(optimizer, 0.3, 1, math.ceil(70 / same_as))
+        result = train_epoch(model, tiny(size), optimizer, cross_entropy, scheduler,
+                             after_step=lambda: steps.append(optimizer.param_groups[0]["lr"]), **more)
+        return model, result, steps
+    wanted, result, steps = trained(same_as)
+    model, ours, our_steps = trained(size, accumulate=accumulate)
+    for a, b in zip(model.parameters(), wanted.parameters()): close(a.detach(), b.detach(), eps=1e-5)
+    close(ours, result, eps=1e-4); equal(our_steps, steps)
+    assert not torch.equal(next(model.parameters()), next(no_norm().parameters()))
+
+
+def test_accumulation_in_a_run(tmp_path):
+    class Counts:
+        steps = 0
+        def after_step(self, run): self.steps += 1
+    recipe, count = Recipe(precision="float32", accumulate=2, average=0.9), Counts()
+    whole, resumed = small_network(), small_network()
+    ask = dict(max_LR=0.1, EPOCHS=3, seed=0, recipe=recipe)
+    history = train_test_loop(whole, "cpu", tiny(16), tiny(), hooks=[count], **ask)  # five batches
+    equal(count.steps, 9)
+    close(history.column("lr")[-1], 0.1 * 1e-4, eps=1e-9)  # the schedule comes to its end
+    cut = loop(Fails(tiny(16), 8), tiny(), run_dir=tmp_path, **ask)
+    equal(without_time(cut), without_time(history)[:1])
+    refused(lambda: loop(tiny(16), tiny(), run_dir=tmp_path, **ask | dict(recipe=Recipe(
+        precision="float32", average=0.9))), contains="accumulate is 2 there, 1 was asked for")
+    again = train_test_loop(resumed, "cpu", tiny(16), tiny(), run_dir=tmp_path, **ask)
+    equal(without_time(again), without_time(history)); same_weights(whole, resumed)
+    refused(lambda: train_epoch(no_norm(), tiny(), sgd(), cross_entropy, accumulate=0),
+            contains="accumulate must be at least 1, got 0")
+    refused(lambda: Recipe(accumulate=0), exc=ValueError, contains="accumulate")
+
+
+def test_the_step_of_a_loss_that_is_nan_counts_updates():
+    broken = pixels.clone(); broken[2 * 25] = float("nan")
+    loader = DataLoader(TensorDataset(broken, truth), 2)  # the 26th of 35 batches
+    refused(lambda: train_epoch(small_network(), loader, sgd(), cross_entropy, accumulate=3),
+            contains="nan at step 9 of epoch")
+
+
+def test_a_checkpoint_of_a_version_that_had_fewer_fields_goes_on(tmp_path):
+    ask = dict(max_LR=0.1, EPOCHS=2, seed=0, recipe=exact, run_dir=tmp_path)
+    loop(Fails(tiny(), 4), tiny(), **ask)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["setup"]["accumulate"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    equal(len(loop(tiny(), tiny(), **ask)), 2)
+
+
+# ---- loaders and networks from elsewhere train as they are evaluated
+
+class Stream(IterableDataset):
+    def __iter__(self): return iter(zip(pixels, truth))
+
+
+class Counted(Stream):
+    def __len__(self): return 70
+
+
+Batch, Turned = namedtuple("Batch", "images labels"), namedtuple("Turned", "target image")
+in_three = [*zip(pixels.split(32), truth.split(32))]
+
+
+@pytest.mark.parametrize("loader", (
+    in_three, tuple(in_three), [[*pair] for pair in in_three],
+    [{"image": x, "label": y} for x, y in in_three], [Batch(*pair) for pair in in_three],
+    [Turned(y, x) for x, y in in_three], [(x, y, "more") for x, y in in_three],
+    DataLoader(Counted(), 32), DataLoader(TensorDataset(pixels, truth, torch.arange(70)), 32),
+    tiny(), [(x.double(), y.int()) for x, y in in_three], [(x, y.byte()) for x, y in in_three],
+    [(x, torch.eye(10).long()[y]) for x, y in in_three]), ids=range(13))
+def test_every_form_of_batches_is_trained_on(loader):
+    def of(loader):
+        trained = loop(loader, loader, max_LR=0.1, EPOCHS=2, seed=0, recipe=exact)
+        model = small_network()
+        predict(model, loader); find_mistakes(model, loader)
+        curve = range_test(model, loader, start_lr=1e-3, end_lr=1e3, num_iter=40, rule="lowest",
+                           precision="float32")
+        return [value for row in without_time(trained) for value in row.values()] + [
+            *curve.losses, curve.suggestion, *evaluate(model, loader, precision="float32")]
+    close(of(loader), of(tiny()), eps=1e-4)
+
+
+@pytest.mark.parametrize("batch, words, kind", (
+    ((pixels[0], truth[0]), "images must have shape (N, C, H, W), got (3, 32, 32)", ValueError),
+    ((truth, pixels), "images must have shape (N, C, H, W), got (70,)", ValueError),
+    ((pixels, truth[:, None]), "or shares of all classes, (N, K), got shape (70, 1)", ValueError),
+    ((pixels[:0], truth[:0]), "labels must be one class for each image, shape (N,)", ValueError),
+    ((pixels, truth.float()), "labels must be whole numbers, got float32", TypeError),
+    ((pixels.numpy(), truth.numpy()), "got tuple of ndarray, ndarray", TypeError),
+    (((pixels, pixels), truth), "got tuple of tuple of", TypeError),
+    (dict(image=pixels, x=pixels, y=truth), "got dict of image: a tensor", TypeError)), ids=range(8))
+def test_batches_that_are_refused_by_all(batch, words, kind):
+    model = small_network()
+    for use in (lambda: train_epoch(model, [batch], sgd(), cross_entropy), lambda: range_test(model, [batch]),
+                lambda: evaluate(model, [batch]), lambda: predict(model, [batch]),
+                lambda: loop([batch], tiny(), **quick)):
+        refused(use, contains=words, exc=kind)
+
+
+def test_a_loader_without_a_length_is_evaluated_and_not_trained_on():
+    endless, model = DataLoader(Stream(), 32), small_network()
+    for use in (evaluate, lambda *given: predict(*given).accuracy, lambda *given: len(find_mistakes(*given)),
+                lambda *given: range_test(*given, start_lr=1e-3, end_lr=1e3, rule="lowest")):
+        equal(use(model, endless), use(model, tiny()))
+    equal(without_time(loop(tiny(), endless, seed=0, **quick)), without_time(loop(tiny(), tiny(), seed=0, **quick)))
+    refused(lambda: loop(endless, tiny(), **quick), exc=TypeError,
+            contains="train_loader must have a length, as the schedule is planned for all its batches: ob")
+    once = (pair for pair in in_three)
+    refused(lambda: loop(once, tiny(), **quick), exc=TypeError, contains="train_loader must be a loader that can")
+    refused(lambda: loop(tiny(), once, **quick), exc=TypeError, contains="got generator, which ends after one")
+    equal(evaluate(model, once), evaluate(model, in_three))  # nobody has read of it
+    class Foreign:
+        def __len__(self): return 3
+        def __iter__(self): return iter(in_three)
+    refused(lambda: loop(Foreign(), tiny(), **quick), exc=TypeError, contains="or have a method set_epoch(seed, e")
+
+
+@pytest.mark.parametrize("form", ("logits", "tuple", "object", "convolution"))
+def test_networks_with_more_than_logits_train(form):
+    class Wraps(nn.Module):
+        def __init__(self): super().__init__(); self.inside = small_network()
+        def forward(self, x):
+            out = self.inside(x)
+            return dict(logits=dict(loss=out.mean(), logits=out), tuple=(out, x),
+                        object=namedtuple("Out", "aux logits")(out, out), convolution=out[..., None, None])[form]
+    plain = train_test_loop(small_network(), "cpu", tiny(), tiny(), seed=0, **quick)
+    other = train_test_loop(Wraps(), "cpu", tiny(), tiny(), seed=0, **quick)
+    equal(without_time(other), without_time(plain))
+    given = dict(start_lr=1e-3, end_lr=1e3, rule="lowest")
+    equal(range_test(Wraps(), tiny(), **given), range_test(small_network(), tiny(), **given))
+
+
+def test_a_batch_of_one_image_and_batch_norm():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    optimizer, one = torch.optim.SGD(model.parameters(), lr=0.1), [(pixels[:1], truth[:1])]
+    for use in (lambda: train_epoch(model, one, optimizer, cross_entropy), lambda: range_test(model, one)):
+        refused(use, exc=ValueError, contains="a batch of one image is too little for batch norm: take another batch_")
+    train_epoch(small_network(), one, sgd(), cross_entropy)  # its maps have more than one place
+    evaluate(model, one)
+
+
+def test_a_loader_computes_in_float32_whatever_the_network_does():
+    kinds = []
+    class Computes(list):
+        def __iter__(self):
+            for images, labels in in_three:
+                kinds.append((images.flatten(1) @ torch.eye(3072)).dtype)
+                yield torch.stack([image.half() for image in images]), labels
+    model = small_network()
+    evaluate(model, Computes(), precision="bfloat16")
+    train_epoch(model, Computes(), sgd(), cross_entropy, dtype=torch.bfloat16)
+    equal({*kinds}, {torch.float32})
 
 
 def test_train_step_detaches_what_it_returns():

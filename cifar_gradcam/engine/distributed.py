@@ -18,6 +18,8 @@ from torch.autograd import Function
 from torch.nn.parallel import DistributedDataParallel
 
 from ..augment import seed_epoch
+from .files import check_guard
+from .models import images_and_labels, logits_of
 from .runs import Averaged, Checkpoints, Recipe, restore, state_of
 
 # %% ../../nbs/19_several_devices.ipynb #k10
@@ -39,7 +41,7 @@ def several_started() -> bool:
 @contextlib.contextmanager
 def process_group():
     "Join the processes that torchrun started, for a `with` block or a function."
-    joined = several_started() and process_count() == 1
+    if joined := several_started() and process_count() == 1: check_guard()
     if joined:
         gpus, mine = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
         if gpus > 1 and "LOCAL_RANK" not in os.environ:  # all would take the first
@@ -111,10 +113,10 @@ class SharedLoader:
 
     def __iter__(self):
         rank, count = process_rank(), process_count()
-        if has_own_share(self.loader): shares = self.loader
+        if has_own_share(self.loader): shares = map(images_and_labels, self.loader)
         elif hasattr(self.loader, "shares"):  # made without the rest of the batch
             shares = self.loader.shares(rank, count)
-        else: shares = ([part.tensor_split(count)[rank] for part in batch]
+        else: shares = ([part.tensor_split(count)[rank] for part in images_and_labels(batch)]
                         for batch in self.loader)
         for images, labels in shares:
             yield rows_of_all(images) if self.images_too else images, rows_of_all(labels)
@@ -161,7 +163,7 @@ class Together(nn.Module):
     def forward(self, images: Tensor,  # (n, 3, H, W), this process's, or of the whole batch
                 ) -> Tensor:           # logits (N, K), of the whole batch
         if self.whole: images = images.tensor_split(process_count())[process_rank()]
-        return rows_of_all(self.network(images).float())
+        return rows_of_all(logits_of(self.network(images)).float())
 
 # %% ../../nbs/19_several_devices.ipynb #k30
 class Processes:

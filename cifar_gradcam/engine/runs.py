@@ -42,7 +42,7 @@ def about(text, **limits): return Field(description=text, **limits)
 class Recipe:
     "Every choice of a run; the defaults are this book's tutorial."
     epochs: Annotated[int, about("passes over the training images", ge=1)] = 20
-    batch_size: Annotated[int, about("images in a step", ge=1)] = 128
+    batch_size: Annotated[int, about("images in a batch", ge=1)] = 128
     optimizer: Annotated[Literal[OPTIMIZERS], about("what updates the weights")] = "SGD"
     max_lr: Annotated[float | None, about(
         "peak learning rate; none: found by a range test", gt=0)] = None
@@ -70,6 +70,8 @@ class Recipe:
         "train the first convolution in whitened coordinates")] = False
     sync_batchnorm: Annotated[bool, about(
         "one batch norm for the images of all processes")] = False
+    accumulate: Annotated[int, about(
+        "batches whose gradients make one update; batch norm sees each alone", ge=1)] = 1
     average: Annotated[float | None, about(
         "decay of the averaged weights; none: no average", gt=0, lt=1)] = None
     pipeline: Annotated[Literal["albumentations", "batched"], about(
@@ -296,7 +298,8 @@ class Checkpoints:
         if self.folder and run.range_test:
             write_json(self.folder / "range_test.json", asdict(run.range_test))
         if not self.state: return self.after_epoch(run)
-        if changed := differences(self.state["setup"], run.setup, MAY_DIFFER):
+        kept = asdict(Recipe()) | self.state["setup"]  # of an earlier version: without new fields
+        if changed := differences(kept, run.setup, MAY_DIFFER):
             raise ValueError(f"{self.path} belongs to another run: {changed}")
         restore(run, self.state)
         run.history.save(self.folder / "history.csv")  # it may be an epoch behind
