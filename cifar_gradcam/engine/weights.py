@@ -219,20 +219,22 @@ def network_like(state: dict[str, Tensor],  # these: see `recognise`
     name, sizes = recognise(state, key, name)
     return _call(name, **sizes)
 
-def _ways(name, state, key):  # pairs: where in the file it fits, called with which sizes
+def _ways(name, state, key):  # where in the file it fits, and called with which sizes
+    ways = []
     with torch.device("meta") if name in NETWORKS else contextlib.nullcontext():
         own = plain_state(_call(name))
         names = [n for n in own if not n.endswith(_COUNTER)]
         for place in _search(state, own, key)[0]:
             if not names or not state.keys() >= {place + n for n in names}: continue
-            sizes = {"num_classes": state[place + names[-1]].shape[:1].numel()}
-            if name in MODELS: sizes["width"] = len(state[place + names[0]])
-            for sizes in ({}, sizes):
+            more = {"num_classes": state[place + names[-1]].shape[:1].numel()}
+            if name in MODELS: more["width"] = len(state[place + names[0]])
+            for sizes in ({}, more):
                 with contextlib.suppress(TypeError):  # it may know no num_classes
                     wanted = plain_state(_call(name, **sizes))
                     if place in _search(state, wanted, key)[1]:
-                        yield place, sizes
+                        ways.append((place, sizes))
                         break
+    return ways
 
 def _call(name, **sizes):
     module, _, function = name.partition(":")
