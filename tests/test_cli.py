@@ -153,7 +153,7 @@ def test_every_field_of_a_recipe_is_an_option():
         epochs=3, batch_size=64, network="ResNet20", optimizer="Muon", max_lr=0.2,
         max_lr_epoch=2.5, schedule="Cosine", anneal="cosine", final_lr=0.1, matrix_lr=0.1,
         momentum=0.8, nesterov=True, weight_decay=0.1, decay_all=True, label_smoothing=0.2,
-        initialization="he", zero_last=True, whiten=True, sync_batchnorm=True, average=0.5,
+        initialization="he", zero_last=True, whiten=True, sync_batchnorm=True, accumulate=2, average=0.5,
         pipeline="batched", pad=2, flip="alternating", cutout=3, cutout_share=0.5,
         cutout_fill="brighter", hold_out=7, width=8, weights="a.pth", seed=9, data="synthetic",
         limit=50, precision="float32", compile=True, device="cpu")
