@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDER', 'unwrap', 'logits_of', 'images_and_labels',
            'plain_network', 'dtype_and_device_of', 'images_for', 'logits_for', 'network_at', 'answers', 'check_order',
-           'Maps', 'last_spatial_layer', 'TokensAsMaps', 'tokens_as_maps', 'read_state_dict', 'plain_state',
-           'load_foreign_weights', 'network_like', 'LogitsAndMaps', 'export_onnx']
+           'target_layer', 'layer_outputs', 'check_maps', 'Maps', 'last_spatial_layer', 'TokensAsMaps',
+           'tokens_as_maps', 'read_state_dict', 'plain_state', 'load_foreign_weights', 'network_like', 'LogitsAndMaps',
+           'export_onnx']
 
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, copy, math, os, re, threading, weakref
@@ -53,15 +54,23 @@ def logits_of(output,      # whatever a model returned
     elif hasattr(output, "_asdict"): fields = output._asdict()  # a named tuple
     elif isinstance(output, (tuple, list)): fields = dict(enumerate(output))
     else: fields = getattr(output, "__dict__", {})
-    named = [fields[name] for name in LOGIT_NAMES if name in fields][:1]
+    named = LOGIT_NAMES[:1] if "logits" in fields else LOGIT_NAMES
+    named = [fields[name] for name in named if name in fields]
     # A table has shape (N, K), or (N, K, 1, 1) as from a last convolution.
-    tables = [part for part in named or fields.values() if isinstance(part, Tensor)
-              and part.ndim >= 2 and part.shape[2:].numel() == 1]
+    tables = _different(part for part in named or fields.values() if isinstance(part, Tensor)
+                        and part.ndim >= 2 and part.shape[2:].numel() == 1)
     if len(tables) != 1:  # none, or nobody knows which
         raise TypeError("the model must return logits of shape (N, classes), or them under "
                         f"'logits', got {_describe(output)}; put it into a module whose "
                         "forward returns the logits alone")
     return tables[0].flatten(1)
+
+def _different(tensors):  # each value once
+    found = []
+    for tensor in tensors:
+        if not any(tensor is other or torch.equal(tensor, other) for other in found):
+            found.append(tensor)
+    return found
 
 def _describe(value):
     if isinstance(value, Tensor): return f"a tensor of shape {tuple(value.shape)}"
@@ -79,8 +88,10 @@ def images_and_labels(batch,  # whatever a loader gave
     "The two in a batch: the first of a tuple or list, or by their names in a dictionary."
     pair = batch[:2] if isinstance(batch, (tuple, list)) else ()
     if isinstance(batch, Mapping):
-        pair = [next((batch[name] for name in names if name in batch), None)
-                for names in (IMAGE_NAMES, LABEL_NAMES)]
+        found = [_different(batch[name] for name in names
+                            if isinstance(batch.get(name), Tensor))
+                 for names in (IMAGE_NAMES, LABEL_NAMES)]
+        pair = [parts[0] for parts in found if len(parts) == 1]  # of two, nobody knows which
     if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair): return tuple(pair)
     raise TypeError("the loader must give images and labels, or a dictionary of both under "
                     f"'images' and 'labels', got {_describe(batch)}; give each batch that "
@@ -99,7 +110,8 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
         setattr(module, name, value)
     with _registry: lock = _locks.setdefault(network, threading.RLock())  # one each
     with lock, torch.inference_mode(False):
-        hook = network.register_forward_hook(lambda network, inputs, out: logits_of(out))
+        try: hook = network.register_forward_hook(lambda network, inputs, out: logits_of(out))
+        except RuntimeError as fault: raise ValueError(f"model is {_SCRIPT}") from fault
         try:
             for module in [*network.modules()]:  # parts may be wrapped or compiled, too
                 for name, child in [*module._modules.items()]:
@@ -117,6 +129,12 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
         finally:
             hook.remove()
             for module, name, value in reversed(undo): setattr(module, name, value)
+
+def _has_script(network): return any(isinstance(m, torch.jit.ScriptModule)
+                                     for m in network.modules())
+
+_SCRIPT = ("TorchScript (torch.jit.trace, script or load), whose layers cannot be seen: "
+           "pass the model in Python that it was made of")
 
 def _plain_tensor(tensor):  # the same in single precision or better, open to gradients
     low = tensor.is_floating_point() and tensor.dtype.itemsize < 4
@@ -140,9 +158,8 @@ def images_for(model: nn.Module,
     "Images on a network's device, in its number format; channels last on a CPU: quicker."
     dtype, device = dtype_and_device_of(model)
     images = images.to(device, dtype)
-    if images.is_inference(): images = images.clone()
-    if device.type != "cpu": return images
-    return images.contiguous(memory_format=torch.channels_last)
+    if device.type == "cpu": images = images.contiguous(memory_format=torch.channels_last)
+    return images.clone()  # the network may change what it is given, in place
 
 def logits_for(network: nn.Module,  # from `plain_network`
                images: Tensor,      # normalised, shape (N, C, H, W)
@@ -194,83 +211,234 @@ def check_order(loader) -> None:
                          "places in the dataset are counted")
 
 # %% ../../nbs/17_models.ipynb #m23
+def target_layer(model: nn.Module,  # any model, wrapped or not
+                 layer,             # a submodule or its name
+                 ) -> nn.Module:    # a stage stands for its last block
+    "The layer whose activations are weighted, or a ValueError with the names of layers."
+    network, part = unwrap(model), None
+    places = Counter(inside for _, inside in network.named_modules(remove_duplicate=False))
+    if isinstance(layer, nn.Module):
+        if unwrap(layer) in places: part = unwrap(layer)
+    elif isinstance(layer, str) and layer:
+        with contextlib.suppress(AttributeError): part = unwrap(network.get_submodule(layer))
+    if part is None:
+        stages = ", ".join(name for name, _ in network.named_children())
+        got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
+        raise ValueError("layer must be a submodule of the model, or the name of one "
+                         f"({stages}; or inside, such as layer4.0.conv1), got {got}")
+    # Not one that computes something else with its blocks, or whose last block is used twice.
+    while (isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward
+           and len(part) and places[part[-1]] == 1): part = part[-1]
+    return part
+
+def layer_outputs(network: nn.Module,  # in evaluation mode
+                  images: Tensor,      # normalised, shape (N, C, H, W)
+                  layers,              # submodules of the network
+                  gradients: bool = True,  # autograd starts at the first; it stays on
+                  ) -> tuple[Tensor, dict]:  # logits; layer -> what it gave at each call
+    "What layers give, in the order in which they ended, safe from changes in place."
+    kept = {}
+    def keep(layer, inputs, out):
+        torch.set_grad_enabled(gradients)  # from here on, in somebody's no_grad too
+        calls = kept.setdefault(layer, [])
+        if not torch.is_tensor(out): return calls.append(out)
+        if gradients and not out.requires_grad and out.is_floating_point():
+            out = out.detach().requires_grad_()
+        calls.append(out)
+        return out.clone()  # the next step may change it in place
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try: logits = logits_for(network, images)
+    finally:
+        for hook in hooks: hook.remove()
+    torch.set_grad_enabled(gradients)
+    return logits, kept
+
+def check_maps(network: nn.Module, outputs: dict, images: Tensor) -> None:
+    "Refuse layers that gave no maps; outputs: layer -> what it gave at each call."
+    names = {layer: repr(name) for name, layer in network.named_modules()}
+    for layer, given in outputs.items():
+        shapes = [tuple(getattr(out, "shape", ())) for out in given]
+        got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
+        if not shapes and _has_script(network):
+            raise ValueError(f"layer {names[layer]} is inside {_SCRIPT}")
+        if [len(shape) for shape in shapes] != [4] or shapes[0][0] != len(images):
+            tokens = len(shapes) == 1 and len(shapes[0]) == 3
+            raise ValueError(f"layer {names[layer]} must have one output, of shape (N, "
+                             f"channels, h, w), got {got} for {len(images)} images"
+                             + ": for tokens, see tokens_as_maps" * tokens)
+        if shapes[0][2] * shapes[0][3] == 1:
+            raise ValueError(f"layer {names[layer]} must have an output of more than one "
+                             f"place, got {got}: pass an earlier layer, or larger images")
+        if _lies_as(shapes[0][1:3], images) and not _lies_as(shapes[0][2:], images):
+            raise ValueError(f"layer {names[layer]} must have an output of shape (N, channels, "
+                             f"h, w), got {got}: its channels are last; pass another layer")
+
+def _lies_as(places, images):  # proportions of the images, rounding aside
+    (h, w), (H, W) = places, images.shape[2:]
+    return h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W)
+
+
+# %% ../../nbs/17_models.ipynb #m24
 class Maps(nn.Identity):
     "Passes on feature maps, shape (N, channels, h, w), that were laid out on purpose."
 
 def last_spatial_layer(model: nn.Module,
                        example: Tensor,  # an image it takes, shape (1, C, H, W)
                        ) -> nn.Module:   # gives feature maps, shape (N, channels, h, w)
-    "The last layer whose output has a height and a width, found in one forward pass."
-    with plain_network(model) as network: calls = _watch(network, example)
-    often = Counter(layer for _, layer, _ in calls)
+    "The last layer on the way to the logits whose output has a height and a width."
     adapts = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample)
-    (H, W), last, tokens = example.shape[2:], None, []
-    for name, layer, shape in calls:
-        if len(shape) == 4 and often[layer] == 1 and not isinstance(layer, adapts):
-            h, w = shape[2:]  # proportions of another image, rounding aside: channels are last
-            if h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W): last, tokens = layer, []
-        elif (len(shape) == 3 and shape[1] > 1  # several tokens for an image
-              and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))):
-            tokens.append((name, layer, shape))
-    if tokens and not isinstance(last, Maps):
-        norms = [name for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
-        n, channels = tokens[-1][2][1:]
-        raise ValueError(
-            f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature "
-            "maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
-            "tokens_as_maps(model, name) as layers: explain(…), where name is the "
-            "normalisation before the last attention, one of …, "
-            f"{', '.join(map(repr, norms[-3:])) or 'none'}")
-    if last is None:
-        raise ValueError(
-            "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
-            f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-    while isinstance(last, nn.Sequential) and len(last): last = last[-1]
-    return last
+    with plain_network(model) as network, torch.enable_grad():
+        if _has_script(network):
+            raise ValueError(f"a part of the model is {_SCRIPT}; or pass `layers`")
+        names = {layer: name for name, layer in network.named_modules() if name}
+        image = images_for(network, example[:1]).detach().requires_grad_()
+        logits, outputs = layer_outputs(network, image, names)
+        given = {layer: calls[0] for layer, calls in outputs.items() if len(calls) == 1
+                 and torch.is_tensor(calls[0]) and calls[0].requires_grad}
+        maps = [layer for layer, out in given.items() if out.ndim == 4 and len(out) == 1
+                and not isinstance(layer, adapts) and _lies_as(out.shape[2:], image)]
+        tokens = [layer for layer, out in given.items()
+                  if out.ndim == 3 and out[..., 0].numel() > 1  # several for an image
+                  and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))]
+        slopes = _slopes(network, image, logits, given, maps, tokens)
+        order = [layer for layer in given if layer in slopes]
+        last = next((layer for layer in reversed(order) if layer in maps), None)
+        behind = [layer for layer in order[0 if last is None else order.index(last):] if layer in tokens]
+        if behind:  # unless some were laid out
+            last = next((layer for layer in reversed(order) if isinstance(layer, Maps)), None)
+        if behind and last is None:
+            raise ValueError(_advice(names, given[behind[-1]], slopes, tokens))
+        if last is None:
+            raise ValueError(
+                "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
+                f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
+        return target_layer(network, last)
 
-@torch.no_grad()
-def _watch(network, example):
-    # name, layer and shape of its output, for each call, in the order in which they ended
-    calls, names = [], {layer: name for name, layer in network.named_modules() if name}
-    def note(layer, inputs, output):
-        calls.append((names[layer], layer, tuple(getattr(output, "shape", ()))))
-    hooks = [layer.register_forward_hook(note) for layer in names]
-    try: logits_for(network, example[:1])
-    finally:
-        for hook in hooks: hook.remove()
-    return calls
+def _slopes(network, image, logits, given, maps, tokens):
+    # layer -> gradient of the logits, for those that lead to them
+    score, layers = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum(), maps + tokens
+    try: found = torch.autograd.grad(score, [given[layer] for layer in layers], allow_unused=True)
+    except RuntimeError: found = ()
+    slopes = {layer: slope for layer, slope in zip(layers, found) if slope is not None}
+    if slopes:  # all zero: a head of zeros
+        return {layer: slope for layer, slope in slopes.items() if slope.any()} or slopes
+    # Autograd finds no way: quantised, detached, … Change what a layer gives instead.
+    def matters(layer):
+        hook = layer.register_forward_hook(lambda layer, inputs, out: 1 - out)
+        try: return not torch.equal(logits_for(network, image), logits)
+        finally: hook.remove()
+    while maps and not matters(maps[-1]): maps.pop()
+    return dict.fromkeys(maps + tokens)
+
+def _advice(names, out, slopes, tokens):
+    # The last tokens of which not only a few in front matter; a normalisation if there is one.
+    most = [layer for layer in tokens if slopes.get(layer) is not None
+            and 2 * slopes[layer].any(-1).sum() > slopes[layer][..., 0].numel()]
+    norms = [layer for layer in most if "norm" in type(layer).__name__.lower()]
+    best = (norms or most)[-1:]
+    how = (f"with tokens_as_maps(model, {names[best[0]]!r}) as layer: explain(…, layers=layer)"
+           if best else "with tokens_as_maps, at the last layer where patches matter (not to be "
+           "seen here, as no gradient of the logits comes to them: is the head all zeros?)")
+    return (f"the model's last layers give tokens of shape {('N', *out.shape[1:])}, no feature maps "
+            f"(N, channels, h, w): pass `layers`, or lay tokens out as maps, {how}")
+
 
 # %% ../../nbs/17_models.ipynb #m31
 class TokensAsMaps(nn.Module):
     "A layer that gives tokens, followed by `maps`, where they lie as the patches do."
-    def __init__(self, layer: nn.Module, skip: int = 1, rows: int | None = None):
+    def __init__(self, layer: nn.Module, skip: int | None = None, rows: int | None = None):
         super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
+        self.layouts, self.sizes = {}, {}  # by size of the image; of each thread, one a pass
 
-    def forward(self, *inputs, **more) -> Tensor:  # (N, skip + h · w, channels), as they were
-        tokens = self.layer(*inputs, **more)
-        n = tokens.shape[1] - self.skip
-        rows = self.rows or math.isqrt(max(n, 1))
-        if n < 1 or n % rows or not self.rows and rows**2 != n:
-            raise ValueError(f"{tokens.shape[1]} tokens make no square of patches: pass skip "
-                             f"and rows, got {self.skip} and {self.rows}")
-        front, patches = tokens[:, :self.skip], tokens[:, self.skip:].transpose(1, 2)
-        maps = self.maps(patches.unflatten(2, (rows, -1)))
-        return torch.cat([front, maps.flatten(2).transpose(1, 2)], 1)
+    def begin(self, network, inputs, named):  # each pass of the network, as a hook
+        image = next(x for x in (*inputs, *named.values()) if torch.is_tensor(x))
+        size = tuple(map(int, image.shape[2:]))
+        self.sizes.setdefault(threading.get_ident(), []).append(size)
+        if size in self.layouts: return
+        if torch.compiler.is_compiling():
+            raise ValueError("call the model with an image of this size before it is exported")
+        self.layouts[size] = None
+        try: self.layouts[size] = self._measure(network, image[:1])
+        finally:
+            if self.layouts[size] is None: del self.layouts[size]
+
+    def end(self, network, inputs, logits): self.sizes[threading.get_ident()].pop()
+
+    def forward(self, *inputs, **more) -> Tensor:  # tokens, as they were
+        given = self.layer(*inputs, **more)
+        sizes = self.sizes.get(threading.get_ident())
+        if not sizes: raise ValueError("tokens are laid out while the model itself is called")
+        if self.layouts[sizes[-1]] is None: return given  # being measured
+        skip, rows, columns, batch = self.layouts[sizes[-1]]
+        tokens = given.movedim(batch, 0)
+        if tokens.shape[1] != skip + rows * columns:
+            raise ValueError(f"{tokens.shape[1]} tokens at one call of the layer, "
+                             f"{skip + rows * columns} at another")
+        front, patches = tokens[:, :skip], tokens[:, skip:].transpose(1, 2)
+        maps = self.maps(patches.unflatten(2, (rows, columns)))
+        return torch.cat([front, maps.flatten(2).transpose(1, 2)], 1).movedim(0, batch)
+
+    def _measure(self, network, image):
+        # A picture and a noisy copy: which tokens know the picture, and where do patches lie?
+        starts, grids, last = {}, [], []
+        def note(layer, inputs, output):
+            for x in (*inputs, output):
+                if not torch.is_tensor(x): continue
+                if x.ndim == 4: grids.append(tuple(x.shape[2:]))
+                if x.ndim == 3 and 2 in x.shape[:2]:
+                    pair = x.movedim(0 if len(x) == 2 else 1, 0)
+                    starts.setdefault(pair.shape[1], (pair.detach().clone(), {*grids}))
+            if layer is self.layer: last.append(output)
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+        with plain_network(network) as plain, torch.no_grad():
+            hooks = [layer.register_forward_hook(note) for layer in plain.modules()]
+            try: plain(images_for(plain, torch.cat([image, image + noise])))
+            finally:
+                for hook in hooks: hook.remove()
+        if len(last) != 1 or not torch.is_tensor(last[0]) or last[0].ndim != 3 or 2 not in last[0].shape[:2]:
+            raise ValueError("layer must give tokens of shape (N, tokens, channels) once, got "
+                             f"{_describe(last)} for 2 images")
+        batch = 0 if len(last[0]) == 2 else 1
+        n = last[0].shape[1 - batch]
+        pair, grids = starts[n]
+        same = (pair[0] == pair[1]).all(1).nonzero()[:, 0].tolist()
+        skip = len(same) if self.skip is None else self.skip
+        fits = {grid for grid in grids if math.prod(grid) == n - skip}
+        if not fits and None not in (self.skip, self.rows) and n > skip and (n - skip) % self.rows == 0:
+            fits = {(self.rows, (n - skip) // self.rows)}
+        fits = {grid for grid in fits if self.rows in (None, grid[0])}
+        if len(fits) != 1 or same and same != [*range(skip)]:
+            seen = ", ".join(f"{h} × {w}" for h, w in sorted(grids))
+            raise ValueError(
+                f"{n} tokens for an image of {image.shape[2]} × {image.shape[3]}: where its patches lie "
+                f"is not clear. Tokens that do not depend on the image: {same or 'none'}; layers "
+                f"before gave {seen or 'no height and width'}: pass skip (tokens in front that are "
+                f"no patches) and rows (of patches), got {self.skip} and {self.rows}")
+        return skip, *fits.pop(), batch
 
 @contextlib.contextmanager
 def tokens_as_maps(model: nn.Module,
-                   layer: str,     # name of one that gives tokens, (N, tokens, channels)
-                   skip: int = 1,  # tokens in front that are no patches
-                   rows: int | None = None,  # of patches; None: as many as columns
+                   layer,          # one that gives tokens, (N, tokens, channels), or its name
+                   skip: int | None = None,  # tokens in front that are no patches; None: measured
+                   rows: int | None = None,  # of patches; None: as the layer that cut them
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
-    network = unwrap(model)
-    inside = network.get_submodule(layer)
+    network, inside = unwrap(model), target_layer(model, layer)
+    for name, value, least in (("skip", skip, 0), ("rows", rows, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
     laid_out = TokensAsMaps(inside, skip, rows)
-    network.set_submodule(layer, laid_out)
+    places = [(part, name, child) for part in network.modules()
+              for name, child in part._modules.items() if child is not None and unwrap(child) is inside]
+    hooks = [network.register_forward_pre_hook(laid_out.begin, with_kwargs=True),
+             network.register_forward_hook(laid_out.end, always_call=True)]
+    for part, name, _ in places: part._modules[name] = laid_out
     try: yield laid_out.maps
-    finally: network.set_submodule(layer, inside)
+    finally:
+        for hook in hooks: hook.remove()
+        for part, name, child in places: part._modules[name] = child
+
 
 # %% ../../nbs/17_models.ipynb #m41
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -378,24 +546,33 @@ class LogitsAndMaps(nn.Module):
     def forward(self, images: Tensor,  # shape (N, C, H, W)
                 ) -> tuple[Tensor, Tensor]:  # (N, classes) and (N, channels, h, w)
         kept = []
-        hook = self.layer.register_forward_hook(lambda layer, inputs, out: kept.append(out))
-        try: return logits_of(self.network(images)), kept[0].clone()
+        def keep(layer, inputs, out):
+            kept.append(out)
+            return out.clone()  # the next layer may change it in place
+        hook = self.layer.register_forward_hook(keep)
+        try: logits = logits_of(self.network(images))
         finally: hook.remove()
+        check_maps(self.network, {self.layer: kept}, images)
+        return logits, kept[0]
 
 def export_onnx(model: nn.Module,  # comes back as it was
                 path: str | Path,  # of the file to write
                 example: Tensor | None = None,  # (N, C, H, W); None: 2 images for CIFAR-10
-                layers=None,       # the module whose activations are wanted; None: found
+                layers=None,       # one layer, see `target_layer`; None: the last one
                 ) -> Path:         # the file: images -> logits, activations; any batch
     "Write a model as ONNX, with logits and the activations of its last spatial layer."
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ImportError(f"export_onnx needs {' and '.join(missing)}: "
                           'pip install "cifar_gradcam[onnx]"')
-    path, network = Path(path), unwrap(model)
+    path = Path(path)
     if example is None: example = torch.zeros(2, 3, 32, 32)
-    layer = layers or last_spatial_layer(network, images_for(network, example))
-    with plain_network(network) as plain:
-        both = copy.deepcopy(LogitsAndMaps(plain, layer)).cpu().float().eval()
+    with plain_network(model) as plain:
+        if layers is None: layers = last_spatial_layer(plain, example)
+        if not isinstance(layers, (list, tuple)): layers = [layers]
+        if len(layers) != 1: raise ValueError(f"layers must be one layer, got {len(layers)}")
+        both = LogitsAndMaps(plain, target_layer(plain, layers[0]))
+        with torch.no_grad(): both(images_for(plain, example))  # refuses what gives no maps
+        both = copy.deepcopy(both).cpu().float().eval()
     lay_side_by_side(both, False)
     if len(example) < 2: example = torch.cat([example] * 2)  # 1 would be taken for a constant
     partial = path.with_name(path.name + ".partial")
