@@ -96,8 +96,9 @@ def observe(model: nn.Module,         # in evaluation mode
             ) -> list[Seen]:          # one for each layer
     "One forward and one backward pass for all layers; autograd starts at the first."
     logits, given = layer_outputs(model, images, {*layers}, gradients)
-    if gradients and not logits.requires_grad:  # the model turns autograd off, and on again
-        logits, given = layer_outputs(model, images, {*layers})  # now it is on from the start
+    if gradients and not logits.requires_grad:  # the model turns autograd off behind them
+        torch.set_grad_enabled(True)  # on from the start, so that it comes back
+        logits, given = layer_outputs(model, images, {*layers})
     kept = {layer: given.get(layer, []) for layer in layers}
     check_maps(model, kept, images)
     check_fit(logits, targets, against)
@@ -122,7 +123,7 @@ def _gradients(model, score, kept):  # of a score, at what each layer gave
         if low: cause = f"{low[0]!r} is quantised"
         elif "heckpoint" in str(fault): cause = "the model uses checkpoint(use_reentrant=True)"
         raise ValueError(f"no gradient of the logits comes back to layer {names[layer]!r}, as "
-                         f"{cause}: pass a layer behind that, or the model without it, or a "
+                         f"{cause}: pass a layer on the way, the model without that, or a "
                          f"method that needs none ({', '.join(GRADIENT_FREE)})") from fault
     return G
 

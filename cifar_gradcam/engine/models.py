@@ -12,7 +12,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDE
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, copy, math, os, re, threading, weakref
 from argparse import Namespace
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,7 +68,8 @@ def logits_of(output,      # whatever a model returned
 def _different(tensors):  # each value once
     found = []
     for tensor in tensors:
-        if not any(tensor is other or torch.equal(tensor, other) for other in found):
+        if not any(tensor is other or tensor.shape == other.shape
+                   and (tensor == other.to(tensor.device)).all() for other in found):
             found.append(tensor)
     return found
 
@@ -110,8 +111,9 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
         setattr(module, name, value)
     with _registry: lock = _locks.setdefault(network, threading.RLock())  # one each
     with lock, torch.inference_mode(False):
-        try: hook = network.register_forward_hook(lambda network, inputs, out: logits_of(out))
-        except RuntimeError as fault: raise ValueError(f"model is {_SCRIPT}") from fault
+        if isinstance(network, torch.jit.RecursiveScriptModule):
+            raise ValueError(f"model must be {_SCRIPT}")
+        hook = network.register_forward_hook(lambda network, inputs, out: logits_of(out))
         try:
             for module in [*network.modules()]:  # parts may be wrapped or compiled, too
                 for name, child in [*module._modules.items()]:
@@ -130,11 +132,8 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
             hook.remove()
             for module, name, value in reversed(undo): setattr(module, name, value)
 
-def _has_script(network): return any(isinstance(m, torch.jit.ScriptModule)
-                                     for m in network.modules())
-
-_SCRIPT = ("TorchScript (torch.jit.trace, script or load), whose layers cannot be seen: "
-           "pass the model in Python that it was made of")
+_SCRIPT = ("the network in Python, got TorchScript (torch.jit.trace, script or load), whose "
+           "layers cannot be seen")
 
 def _plain_tensor(tensor):  # the same in single precision or better, open to gradients
     low = tensor.is_floating_point() and tensor.dtype.itemsize < 4
@@ -225,7 +224,7 @@ def target_layer(model: nn.Module,  # any model, wrapped or not
         stages = ", ".join(name for name, _ in network.named_children())
         got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
         raise ValueError("layer must be a submodule of the model, or the name of one "
-                         f"({stages}; or inside, such as layer4.0.conv1), got {got}")
+                         f"({stages}; or inside, such as layer4.0.conv1), got got {got}")
     # Not one that computes something else with its blocks, or whose last block is used twice.
     while (isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward
            and len(part) and places[part[-1]] == 1): part = part[-1]
@@ -246,6 +245,8 @@ def layer_outputs(network: nn.Module,  # in evaluation mode
             out = out.detach().requires_grad_()
         calls.append(out)
         return out.clone()  # the next step may change it in place
+    if any(isinstance(layer, torch.jit.RecursiveScriptModule) for layer in layers):
+        raise ValueError(f"layer must be a part of {_SCRIPT}")
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try: logits = logits_for(network, images)
     finally:
@@ -253,30 +254,32 @@ def layer_outputs(network: nn.Module,  # in evaluation mode
     torch.set_grad_enabled(gradients)
     return logits, kept
 
-def check_maps(network: nn.Module, outputs: dict, images: Tensor) -> None:
-    "Refuse layers that gave no maps; outputs: layer -> what it gave at each call."
-    names = {layer: repr(name) for name, layer in network.named_modules()}
+def check_maps(network: nn.Module,  # see `layer_outputs`
+               outputs: dict,       # layer -> what it gave at each call
+               images: Tensor,      # that the network was given, shape (N, C, H, W)
+               ) -> None:
+    "Refuse layers that gave no feature maps, shape (N, channels, h, w), or several."
+    names = {layer: name for name, layer in network.named_modules()}
     for layer, given in outputs.items():
         shapes = [tuple(getattr(out, "shape", ())) for out in given]
+        start = f"layer {names[layer]!r} must"
         got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
-        if not shapes and _has_script(network):
-            raise ValueError(f"layer {names[layer]} is inside {_SCRIPT}")
+        if isinstance(layer, torch.jit.ScriptModule) and not shapes:
+            raise ValueError(f"{start} be a part of {_SCRIPT}")
         if [len(shape) for shape in shapes] != [4] or shapes[0][0] != len(images):
             tokens = len(shapes) == 1 and len(shapes[0]) == 3
-            raise ValueError(f"layer {names[layer]} must have one output, of shape (N, "
-                             f"channels, h, w), got {got} for {len(images)} images"
+            raise ValueError(f"{start} have one output, of shape (N, channels, h, w), got {got}"
                              + ": for tokens, see tokens_as_maps" * tokens)
         if shapes[0][2] * shapes[0][3] == 1:
-            raise ValueError(f"layer {names[layer]} must have an output of more than one "
-                             f"place, got {got}: pass an earlier layer, or larger images")
+            raise ValueError(f"{start} have an output of more than one place, got {got}: "
+                             "pass an earlier layer, or larger images")
         if _lies_as(shapes[0][1:3], images) and not _lies_as(shapes[0][2:], images):
-            raise ValueError(f"layer {names[layer]} must have an output of shape (N, channels, "
-                             f"h, w), got {got}: its channels are last; pass another layer")
+            raise ValueError(f"{start} have an output of shape (N, channels, h, w), got {got}: "
+                             "its channels are last, pass a layer where they are not")
 
 def _lies_as(places, images):  # proportions of the images, rounding aside
     (h, w), (H, W) = places, images.shape[2:]
     return h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W)
-
 
 # %% ../../nbs/17_models.ipynb #m24
 class Maps(nn.Identity):
@@ -288,9 +291,11 @@ def last_spatial_layer(model: nn.Module,
     "The last layer on the way to the logits whose output has a height and a width."
     adapts = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample)
     with plain_network(model) as network, torch.enable_grad():
-        if _has_script(network):
-            raise ValueError(f"a part of the model is {_SCRIPT}; or pass `layers`")
-        names = {layer: name for name, layer in network.named_modules() if name}
+        if any(isinstance(layer, torch.jit.ScriptModule) and [*layer.parameters()]
+               for layer in network.modules()):
+            raise ValueError(f"model must be {_SCRIPT}: pass `layers`, outside of that part")
+        names = {layer: name for name, layer in network.named_modules() if name
+                 and not isinstance(layer, torch.jit.ScriptModule)}
         image = images_for(network, example[:1]).detach().requires_grad_()
         logits, outputs = layer_outputs(network, image, names)
         given = {layer: calls[0] for layer, calls in outputs.items() if len(calls) == 1
@@ -301,28 +306,40 @@ def last_spatial_layer(model: nn.Module,
                   if out.ndim == 3 and out[..., 0].numel() > 1  # several for an image
                   and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))]
         slopes = _slopes(network, image, logits, given, maps, tokens)
-        order = [layer for layer in given if layer in slopes]
-        last = next((layer for layer in reversed(order) if layer in maps), None)
-        behind = [layer for layer in order[0 if last is None else order.index(last):] if layer in tokens]
-        if behind:  # unless some were laid out
-            last = next((layer for layer in reversed(order) if isinstance(layer, Maps)), None)
-        if behind and last is None:
-            raise ValueError(_advice(names, given[behind[-1]], slopes, tokens))
-        if last is None:
-            raise ValueError(
-                "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
-                f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-        return target_layer(network, last)
+    last, behind, laid_out = None, [], None
+    for layer in given:
+        if layer in slopes and layer in tokens: behind.append(layer)
+        elif layer in slopes: last, behind = layer, []
+        if layer in slopes and isinstance(layer, Maps): laid_out = layer
+    if behind and laid_out is None:
+        # The last where more than a few tokens in front matter; a normalisation, if there is.
+        most = [layer for layer in tokens if slopes.get(layer) is not None
+                and 2 * slopes[layer].any(-1).sum() > slopes[layer][..., 0].numel()]
+        norms = [layer for layer in most if "norm" in type(layer).__name__.lower()]
+        name = repr(names[(norms or most)[-1]]) if most else "name"
+        n, channels = given[behind[-1]].shape[1:]
+        raise ValueError(
+            f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature "
+            "maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
+            f"tokens_as_maps(model, {name}) as layer: explain(…, layers=layer)"
+            + ", where name is of the last layer at which patches matter: no gradient of the "
+            "logits shows it" * (not most))
+    if last is None:
+        raise ValueError(
+            "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
+            f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
+    return target_layer(model, laid_out if behind else last)
 
 def _slopes(network, image, logits, given, maps, tokens):
-    # layer -> gradient of the logits, for those that lead to them
-    score, layers = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum(), maps + tokens
-    try: found = torch.autograd.grad(score, [given[layer] for layer in layers], allow_unused=True)
+    # layer -> gradient of the logits, for the layers that lead to them
+    weights, layers = torch.linspace(1, 2, logits.shape[1]).to(logits), maps + tokens
+    try: found = torch.autograd.grad((logits * weights).sum(), [given[n] for n in layers],
+                                     allow_unused=True)
     except RuntimeError: found = ()
     slopes = {layer: slope for layer, slope in zip(layers, found) if slope is not None}
-    if slopes:  # all zero: a head of zeros
+    if slopes:  # all of them zero: a head of zeros
         return {layer: slope for layer, slope in slopes.items() if slope.any()} or slopes
-    # Autograd finds no way: quantised, detached, … Change what a layer gives instead.
+    # Autograd finds no way (quantised, detached, …): change what a layer gives, and look.
     def matters(layer):
         hook = layer.register_forward_hook(lambda layer, inputs, out: 1 - out)
         try: return not torch.equal(logits_for(network, image), logits)
@@ -330,107 +347,107 @@ def _slopes(network, image, logits, given, maps, tokens):
     while maps and not matters(maps[-1]): maps.pop()
     return dict.fromkeys(maps + tokens)
 
-def _advice(names, out, slopes, tokens):
-    # The last tokens of which not only a few in front matter; a normalisation if there is one.
-    most = [layer for layer in tokens if slopes.get(layer) is not None
-            and 2 * slopes[layer].any(-1).sum() > slopes[layer][..., 0].numel()]
-    norms = [layer for layer in most if "norm" in type(layer).__name__.lower()]
-    best = (norms or most)[-1:]
-    how = (f"with tokens_as_maps(model, {names[best[0]]!r}) as layer: explain(…, layers=layer)"
-           if best else "with tokens_as_maps, at the last layer where patches matter (not to be "
-           "seen here, as no gradient of the logits comes to them: is the head all zeros?)")
-    return (f"the model's last layers give tokens of shape {('N', *out.shape[1:])}, no feature maps "
-            f"(N, channels, h, w): pass `layers`, or lay tokens out as maps, {how}")
-
-
 # %% ../../nbs/17_models.ipynb #m31
 class TokensAsMaps(nn.Module):
     "A layer that gives tokens, followed by `maps`, where they lie as the patches do."
+    eps = math.nan  # so that torch's TransformerEncoderLayer takes no short cut past it
+
     def __init__(self, layer: nn.Module, skip: int | None = None, rows: int | None = None):
         super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
-        self.layouts, self.sizes = {}, {}  # by size of the image; of each thread, one a pass
+        self.layouts = {}  # by height and width of an image
+        self.sizes = defaultdict(list)  # height and width of each pass, by thread
 
-    def begin(self, network, inputs, named):  # each pass of the network, as a hook
-        image = next(x for x in (*inputs, *named.values()) if torch.is_tensor(x))
-        size = tuple(map(int, image.shape[2:]))
-        self.sizes.setdefault(threading.get_ident(), []).append(size)
+    def begin(self, network, inputs, named):  # a hook before each pass of the network
+        images = [part for part in (*inputs, *named.values())
+                  if torch.is_tensor(part) and part.ndim == 4]
+        if not images: raise ValueError("the model must be called with images (N, C, H, W)")
+        size = tuple(map(int, images[0].shape[2:]))
+        self.sizes[threading.get_ident()].append(size)
         if size in self.layouts: return
         if torch.compiler.is_compiling():
-            raise ValueError("call the model with an image of this size before it is exported")
+            raise ValueError("call the model with an image of this size before its export")
         self.layouts[size] = None
-        try: self.layouts[size] = self._measure(network, image[:1])
+        try: self.layouts[size] = self._measure(network, images[0][:1])
         finally:
             if self.layouts[size] is None: del self.layouts[size]
 
-    def end(self, network, inputs, logits): self.sizes[threading.get_ident()].pop()
+    def end(self, network, inputs, logits): del self.sizes[threading.get_ident()][-1:]
 
-    def forward(self, *inputs, **more) -> Tensor:  # tokens, as they were
-        given = self.layer(*inputs, **more)
-        sizes = self.sizes.get(threading.get_ident())
-        if not sizes: raise ValueError("tokens are laid out while the model itself is called")
+    def forward(self, *inputs, **more) -> Tensor:  # tokens, as the layer gives them
+        given, sizes = self.layer(*inputs, **more), self.sizes[threading.get_ident()]
+        if not sizes: raise ValueError("call the model, not a part: images tell the layout")
         if self.layouts[sizes[-1]] is None: return given  # being measured
-        skip, rows, columns, batch = self.layouts[sizes[-1]]
-        tokens = given.movedim(batch, 0)
-        if tokens.shape[1] != skip + rows * columns:
-            raise ValueError(f"{tokens.shape[1]} tokens at one call of the layer, "
-                             f"{skip + rows * columns} at another")
-        front, patches = tokens[:, :skip], tokens[:, skip:].transpose(1, 2)
-        maps = self.maps(patches.unflatten(2, (rows, columns)))
-        return torch.cat([front, maps.flatten(2).transpose(1, 2)], 1).movedim(0, batch)
+        batch, front, rows, columns, back = self.layouts[sizes[-1]]
+        tokens, n = given.movedim(batch, 0), rows * columns
+        if tokens.shape[1] != front + n + back:
+            raise ValueError(f"layer must give {front + n + back} tokens at each call, "
+                             f"got {tokens.shape[1]}")
+        first, patches, last = tokens.split([front, n, back], 1)
+        maps = self.maps(patches.transpose(1, 2).unflatten(2, (rows, columns)))
+        return torch.cat([first, maps.flatten(2).transpose(1, 2), last], 1).movedim(0, batch)
 
     def _measure(self, network, image):
-        # A picture and a noisy copy: which tokens know the picture, and where do patches lie?
-        starts, grids, last = {}, [], []
+        # An image and a noisy copy: which tokens differ, and how did the patches lie before?
+        starts, grids, outputs = {}, [], []
         def note(layer, inputs, output):
-            for x in (*inputs, output):
-                if not torch.is_tensor(x): continue
-                if x.ndim == 4: grids.append(tuple(x.shape[2:]))
-                if x.ndim == 3 and 2 in x.shape[:2]:
-                    pair = x.movedim(0 if len(x) == 2 else 1, 0)
-                    starts.setdefault(pair.shape[1], (pair.detach().clone(), {*grids}))
-            if layer is self.layer: last.append(output)
-        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+            for part in filter(torch.is_tensor, (*inputs, output)):
+                if part.ndim == 4: grids.append(tuple(part.shape[2:]))
+                if part.ndim == 3 and 2 in part.shape[:2]:
+                    pair = part.detach().clone().movedim(part.shape.index(2), 0)
+                    starts.setdefault(pair.shape[1], (pair, {*grids}))  # where they begin
+            if layer is self.layer: outputs.append(output)
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
         with plain_network(network) as plain, torch.no_grad():
-            hooks = [layer.register_forward_hook(note) for layer in plain.modules()]
-            try: plain(images_for(plain, torch.cat([image, image + noise])))
+            hooks = {layer: layer._forward_hooks for layer in plain.modules()
+                     if not isinstance(layer, torch.jit.ScriptModule)}
+            try:
+                for layer, own in hooks.items():  # whoever else is looking sees nothing
+                    ends = {key: hook for key, hook in own.items()
+                            if getattr(hook, "__func__", None) is TokensAsMaps.end}
+                    layer._forward_hooks = OrderedDict({-1: note} | ends)
+                plain(images_for(plain, torch.cat([image, image + noise.to(image)])))
             finally:
-                for hook in hooks: hook.remove()
-        if len(last) != 1 or not torch.is_tensor(last[0]) or last[0].ndim != 3 or 2 not in last[0].shape[:2]:
-            raise ValueError("layer must give tokens of shape (N, tokens, channels) once, got "
-                             f"{_describe(last)} for 2 images")
-        batch = 0 if len(last[0]) == 2 else 1
-        n = last[0].shape[1 - batch]
-        pair, grids = starts[n]
-        same = (pair[0] == pair[1]).all(1).nonzero()[:, 0].tolist()
-        skip = len(same) if self.skip is None else self.skip
-        fits = {grid for grid in grids if math.prod(grid) == n - skip}
-        if not fits and None not in (self.skip, self.rows) and n > skip and (n - skip) % self.rows == 0:
-            fits = {(self.rows, (n - skip) // self.rows)}
+                for layer, own in hooks.items(): layer._forward_hooks = own
+        shapes = [tuple(getattr(output, "shape", ())) for output in outputs]
+        if [len(shape) for shape in shapes] != [3] or 2 not in shapes[0][:2]:
+            raise ValueError("layer must give tokens of shape (N, tokens, channels), once, "
+                             f"got {_describe(outputs)} for 2 images")
+        batch = shapes[0].index(2)
+        pair, grids = starts[shapes[0][1 - batch]]
+        differ = (pair[0] != pair[1]).any(1).tolist()
+        front, back = ([*way, True].index(True) for way in (differ, differ[::-1]))
+        if self.skip is not None and not front + back: front = self.skip
+        n = len(differ) - front - back
+        fits = {grid for grid in grids if math.prod(grid) == n}
+        told = self.skip is not None and self.rows is not None and n > 0
+        if told and not fits and n % self.rows == 0: fits = {(self.rows, n // self.rows)}
         fits = {grid for grid in fits if self.rows in (None, grid[0])}
-        if len(fits) != 1 or same and same != [*range(skip)]:
-            seen = ", ".join(f"{h} × {w}" for h, w in sorted(grids))
-            raise ValueError(
-                f"{n} tokens for an image of {image.shape[2]} × {image.shape[3]}: where its patches lie "
-                f"is not clear. Tokens that do not depend on the image: {same or 'none'}; layers "
-                f"before gave {seen or 'no height and width'}: pass skip (tokens in front that are "
-                f"no patches) and rows (of patches), got {self.skip} and {self.rows}")
-        return skip, *fits.pop(), batch
+        if len(fits) == 1 and self.skip in (None, front) and all(differ[front:front + n]):
+            return batch, front, *fits.pop(), back
+        same = ", ".join(str(i) for i, other in enumerate(differ) if not other) or "none"
+        seen = ", ".join(f"{h} × {w}" for h, w in sorted(grids)) or "none"
+        raise ValueError(
+            f"{len(differ)} tokens for an image of {image.shape[2]} × {image.shape[3]} have no "
+            f"clear layout (tokens that are the same for any image: {same}; heights and "
+            f"widths before: {seen}): pass skip (tokens before the patches) and rows (of "
+            f"patches), got {self.skip} and {self.rows}")
 
 @contextlib.contextmanager
 def tokens_as_maps(model: nn.Module,
-                   layer,          # one that gives tokens, (N, tokens, channels), or its name
-                   skip: int | None = None,  # tokens in front that are no patches; None: measured
-                   rows: int | None = None,  # of patches; None: as the layer that cut them
+                   layer,   # gives tokens, (N, tokens, channels): a submodule or its name
+                   skip: int | None = None,  # tokens before the patches; None: measured
+                   rows: int | None = None,  # of patches; None: measured
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
-    network, inside = unwrap(model), target_layer(model, layer)
     for name, value, least in (("skip", skip, 0), ("rows", rows, 1)):
         if value is not None and value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+    network, inside = unwrap(model), target_layer(model, layer)
     laid_out = TokensAsMaps(inside, skip, rows)
     places = [(part, name, child) for part in network.modules()
-              for name, child in part._modules.items() if child is not None and unwrap(child) is inside]
+              for name, child in part._modules.items()
+              if child is not None and unwrap(child) is inside]
     hooks = [network.register_forward_pre_hook(laid_out.begin, with_kwargs=True),
              network.register_forward_hook(laid_out.end, always_call=True)]
     for part, name, _ in places: part._modules[name] = laid_out
@@ -438,7 +455,6 @@ def tokens_as_maps(model: nn.Module,
     finally:
         for hook in hooks: hook.remove()
         for part, name, child in places: part._modules[name] = child
-
 
 # %% ../../nbs/17_models.ipynb #m41
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -546,13 +562,12 @@ class LogitsAndMaps(nn.Module):
     def forward(self, images: Tensor,  # shape (N, C, H, W)
                 ) -> tuple[Tensor, Tensor]:  # (N, classes) and (N, channels, h, w)
         kept = []
-        def keep(layer, inputs, out):
-            kept.append(out)
-            return out.clone()  # the next layer may change it in place
-        hook = self.layer.register_forward_hook(keep)
+        hook = self.layer.register_forward_hook(  # the next layer may change it in place
+            lambda layer, inputs, out: kept.append(out) or out.clone())
         try: logits = logits_of(self.network(images))
         finally: hook.remove()
-        check_maps(self.network, {self.layer: kept}, images)
+        if not torch.compiler.is_compiling():  # the batch must stay free
+            check_maps(self.network, {self.layer: kept}, images)
         return logits, kept[0]
 
 def export_onnx(model: nn.Module,  # comes back as it was
@@ -576,9 +591,13 @@ def export_onnx(model: nn.Module,  # comes back as it was
     lay_side_by_side(both, False)
     if len(example) < 2: example = torch.cat([example] * 2)  # 1 would be taken for a constant
     partial = path.with_name(path.name + ".partial")
-    torch.onnx.export(both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
-                      verbose=False, input_names=["images"],
-                      output_names=["logits", "activations"],
-                      dynamic_shapes=[{0: torch.export.Dim("batch")}])
+    written = torch.onnx.export(
+        both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
+        verbose=False, input_names=["images"], output_names=["logits", "activations"],
+        dynamic_shapes=[{0: torch.export.Dim("batch")}])
+    if isinstance(n := written.model.graph.inputs[0].shape[0], int):
+        partial.unlink()
+        raise ValueError(f"the model would take {n} images at a time in ONNX and no other "
+                         "number: in its forward, write x.shape[0] instead of len(x)")
     os.replace(partial, path)
     return path
