@@ -12,7 +12,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDE
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, copy, math, os, re, threading, weakref
 from argparse import Namespace
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -355,30 +355,32 @@ class TokensAsMaps(nn.Module):
     def __init__(self, layer: nn.Module, skip: int | None = None, rows: int | None = None):
         super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
-        self.layouts = {}  # by height and width of an image
-        self.sizes = defaultdict(list)  # height and width of each pass, by thread
+        self.layouts, self.sizes = {}, {}  # by size of an image; sizes by thread, in a pass
 
     def begin(self, network, inputs, named):  # a hook before each pass of the network
-        images = [part for part in (*inputs, *named.values())
-                  if torch.is_tensor(part) and part.ndim == 4]
-        if not images: raise ValueError("the model must be called with images (N, C, H, W)")
-        size = tuple(map(int, images[0].shape[2:]))
-        self.sizes[threading.get_ident()].append(size)
-        if size in self.layouts: return
-        if torch.compiler.is_compiling():
-            raise ValueError("call the model with an image of this size before its export")
-        self.layouts[size] = None
-        try: self.layouts[size] = self._measure(network, images[0][:1])
-        finally:
-            if self.layouts[size] is None: del self.layouts[size]
+        images = next((part for part in (*inputs, *named.values())
+                       if torch.is_tensor(part) and part.ndim == 4), None)
+        if images is None: raise ValueError("the model must be called with images (N, C, H, W)")
+        size = tuple(map(int, images.shape[2:]))
+        def call(pair):  # with whatever else it was called with
+            swap = lambda part: pair if part is images else part
+            return network(*map(swap, inputs), **{k: swap(part) for k, part in named.items()})
+        if size not in self.layouts:
+            if torch.compiler.is_compiling():
+                raise ValueError("call the model with an image of this size before its export")
+            self.layouts[size] = None
+            try: self.layouts[size] = self._measure(network, images[:1], call)
+            finally:
+                if self.layouts[size] is None: del self.layouts[size]
+        self.sizes[threading.get_ident()] = size
 
-    def end(self, network, inputs, logits): del self.sizes[threading.get_ident()][-1:]
+    def end(self, network, inputs, logits): self.sizes.pop(threading.get_ident(), None)
 
     def forward(self, *inputs, **more) -> Tensor:  # tokens, as the layer gives them
-        given, sizes = self.layer(*inputs, **more), self.sizes[threading.get_ident()]
-        if not sizes: raise ValueError("call the model, not a part: images tell the layout")
-        if self.layouts[sizes[-1]] is None: return given  # being measured
-        batch, front, rows, columns, back = self.layouts[sizes[-1]]
+        given, size = self.layer(*inputs, **more), self.sizes.get(threading.get_ident())
+        if size is None: raise ValueError("call the model, not a part: images tell the layout")
+        if self.layouts[size] is None: return given  # being measured
+        batch, front, rows, columns, back = self.layouts[size]
         tokens, n = given.movedim(batch, 0), rows * columns
         if tokens.shape[1] != front + n + back:
             raise ValueError(f"layer must give {front + n + back} tokens at each call, "
@@ -387,7 +389,7 @@ class TokensAsMaps(nn.Module):
         maps = self.maps(patches.transpose(1, 2).unflatten(2, (rows, columns)))
         return torch.cat([first, maps.flatten(2).transpose(1, 2), last], 1).movedim(0, batch)
 
-    def _measure(self, network, image):
+    def _measure(self, network, image, call):
         # An image and a noisy copy: which tokens differ, and how did the patches lie before?
         starts, grids, outputs = {}, [], []
         def note(layer, inputs, output):
@@ -406,7 +408,7 @@ class TokensAsMaps(nn.Module):
                     ends = {key: hook for key, hook in own.items()
                             if getattr(hook, "__func__", None) is TokensAsMaps.end}
                     layer._forward_hooks = OrderedDict({-1: note} | ends)
-                plain(images_for(plain, torch.cat([image, image + noise.to(image)])))
+                call(images_for(plain, torch.cat([image, image + noise.to(image)])))
             finally:
                 for layer, own in hooks.items(): layer._forward_hooks = own
         shapes = [tuple(getattr(output, "shape", ())) for output in outputs]
@@ -419,7 +421,8 @@ class TokensAsMaps(nn.Module):
         front, back = ([*way, True].index(True) for way in (differ, differ[::-1]))
         if self.skip is not None and not front + back: front = self.skip
         n = len(differ) - front - back
-        fits = {grid for grid in grids if math.prod(grid) == n}
+        fits = {grid for grid in grids
+                if math.prod(grid) == n and _lies_as(grid, image)}
         told = self.skip is not None and self.rows is not None and n > 0
         if told and not fits and n % self.rows == 0: fits = {(self.rows, n // self.rows)}
         fits = {grid for grid in fits if self.rows in (None, grid[0])}
