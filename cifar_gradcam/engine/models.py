@@ -12,7 +12,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'NESTED_UNDE
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, copy, math, os, re, threading, weakref
 from argparse import Namespace
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -355,7 +355,8 @@ class TokensAsMaps(nn.Module):
     def __init__(self, layer: nn.Module, skip: int | None = None, rows: int | None = None):
         super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
-        self.layouts, self.sizes = {}, {}  # by size of an image; sizes by thread, in a pass
+        self.layouts = {}  # by size of an image
+        self.sizes = defaultdict(list)  # of the passes that a thread is in
 
     def begin(self, network, inputs, named):  # a hook before each pass of the network
         images = next((part for part in (*inputs, *named.values())
@@ -372,15 +373,15 @@ class TokensAsMaps(nn.Module):
             try: self.layouts[size] = self._measure(network, images[:1], call)
             finally:
                 if self.layouts[size] is None: del self.layouts[size]
-        self.sizes[threading.get_ident()] = size
+        self.sizes[threading.get_ident()].append(size)
 
-    def end(self, network, inputs, logits): self.sizes.pop(threading.get_ident(), None)
+    def end(self, network, inputs, logits): del self.sizes[threading.get_ident()][-1:]
 
     def forward(self, *inputs, **more) -> Tensor:  # tokens, as the layer gives them
-        given, size = self.layer(*inputs, **more), self.sizes.get(threading.get_ident())
-        if size is None: raise ValueError("call the model, not a part: images tell the layout")
-        if self.layouts[size] is None: return given  # being measured
-        batch, front, rows, columns, back = self.layouts[size]
+        given, sizes = self.layer(*inputs, **more), self.sizes[threading.get_ident()]
+        if not sizes: raise ValueError("call the model, not a part: images tell the layout")
+        if self.layouts[sizes[-1]] is None: return given  # being measured
+        batch, front, rows, columns, back = self.layouts[sizes[-1]]
         tokens, n = given.movedim(batch, 0), rows * columns
         if tokens.shape[1] != front + n + back:
             raise ValueError(f"layer must give {front + n + back} tokens at each call, "
