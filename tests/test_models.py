@@ -579,8 +579,8 @@ def test_a_wrong_layout_of_tokens_is_refused(how):
     model = Tokens().eval()
     with tokens_as_maps(model, "norm", **how) as maps:
         refused(lambda: explain(model, wide, targets, layers=maps), exc=ValueError, contains="49 tokens for an image of "
-                "96 × 128 have no clear layout (tokens that are the same for any image: 0; heights and widths before: "
-                "6 × 8, 96 × 128): pass skip (tokens before the patches) and rows (of patches), got "
+                "96 × 128 have no clear layout (the same for any image: [0]; heights and widths before: "
+                "[(6, 8), (96, 128)]): pass skip (tokens before the patches) and rows (of patches), got "
                 f"{how.get('skip')} and {how.get('rows')}")
 
 
@@ -626,8 +626,8 @@ def test_the_encoder_of_torch_and_tokens_before_images(how):
 
 def test_layers_that_give_no_tokens_are_refused(vit):
     refused(lambda: tokens_as_maps(vit, "encoder.layer").__enter__(), exc=ValueError, contains="layer must be a submodule")
-    refused(lambda: tokens_as_maps(vit, "encoder", skip=-1).__enter__(), exc=ValueError, contains="skip must be at least 0")
-    refused(lambda: tokens_as_maps(vit, "encoder", rows=0).__enter__(), exc=ValueError, contains="rows must be at least 1")
+    refused(lambda: tokens_as_maps(vit, "encoder", skip=-1).__enter__(), exc=ValueError, contains="skip must be at least 0 and rows 1, got -1 and None")
+    refused(lambda: tokens_as_maps(vit, "encoder", rows=0).__enter__(), exc=ValueError, contains="got None and 0")
     for name, got in (("conv_proj", "a tensor of shape (2, 32, 8, 8)"), ("heads.head", "a tensor of shape (2, 10)"),
                       ("encoder.layers.encoder_layer_0.self_attention", "list of tuple of a tensor")):
         with tokens_as_maps(vit, name):

@@ -246,7 +246,7 @@ def layer_outputs(network: nn.Module,  # in evaluation mode
         calls.append(out)
         return out.clone()  # the next step may change it in place
     if any(isinstance(layer, torch.jit.RecursiveScriptModule) for layer in layers):
-        raise ValueError(f"layer must be a part of {_SCRIPT}")
+        raise ValueError(f"layers must be parts of {_SCRIPT}")
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try: logits = logits_for(network, images)
     finally:
@@ -254,28 +254,29 @@ def layer_outputs(network: nn.Module,  # in evaluation mode
     torch.set_grad_enabled(gradients)
     return logits, kept
 
-def check_maps(network: nn.Module,  # see `layer_outputs`
-               outputs: dict,       # layer -> what it gave at each call
-               images: Tensor,      # that the network was given, shape (N, C, H, W)
+def check_maps(network: nn.Module,
+               outputs: dict,   # from `layer_outputs`
+               images: Tensor,  # shape (N, C, H, W)
                ) -> None:
     "Refuse layers that gave no feature maps, shape (N, channels, h, w), or several."
     names = {layer: name for name, layer in network.named_modules()}
     for layer, given in outputs.items():
         shapes = [tuple(getattr(out, "shape", ())) for out in given]
-        start = f"layer {names[layer]!r} must"
-        got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
+        shape = shapes[0] if len(shapes) == 1 else ()
+        got = f"one of shape {shape}" if len(shapes) == 1 else len(shapes) or "none"
         if isinstance(layer, torch.jit.ScriptModule) and not shapes:
-            raise ValueError(f"{start} be a part of {_SCRIPT}")
-        if [len(shape) for shape in shapes] != [4] or shapes[0][0] != len(images):
-            tokens = len(shapes) == 1 and len(shapes[0]) == 3
-            raise ValueError(f"{start} have one output, of shape (N, channels, h, w), got {got}"
-                             + ": for tokens, see tokens_as_maps" * tokens)
-        if shapes[0][2] * shapes[0][3] == 1:
-            raise ValueError(f"{start} have an output of more than one place, got {got}: "
-                             "pass an earlier layer, or larger images")
-        if _lies_as(shapes[0][1:3], images) and not _lies_as(shapes[0][2:], images):
-            raise ValueError(f"{start} have an output of shape (N, channels, h, w), got {got}: "
-                             "its channels are last, pass a layer where they are not")
+            fault = f"be a part of {_SCRIPT}"
+        elif len(shape) != 4 or shape[0] != len(images):
+            fault = (f"have one output, of shape (N, channels, h, w), got {got}"
+                     + ": for tokens, see tokens_as_maps" * (len(shape) == 3))
+        elif shape[2] * shape[3] == 1:
+            fault = (f"have an output of more than one place, got {got}: "
+                     "pass an earlier layer, or larger images")
+        elif _lies_as(shape[1:3], images) and not _lies_as(shape[2:], images):
+            fault = (f"have an output of shape (N, channels, h, w), got {got}: "
+                     "its channels are last, pass a layer where they are not")
+        else: continue
+        raise ValueError(f"layer {names[layer]!r} must {fault}")
 
 def _lies_as(places, images):  # proportions of the images, rounding aside
     (h, w), (H, W) = places, images.shape[2:]
@@ -306,21 +307,20 @@ def last_spatial_layer(model: nn.Module,
                   if out.ndim == 3 and out[..., 0].numel() > 1  # several for an image
                   and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))]
         slopes = _slopes(network, image, logits, given, maps, tokens)
-    last, behind, laid_out = None, [], None
-    for layer in given:
-        if layer in slopes and layer in tokens: behind.append(layer)
-        elif layer in slopes: last, behind = layer, []
-        if layer in slopes and isinstance(layer, Maps): laid_out = layer
-    if behind and laid_out is None:
+    order = [layer for layer in given if layer in slopes]
+    last = next((layer for layer in reversed(order) if layer in maps), None)
+    behind = [layer for layer in order[order.index(last) if last in order else 0:]
+              if layer in tokens]
+    if behind: last = next((layer for layer in order[::-1] if isinstance(layer, Maps)), None)
+    if behind and last is None:
         # The last where more than a few tokens in front matter; a normalisation, if there is.
         most = [layer for layer in tokens if slopes.get(layer) is not None
                 and 2 * slopes[layer].any(-1).sum() > slopes[layer][..., 0].numel()]
         norms = [layer for layer in most if "norm" in type(layer).__name__.lower()]
         name = repr(names[(norms or most)[-1]]) if most else "name"
-        n, channels = given[behind[-1]].shape[1:]
         raise ValueError(
-            f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature "
-            "maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
+            f"the model's last layers give tokens of shape (N, {given[behind[-1]].shape[1]}, "
+            f"{given[behind[-1]].shape[2]}), no feature maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
             f"tokens_as_maps(model, {name}) as layer: explain(…, layers=layer)"
             + ", where name is of the last layer at which patches matter: no gradient of the "
             "logits shows it" * (not most))
@@ -328,15 +328,15 @@ def last_spatial_layer(model: nn.Module,
         raise ValueError(
             "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
             f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-    return target_layer(model, laid_out if behind else last)
+    return target_layer(model, last)
 
 def _slopes(network, image, logits, given, maps, tokens):
     # layer -> gradient of the logits, for the layers that lead to them
-    weights, layers = torch.linspace(1, 2, logits.shape[1]).to(logits), maps + tokens
-    try: found = torch.autograd.grad((logits * weights).sum(), [given[n] for n in layers],
-                                     allow_unused=True)
-    except RuntimeError: found = ()
-    slopes = {layer: slope for layer, slope in zip(layers, found) if slope is not None}
+    score = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum()
+    slopes, outputs = {}, [given[layer] for layer in maps + tokens]
+    with contextlib.suppress(RuntimeError):
+        found = zip(maps + tokens, torch.autograd.grad(score, outputs, allow_unused=True))
+        slopes = {layer: slope for layer, slope in found if slope is not None}
     if slopes:  # all of them zero: a head of zeros
         return {layer: slope for layer, slope in slopes.items() if slope.any()} or slopes
     # Autograd finds no way (quantised, detached, …): change what a layer gives, and look.
@@ -363,16 +363,10 @@ class TokensAsMaps(nn.Module):
                        if torch.is_tensor(part) and part.ndim == 4), None)
         if images is None: raise ValueError("the model must be called with images (N, C, H, W)")
         size = tuple(map(int, images.shape[2:]))
-        def call(pair):  # with whatever else it was called with
-            swap = lambda part: pair if part is images else part
-            return network(*map(swap, inputs), **{k: swap(part) for k, part in named.items()})
+        if size not in self.layouts and torch.compiler.is_compiling():
+            raise ValueError("call the model with an image of this size before its export")
         if size not in self.layouts:
-            if torch.compiler.is_compiling():
-                raise ValueError("call the model with an image of this size before its export")
-            self.layouts[size] = None
-            try: self.layouts[size] = self._measure(network, images[:1], call)
-            finally:
-                if self.layouts[size] is None: del self.layouts[size]
+            self.layouts[size] = self._measure(network, images[:1], size)
         self.sizes[threading.get_ident()].append(size)
 
     def end(self, network, inputs, logits): del self.sizes[threading.get_ident()][-1:]
@@ -384,15 +378,14 @@ class TokensAsMaps(nn.Module):
         batch, front, rows, columns, back = self.layouts[sizes[-1]]
         tokens, n = given.movedim(batch, 0), rows * columns
         if tokens.shape[1] != front + n + back:
-            raise ValueError(f"layer must give {front + n + back} tokens at each call, "
-                             f"got {tokens.shape[1]}")
+            raise ValueError(f"got {tokens.shape[1]} tokens, at first {front + n + back}")
         first, patches, last = tokens.split([front, n, back], 1)
         maps = self.maps(patches.transpose(1, 2).unflatten(2, (rows, columns)))
         return torch.cat([first, maps.flatten(2).transpose(1, 2), last], 1).movedim(0, batch)
 
-    def _measure(self, network, image, call):
+    def _measure(self, network, image, size):
         # An image and a noisy copy: which tokens differ, and how did the patches lie before?
-        starts, grids, outputs = {}, [], []
+        starts, grids, outputs, self.layouts[size] = {}, [], [], None
         def note(layer, inputs, output):
             for part in filter(torch.is_tensor, (*inputs, output)):
                 if part.ndim == 4: grids.append(tuple(part.shape[2:]))
@@ -409,9 +402,10 @@ class TokensAsMaps(nn.Module):
                     ends = {key: hook for key, hook in own.items()
                             if getattr(hook, "__func__", None) is TokensAsMaps.end}
                     layer._forward_hooks = OrderedDict({-1: note} | ends)
-                call(images_for(plain, torch.cat([image, image + noise.to(image)])))
+                plain(images_for(plain, torch.cat([image, image + noise.to(image)])))
             finally:
                 for layer, own in hooks.items(): layer._forward_hooks = own
+                del self.layouts[size]
         shapes = [tuple(getattr(output, "shape", ())) for output in outputs]
         if [len(shape) for shape in shapes] != [3] or 2 not in shapes[0][:2]:
             raise ValueError("layer must give tokens of shape (N, tokens, channels), once, "
@@ -429,13 +423,12 @@ class TokensAsMaps(nn.Module):
         fits = {grid for grid in fits if self.rows in (None, grid[0])}
         if len(fits) == 1 and self.skip in (None, front) and all(differ[front:front + n]):
             return batch, front, *fits.pop(), back
-        same = ", ".join(str(i) for i, other in enumerate(differ) if not other) or "none"
-        seen = ", ".join(f"{h} × {w}" for h, w in sorted(grids)) or "none"
+        same = [i for i, other in enumerate(differ) if not other]
         raise ValueError(
-            f"{len(differ)} tokens for an image of {image.shape[2]} × {image.shape[3]} have no "
-            f"clear layout (tokens that are the same for any image: {same}; heights and "
-            f"widths before: {seen}): pass skip (tokens before the patches) and rows (of "
-            f"patches), got {self.skip} and {self.rows}")
+            f"{len(differ)} tokens for an image of {size[0]} × {size[1]} have no clear layout "
+            f"(the same for any image: {same}; heights and widths before: {sorted(grids)}): "
+            "pass skip (tokens before the patches) and rows (of patches), "
+            f"got {self.skip} and {self.rows}")
 
 @contextlib.contextmanager
 def tokens_as_maps(model: nn.Module,
@@ -444,9 +437,8 @@ def tokens_as_maps(model: nn.Module,
                    rows: int | None = None,  # of patches; None: measured
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
-    for name, value, least in (("skip", skip, 0), ("rows", rows, 1)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if skip is not None and skip < 0 or rows is not None and rows < 1:
+        raise ValueError(f"skip must be at least 0 and rows 1, got {skip} and {rows}")
     network, inside = unwrap(model), target_layer(model, layer)
     laid_out = TokensAsMaps(inside, skip, rows)
     places = [(part, name, child) for part in network.modules()
