@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'GRADIENT_FREE', 'DEFAULT_METHOD', 'DEFAULT_LAYERS', 'gradcam_maps', 'stretch', 'overlay', 'Seen',
-           'observe', 'explain', 'signed_maps', 'find_mistakes', 'draw_mistakes', 'plot_misclassified', 'target_layer',
-           'target_layers', 'check_explainable', 'check_against', 'check_fit', 'check_drawing']
+           'observe', 'explain', 'signed_maps', 'find_mistakes', 'draw_mistakes', 'plot_misclassified', 'target_layers',
+           'check_explainable', 'check_against', 'check_fit', 'check_drawing']
 
 # %% ../nbs/05_gradcam.ipynb #f03
 import contextlib
@@ -24,7 +24,8 @@ from .data import (
 from .engine.devices import select_device
 from .engine.files import progress
 from .engine.models import (
-    answers, check_order, images_for, last_spatial_layer, logits_for, network_at, unwrap)
+    answers, check_maps, check_order, images_for, last_spatial_layer, layer_outputs,
+    network_at, target_layer, unwrap)
 from .mistakes.predictions import (
     fingerprint, output_names, percent, panel_grid, Predictions)
 from .resnet import ResNet
@@ -38,8 +39,9 @@ def gradcam_maps(model: nn.Module,  # in evaluation mode
                  ) -> Tensor:       # maps, (N, h, w) of the layer, 0 or more, unscaled
     "Grad-CAM (Selvaraju et al., 2017, eq. 1 and 2) for a whole batch."
     kept = []
-    hook = layer.register_forward_hook(lambda layer, inputs, out: kept.append(out))
-    try: logits = model(images.detach().requires_grad_())  # frozen weights work too
+    hook = layer.register_forward_hook(     # hands on a copy, which may change in place
+        lambda layer, inputs, out: kept.append(out) or out.clone())
+    try: logits = model(images.detach().requires_grad_().clone())  # frozen weights work too
     finally: hook.remove()                                 # also after an error
     scores = logits.gather(1, targets[:, None])            # y_c of each image
     gradients, = torch.autograd.grad(scores.sum(), kept)
@@ -95,25 +97,37 @@ def observe(model: nn.Module,         # in evaluation mode
             against: Tensor | None = None,  # a second class, (N,): explain the margin
             ) -> list[Seen]:          # one for each layer
     "One forward and one backward pass for all layers; autograd starts at the first."
-    kept = {layer: [] for layer in layers}  # what each gave, once if it fits
-    def keep(layer, inputs, out):
-        torch.set_grad_enabled(gradients)  # from here on; ends with this function
-        if not torch.is_tensor(out): return kept[layer].append(out)
-        if gradients and not out.requires_grad: out = out.detach().requires_grad_()
-        kept[layer].append(out)
-        return out.clone()  # the next step may change it in place
-    hooks = [layer.register_forward_hook(keep) for layer in kept]
-    try: logits = logits_for(model, images, single=True)
-    finally:
-        for hook in hooks: hook.remove()
-    check_fit(logits, kept, targets, against)
+    logits, given = layer_outputs(model, images, {*layers}, gradients)
+    if gradients and not logits.requires_grad:  # the model turns autograd off behind them
+        torch.set_grad_enabled(True)  # on from the start, so that it comes back
+        logits, given = layer_outputs(model, images, {*layers})
+    kept = {layer: given.get(layer, []) for layer in layers}
+    check_maps(model, kept, images)
+    check_fit(logits, targets, against)
     scores = logits.gather(1, targets[:, None])[:, 0]
     if against is not None: scores = scores - logits.gather(1, against[:, None])[:, 0]
     A = [out for out, in kept.values()]
-    G = torch.autograd.grad(scores.sum(), A) if gradients else [None] * len(A)
+    G = _gradients(model, scores.sum(), kept) if gradients else [None] * len(A)
     parts = {layer: (a.detach(), g) for layer, a, g in zip(kept, A, G)}
     return [Seen(model, layer, images, targets, scores.detach(), *parts[layer], batch_size)
             for layer in layers]
+
+def _gradients(model, score, kept):  # of a score, at what each layer gave
+    A, fault = [out for out, in kept.values()], None
+    try: G = torch.autograd.grad(score, A, allow_unused=True)
+    except torch.cuda.OutOfMemoryError: raise
+    except RuntimeError as error: G, fault = [None] * len(A), error
+    names = {layer: name for name, layer in model.named_modules()}
+    low = [name for layer, name in names.items() if "quantized" in type(layer).__module__]
+    for layer in [layer for layer, g in zip(kept, G) if g is None]:
+        cause = "it does not lead to them, or the model cuts the way with detach(), " \
+                "torch.no_grad(), torch.inference_mode() or checkpoint(use_reentrant=True)"
+        if low: cause = f"{low[0]!r} is quantised"
+        elif "heckpoint" in str(fault): cause = "the model uses checkpoint(use_reentrant=True)"
+        raise ValueError(f"no gradient of the logits comes back to layer {names[layer]!r}, as "
+                         f"{cause}: pass a layer on the way, the model without that, or a "
+                         f"method that needs none ({', '.join(GRADIENT_FREE)})") from fault
+    return G
 
 # %% ../nbs/05_gradcam.ipynb #n14
 def _gradcam(seen): return (seen.G.mean((2, 3), keepdim=True) * seen.A).sum(1)
@@ -372,22 +386,6 @@ def plot_misclassified(model: nn.Module,          # trained
                          **(dict(mean=info.mean, std=info.std) | how))
 
 # %% ../nbs/05_gradcam.ipynb #f04
-def target_layer(model: nn.Module,  # any model, wrapped or not
-                 layer,             # a submodule or its name
-                 ) -> nn.Module:    # a stage stands for its last block
-    "The layer whose activations are weighted, or a ValueError with the names of layers."
-    network, part = unwrap(model), None
-    if isinstance(layer, nn.Module):
-        if unwrap(layer) in set(network.modules()): part = unwrap(layer)
-    elif isinstance(layer, str) and layer:
-        with contextlib.suppress(AttributeError): part = unwrap(network.get_submodule(layer))
-    if part is None:
-        stages = ", ".join(name for name, _ in network.named_children())
-        got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
-        raise ValueError("layer must be a submodule of the model, or the name of one "
-                         f"({stages}; or inside, such as layer4.0.conv1), got {got}")
-    return part[-1] if isinstance(part, nn.Sequential) and len(part) else part
-
 def target_layers(model: nn.Module,  # any model, wrapped or not
                   layers=None,       # a submodule, a name, or a list; None: the last one
                   example: Tensor | None = None,  # images it takes, shape (N, C, H, W)
@@ -441,18 +439,8 @@ def _check_classes(name, classes, images):
         raise TypeError(f"{name} must be whole numbers, got {classes.dtype}")
     return classes.long().clone()  # a new tensor, for the graph, whoever made the old one
 
-def check_fit(logits, outputs, targets, against):
-    "Refuse layers that gave no maps (`outputs`: layer -> what it gave, one entry a call), and unknown classes."
-    for given in outputs.values():
-        shapes = [tuple(getattr(out, "shape", ())) for out in given]
-        got = f"one of shape {shapes[0]}" if len(shapes) == 1 else len(shapes) or "none"
-        if [len(shape) for shape in shapes] != [4]:
-            tokens = len(shapes) == 1 and len(shapes[0]) == 3
-            raise ValueError("layer must have one output, of shape (N, channels, h, w), "
-                             f"got {got}" + ": for tokens, see tokens_as_maps" * tokens)
-        if shapes[0][2] * shapes[0][3] == 1:
-            raise ValueError("layer must have an output of more than one place, got "
-                             f"{got}: pass an earlier layer, or larger images")
+def check_fit(logits, targets, against):
+    "Refuse classes that the logits do not have."
     for name, classes in (("targets", targets), ("against", against)):
         if classes is None: continue
         outside = classes[(classes < 0) | (classes >= logits.shape[1])]

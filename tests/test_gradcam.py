@@ -104,6 +104,41 @@ def test_weights_and_hooks_are_left_alone(narrow):
     refused(lambda: gradcam_maps(narrow, images[:1, :2], labels[:1], narrow.layer4[-1]))
     assert without_hooks(narrow)
 
+def test_a_layer_that_is_changed_in_place_behind_gives_its_own_map():
+    "The map of the convolution, not of what the next layer left of it; in every method."
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    rest = nn.Sequential(nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    plain, in_place = (nn.Sequential(first, act, rest).eval() for act in (nn.ReLU(), nn.ReLU(inplace=True)))
+    for layer in (first[0], first[1], rest[0]):
+        equal(gradcam_maps(in_place, wide, some, layer), gradcam_maps(plain, wide, some, layer))
+        for method in METHODS:
+            close(explain(in_place, wide, some, method, layer), explain(plain, wide, some, method, layer), 1e-6)
+    assert (observe(in_place, wide, some, [first[1]])[0].A < 0).any()
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_that_changes_its_images_in_place_leaves_ours(channels):
+    class Normalising(Small):
+        def forward(self, x): return super().forward(x.sub_(0.5).mul_(2))
+    torch.manual_seed(0)
+    changes, keeps = Normalising(channels).eval(), Small(channels).eval()
+    keeps.load_state_dict(changes.state_dict())
+    x = torch.randn(6, channels, 24, 20, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last)
+    before, shifted = x.clone(), 2 * (x - 0.5)
+    for method in METHODS:
+        if method == "scorecam": continue  # masks the images before they are shifted
+        close(explain(changes, x, some, method, "first"), explain(keeps, shifted, some, method, "first"), 1e-4)
+    maps = explain(changes, x, some, "scorecam", "first")
+    class Copying(Small):
+        def forward(self, x): return super().forward((x - 0.5) * 2)
+    copies = Copying(channels).eval(); copies.load_state_dict(keeps.state_dict())
+    close(maps, explain(copies, x, some, "scorecam", "first"), 1e-5)
+    close(gradcam_maps(changes, x, some, changes.first[0]), gradcam_maps(keeps, shifted, some, keeps.first[0]), 1e-5)
+    mistakes = find_mistakes(changes, [(x, some)])
+    equal(mistakes.images, before[mistakes.indices])
+    equal(x, before)
+
 def test_observe_sees_what_a_plain_backward_pass_has(narrow, blocks):
     "In any order of layers; without gradients; nothing is left behind."
     few, targets = images[:4], labels[:4]

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'unwrap', 'plain_state', 'logits_of', 'training_logits',
            'images_and_labels', 'plain_network', 'dtype_and_device_of', 'images_for', 'NotFinite', 'check_outputs',
-           'logits_for', 'network_at', 'answers', 'check_order', 'Maps', 'last_spatial_layer', 'TokensAsMaps',
-           'tokens_as_maps', 'LogitsAndMaps', 'export_onnx']
+           'logits_for', 'network_at', 'answers', 'check_order', 'target_layer', 'layer_outputs', 'check_maps', 'Maps',
+           'last_spatial_layer', 'TokensAsMaps', 'tokens_as_maps', 'LogitsAndMaps', 'export_onnx']
 
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, copy, math, os, threading, warnings, weakref
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,10 +57,11 @@ def logits_of(output,      # whatever a model returned
     elif hasattr(output, "_asdict"): fields = output._asdict()  # a named tuple
     elif isinstance(output, (tuple, list)): fields = dict(enumerate(output))
     else: fields = getattr(output, "__dict__", {})
-    named = [fields[name] for name in LOGIT_NAMES if name in fields][:1]
+    named = LOGIT_NAMES[:1] if "logits" in fields else LOGIT_NAMES
+    named = [fields[name] for name in named if name in fields]
     # A table has shape (N, K), or (N, K, 1, 1) as from a last convolution.
-    tables = [part for part in named or fields.values() if isinstance(part, Tensor)
-              and part.ndim >= 2 and part.shape[2:].numel() == 1]
+    tables = _different(part for part in named or fields.values() if isinstance(part, Tensor)
+                        and part.ndim >= 2 and part.shape[2:].numel() == 1)
     if len(tables) != 1:  # none, or nobody knows which
         raise TypeError("the model must return logits of shape (N, classes), or them under "
                         f"'logits', got {_describe(output)}; put it into a module whose "
@@ -76,6 +77,15 @@ def training_logits(model: nn.Module,  # in training mode
         if len(images) > 1 or "more than 1 value per channel" not in str(fault): raise
         raise ValueError("a batch of one image is too little for batch norm: take another "
                          f"batch_size, or drop_last=True ({fault})") from fault
+
+
+def _different(tensors):  # each value once
+    found = []
+    for tensor in tensors:
+        if not any(tensor is other or tensor.shape == other.shape
+                   and (tensor == other.to(tensor.device)).all() for other in found):
+            found.append(tensor)
+    return found
 
 def _describe(value):
     if isinstance(value, Tensor): return f"a tensor of shape {tuple(value.shape)}"
@@ -94,8 +104,8 @@ def images_and_labels(batch,  # whatever a loader gave
     named = batch._asdict() if hasattr(batch, "_asdict") else batch  # a named tuple
     pair = batch[:2] if isinstance(batch, (tuple, list)) else ()
     if isinstance(named, Mapping):
-        found = [[named[name] for name in names if isinstance(named.get(name), Tensor)]
-                 for names in (IMAGE_NAMES, LABEL_NAMES)]
+        found = [_different(named[name] for name in names
+                            if isinstance(named.get(name), Tensor)) for names in (IMAGE_NAMES, LABEL_NAMES)]
         if {*map(len, found)} == {1}: pair = [part for part, in found]
         elif max(map(len, found)) > 1: pair = ()  # nobody knows which
     if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
@@ -114,6 +124,7 @@ def images_and_labels(batch,  # whatever a loader gave
         raise TypeError(f"labels must be whole numbers, got {kind}")
     return images, labels.long()
 
+
 # %% ../../nbs/17_models.ipynb #m12
 _locks, _registry = weakref.WeakKeyDictionary(), threading.Lock()
 
@@ -127,6 +138,8 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
         setattr(module, name, value)
     with _registry: lock = _locks.setdefault(network, threading.RLock())  # one each
     with lock, torch.inference_mode(False):
+        if isinstance(network, torch.jit.RecursiveScriptModule):
+            raise ValueError(f"model must be {_SCRIPT}")
         hook = network.register_forward_hook(lambda network, inputs, out: logits_of(out))
         try:
             for module in [*network.modules()]:  # parts may be wrapped or compiled, too
@@ -145,6 +158,9 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
         finally:
             hook.remove()
             for module, name, value in reversed(undo): setattr(module, name, value)
+
+_SCRIPT = ("the network in Python, got TorchScript (torch.jit.trace, script or load), whose "
+           "layers cannot be seen")
 
 def _plain_tensor(tensor):  # the same in single precision or better, open to gradients
     low = tensor.is_floating_point() and tensor.dtype.itemsize < 4
@@ -168,9 +184,8 @@ def images_for(model: nn.Module,
     "Images on a network's device, in its number format; channels last on a CPU: quicker."
     dtype, device = dtype_and_device_of(model)
     images = images.to(device, dtype)
-    if images.is_inference(): images = images.clone()
-    if device.type != "cpu": return images
-    return images.contiguous(memory_format=torch.channels_last)
+    if device.type == "cpu": images = images.contiguous(memory_format=torch.channels_last)
+    return images.clone()  # the network may change what it is given, in place
 
 class NotFinite(ValueError):
     "A model gives NaN or infinity for images that hold neither."
@@ -253,85 +268,251 @@ def check_order(loader) -> None:
                          "places in the dataset are counted")
 
 # %% ../../nbs/17_models.ipynb #m23
+def target_layer(model: nn.Module,  # any model, wrapped or not
+                 layer,             # a submodule or its name
+                 ) -> nn.Module:    # a stage stands for its last block
+    "The layer whose activations are weighted, or a ValueError with the names of layers."
+    network, part = unwrap(model), None
+    places = Counter(inside for _, inside in network.named_modules(remove_duplicate=False))
+    if isinstance(layer, nn.Module):
+        if unwrap(layer) in places: part = unwrap(layer)
+    elif isinstance(layer, str) and layer:
+        with contextlib.suppress(AttributeError): part = unwrap(network.get_submodule(layer))
+    if part is None:
+        stages = ", ".join(name for name, _ in network.named_children())
+        got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
+        raise ValueError("layer must be a submodule of the model, or the name of one "
+                         f"({stages}; or inside, such as layer4.0.conv1), got {got}")
+    # Not one that computes something else with its blocks, or whose last block is used twice.
+    while (isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward
+           and len(part) and places[part[-1]] == 1): part = part[-1]
+    return part
+
+def layer_outputs(network: nn.Module,  # in evaluation mode
+                  images: Tensor,      # normalised, shape (N, C, H, W)
+                  layers,              # submodules of the network
+                  gradients: bool = True,  # autograd starts at the first; it stays on
+                  ) -> tuple[Tensor, dict]:  # logits; layer -> what it gave at each call
+    "What layers give, in the order in which they ended, safe from changes in place."
+    kept = {}
+    def keep(layer, inputs, out):
+        torch.set_grad_enabled(gradients)  # from here on, in somebody's no_grad too
+        calls = kept.setdefault(layer, [])
+        if not torch.is_tensor(out): return calls.append(out)
+        if gradients and not out.requires_grad and out.is_floating_point():
+            out = out.detach().requires_grad_()
+        calls.append(out)
+        return out.clone()  # the next step may change it in place
+    if any(isinstance(layer, torch.jit.RecursiveScriptModule) for layer in layers):
+        raise ValueError(f"layers must be parts of {_SCRIPT}")
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try: logits = logits_for(network, images, single=True)
+    finally:
+        for hook in hooks: hook.remove()
+    torch.set_grad_enabled(gradients)
+    return logits, kept
+
+def check_maps(network: nn.Module,
+               outputs: dict,   # from `layer_outputs`
+               images: Tensor,  # shape (N, C, H, W)
+               ) -> None:
+    "Refuse layers that gave no feature maps, shape (N, channels, h, w), or several."
+    names = {layer: name for name, layer in network.named_modules()}
+    for layer, given in outputs.items():
+        shapes = [tuple(getattr(out, "shape", ())) for out in given]
+        shape = shapes[0] if len(shapes) == 1 else ()
+        got = f"one of shape {shape}" if len(shapes) == 1 else len(shapes) or "none"
+        if isinstance(layer, torch.jit.ScriptModule) and not shapes:
+            fault = f"be a part of {_SCRIPT}"
+        elif len(shape) != 4 or shape[0] != len(images):
+            fault = (f"have one output, of shape (N, channels, h, w), got {got}"
+                     + ": for tokens, see tokens_as_maps" * (len(shape) == 3))
+        elif shape[2] * shape[3] == 1:
+            fault = (f"have an output of more than one place, got {got}: "
+                     "pass an earlier layer, or larger images")
+        elif _lies_as(shape[1:3], images) and not _lies_as(shape[2:], images):
+            fault = (f"have an output of shape (N, channels, h, w), got {got}: "
+                     "its channels are last, pass a layer where they are not")
+        else: continue
+        raise ValueError(f"layer {names[layer]!r} must {fault}")
+
+def _lies_as(places, images):  # proportions of the images, rounding aside
+    (h, w), (H, W) = places, images.shape[2:]
+    return h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W)
+
+# %% ../../nbs/17_models.ipynb #m24
 class Maps(nn.Identity):
     "Passes on feature maps, shape (N, channels, h, w), that were laid out on purpose."
 
 def last_spatial_layer(model: nn.Module,
                        example: Tensor,  # an image it takes, shape (1, C, H, W)
                        ) -> nn.Module:   # gives feature maps, shape (N, channels, h, w)
-    "The last layer whose output has a height and a width, found in one forward pass."
-    with plain_network(model) as network: calls = _watch(network, example)
-    often = Counter(layer for _, layer, _ in calls)
+    "The last layer on the way to the logits whose output has a height and a width."
     adapts = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample)
-    (H, W), last, tokens = example.shape[2:], None, []
-    for name, layer, shape in calls:
-        if len(shape) == 4 and often[layer] == 1 and not isinstance(layer, adapts):
-            h, w = shape[2:]  # proportions of another image, rounding aside: channels are last
-            if h * w > 1 and abs(h * W - w * H) <= 2 * max(H, W): last, tokens = layer, []
-        elif (len(shape) == 3 and shape[1] > 1  # several tokens for an image
-              and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))):
-            tokens.append((name, layer, shape))
-    if tokens and not isinstance(last, Maps):
-        norms = [name for name, layer, _ in tokens if "norm" in type(layer).__name__.lower()]
-        n, channels = tokens[-1][2][1:]
+    with plain_network(model) as network, torch.enable_grad():
+        if any(isinstance(layer, torch.jit.ScriptModule) and [*layer.parameters()]
+               for layer in network.modules()):
+            raise ValueError(f"model must be {_SCRIPT}: pass `layers`, outside of that part")
+        names = {layer: name for name, layer in network.named_modules() if name
+                 and not isinstance(layer, torch.jit.ScriptModule)}
+        image = images_for(network, example[:1]).detach().requires_grad_()
+        try: logits, outputs = layer_outputs(network, image, names)
+        except NotFinite:  # such as of a network that divides by the spread of a blank image
+            image = torch.rand_like(image).requires_grad_()
+            logits, outputs = layer_outputs(network, image, names)
+        given = {layer: calls[0] for layer, calls in outputs.items() if len(calls) == 1
+                 and torch.is_tensor(calls[0]) and calls[0].requires_grad}
+        maps = [layer for layer, out in given.items() if out.ndim == 4 and len(out) == 1
+                and not isinstance(layer, adapts) and _lies_as(out.shape[2:], image)]
+        tokens = [layer for layer, out in given.items()
+                  if out.ndim == 3 and out[..., 0].numel() > 1  # several for an image
+                  and not isinstance(layer, (nn.Flatten, nn.AdaptiveAvgPool1d))]
+        slopes = _slopes(network, image, logits, given, maps, tokens)
+    order = [layer for layer in given if layer in slopes]
+    last = next((layer for layer in reversed(order) if layer in maps), None)
+    behind = [layer for layer in order[order.index(last) if last in order else 0:]
+              if layer in tokens]
+    if behind: last = next((layer for layer in order[::-1] if isinstance(layer, Maps)), None)
+    if behind and last is None:
+        # The last where more than a few tokens in front matter; a normalisation, if there is.
+        most = [layer for layer in tokens if slopes.get(layer) is not None
+                and 2 * slopes[layer].any(-1).sum() > slopes[layer][..., 0].numel()]
+        norms = [layer for layer in most if "norm" in type(layer).__name__.lower()]
+        name = repr(names[(norms or most)[-1]]) if most else "name"
         raise ValueError(
-            f"the model's last layers give tokens of shape (N, {n}, {channels}), no feature "
-            "maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
-            "tokens_as_maps(model, name) as layers: explain(…), where name is the "
-            "normalisation before the last attention, one of …, "
-            f"{', '.join(map(repr, norms[-3:])) or 'none'}")
+            f"the model's last layers give tokens of shape (N, {given[behind[-1]].shape[1]}, "
+            f"{given[behind[-1]].shape[2]}), no feature maps (N, channels, h, w): pass `layers`, or lay tokens out as maps, with "
+            f"tokens_as_maps(model, {name}) as layer: explain(…, layers=layer)"
+            + ", where name is of the last layer at which patches matter: no gradient of the "
+            "logits shows it" * (not most))
     if last is None:
         raise ValueError(
             "no layer of the model gives feature maps of shape (N, channels, h, w) for an "
             f"image of shape {tuple(example.shape[1:])}: pass a larger image, or `layers`")
-    while isinstance(last, nn.Sequential) and len(last): last = last[-1]
-    return last
+    return target_layer(model, last)
 
-@torch.no_grad()
-def _watch(network, example):
-    # name, layer and shape of its output, for each call, in the order in which they ended
-    calls, names = [], {layer: name for name, layer in network.named_modules() if name}
-    def note(layer, inputs, output):
-        calls.append((names[layer], layer, tuple(getattr(output, "shape", ()))))
-    hooks = [layer.register_forward_hook(note) for layer in names]
-    try:
-        with contextlib.suppress(NotFinite):  # shapes alone are wanted
-            logits_for(network, example[:1], single=True)
-    finally:
-        for hook in hooks: hook.remove()
-    return calls
+def _slopes(network, image, logits, given, maps, tokens):
+    # layer -> gradient of the logits, for the layers that lead to them
+    score = (logits * torch.linspace(1, 2, logits.shape[1]).to(logits)).sum()
+    slopes, outputs = {}, [given[layer] for layer in maps + tokens]
+    with contextlib.suppress(RuntimeError):
+        found = zip(maps + tokens, torch.autograd.grad(score, outputs, allow_unused=True))
+        slopes = {layer: slope for layer, slope in found if slope is not None}
+    if slopes:  # all of them zero: a head of zeros
+        return {layer: slope for layer, slope in slopes.items() if slope.any()} or slopes
+    # Autograd finds no way (quantised, detached, …): change what a layer gives, and look.
+    def matters(layer):
+        hook = layer.register_forward_hook(lambda layer, inputs, out: 1 - out)
+        try: return not torch.equal(logits_for(network, image, single=True), logits)
+        except NotFinite: return True
+        finally: hook.remove()
+    while maps and not matters(maps[-1]): maps.pop()
+    return dict.fromkeys(maps + tokens)
 
 # %% ../../nbs/17_models.ipynb #m31
 class TokensAsMaps(nn.Module):
     "A layer that gives tokens, followed by `maps`, where they lie as the patches do."
-    def __init__(self, layer: nn.Module, skip: int = 1, rows: int | None = None):
+    eps = math.nan  # so that torch's TransformerEncoderLayer takes no short cut past it
+
+    def __init__(self, layer: nn.Module, skip: int | None = None, rows: int | None = None):
         super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
+        self.layouts = {}  # by size of an image
+        self.sizes = defaultdict(list)  # of the passes that a thread is in
 
-    def forward(self, *inputs, **more) -> Tensor:  # (N, skip + h · w, channels), as they were
-        tokens = self.layer(*inputs, **more)
-        n = tokens.shape[1] - self.skip
-        rows = self.rows or math.isqrt(max(n, 1))
-        if n < 1 or n % rows or not self.rows and rows**2 != n:
-            raise ValueError(f"{tokens.shape[1]} tokens make no square of patches: pass skip "
-                             f"and rows, got {self.skip} and {self.rows}")
-        front, patches = tokens[:, :self.skip], tokens[:, self.skip:].transpose(1, 2)
-        maps = self.maps(patches.unflatten(2, (rows, -1)))
-        return torch.cat([front, maps.flatten(2).transpose(1, 2)], 1)
+    def begin(self, network, inputs, named):  # a hook before each pass of the network
+        images = next((part for part in (*inputs, *named.values())
+                       if torch.is_tensor(part) and part.ndim == 4), None)
+        if images is None: raise ValueError("the model must be called with images (N, C, H, W)")
+        size = tuple(map(int, images.shape[2:]))
+        if size not in self.layouts and torch.compiler.is_compiling():
+            raise ValueError("call the model with an image of this size before its export")
+        if size not in self.layouts:
+            self.layouts[size] = self._measure(network, images[:1], size)
+        self.sizes[threading.get_ident()].append(size)
+
+    def end(self, network, inputs, logits): del self.sizes[threading.get_ident()][-1:]
+
+    def forward(self, *inputs, **more) -> Tensor:  # tokens, as the layer gives them
+        given, sizes = self.layer(*inputs, **more), self.sizes[threading.get_ident()]
+        if not sizes: raise ValueError("call the model, not a part: images tell the layout")
+        if self.layouts[sizes[-1]] is None: return given  # being measured
+        batch, front, rows, columns, back = self.layouts[sizes[-1]]
+        tokens, n = given.movedim(batch, 0), rows * columns
+        if tokens.shape[1] != front + n + back:
+            raise ValueError(f"got {tokens.shape[1]} tokens, at first {front + n + back}")
+        first, patches, last = tokens.split([front, n, back], 1)
+        maps = self.maps(patches.transpose(1, 2).unflatten(2, (rows, columns)))
+        return torch.cat([first, maps.flatten(2).transpose(1, 2), last], 1).movedim(0, batch)
+
+    def _measure(self, network, image, size):
+        # An image and a noisy copy: which tokens differ, and how did the patches lie before?
+        starts, grids, outputs, self.layouts[size] = {}, [], [], None
+        def note(layer, inputs, output):
+            for part in filter(torch.is_tensor, (*inputs, output)):
+                if part.ndim == 4: grids.append(tuple(part.shape[2:]))
+                if part.ndim == 3 and 2 in part.shape[:2]:
+                    pair = part.detach().clone().movedim(part.shape.index(2), 0)
+                    starts.setdefault(pair.shape[1], (pair, {*grids}))  # where they begin
+            if layer is self.layer: outputs.append(output)
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+        with plain_network(network) as plain, torch.no_grad():
+            hooks = {layer: layer._forward_hooks for layer in plain.modules()
+                     if not isinstance(layer, torch.jit.ScriptModule)}
+            try:
+                for layer, own in hooks.items():  # whoever else is looking sees nothing
+                    ends = {key: hook for key, hook in own.items()
+                            if getattr(hook, "__func__", None) is TokensAsMaps.end}
+                    layer._forward_hooks = OrderedDict({-1: note} | ends)
+                plain(images_for(plain, torch.cat([image, image + noise.to(image)])))
+            finally:
+                for layer, own in hooks.items(): layer._forward_hooks = own
+                del self.layouts[size]
+        shapes = [tuple(getattr(output, "shape", ())) for output in outputs]
+        if [len(shape) for shape in shapes] != [3] or 2 not in shapes[0][:2]:
+            raise ValueError("layer must give tokens of shape (N, tokens, channels), once, "
+                             f"got {_describe(outputs)} for 2 images")
+        batch = shapes[0].index(2)
+        pair, grids = starts[shapes[0][1 - batch]]
+        differ = (pair[0] != pair[1]).any(1).tolist()
+        front, back = ([*way, True].index(True) for way in (differ, differ[::-1]))
+        if self.skip is not None and not front + back: front = self.skip
+        n = len(differ) - front - back
+        fits = {grid for grid in grids
+                if math.prod(grid) == n and _lies_as(grid, image)}
+        told = self.skip is not None and self.rows is not None and n > 0
+        if told and not fits and n % self.rows == 0: fits = {(self.rows, n // self.rows)}
+        fits = {grid for grid in fits if self.rows in (None, grid[0])}
+        if len(fits) == 1 and self.skip in (None, front) and all(differ[front:front + n]):
+            return batch, front, *fits.pop(), back
+        same = [i for i, other in enumerate(differ) if not other]
+        raise ValueError(
+            f"{len(differ)} tokens for an image of {size[0]} × {size[1]} have no clear layout "
+            f"(the same for any image: {same}; heights and widths before: {sorted(grids)}): "
+            "pass skip (tokens before the patches) and rows (of patches), "
+            f"got {self.skip} and {self.rows}")
 
 @contextlib.contextmanager
 def tokens_as_maps(model: nn.Module,
-                   layer: str,     # name of one that gives tokens, (N, tokens, channels)
-                   skip: int = 1,  # tokens in front that are no patches
-                   rows: int | None = None,  # of patches; None: as many as columns
+                   layer,   # gives tokens, (N, tokens, channels): a submodule or its name
+                   skip: int | None = None,  # tokens before the patches; None: measured
+                   rows: int | None = None,  # of patches; None: measured
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
     "Let a layer of a transformer give maps too, in a `with` block; afterwards as before."
-    network = unwrap(model)
-    inside = network.get_submodule(layer)
+    if skip is not None and skip < 0 or rows is not None and rows < 1:
+        raise ValueError(f"skip must be at least 0 and rows 1, got {skip} and {rows}")
+    network, inside = unwrap(model), target_layer(model, layer)
     laid_out = TokensAsMaps(inside, skip, rows)
-    network.set_submodule(layer, laid_out)
+    places = [(part, name, child) for part in network.modules()
+              for name, child in part._modules.items()
+              if child is not None and unwrap(child) is inside]
+    hooks = [network.register_forward_pre_hook(laid_out.begin, with_kwargs=True),
+             network.register_forward_hook(laid_out.end, always_call=True)]
+    for part, name, _ in places: part._modules[name] = laid_out
     try: yield laid_out.maps
-    finally: network.set_submodule(layer, inside)
+    finally:
+        for hook in hooks: hook.remove()
+        for part, name, child in places: part._modules[name] = child
 
 # %% ../../nbs/17_models.ipynb #m61
 class LogitsAndMaps(nn.Module):
@@ -343,30 +524,42 @@ class LogitsAndMaps(nn.Module):
     def forward(self, images: Tensor,  # shape (N, C, H, W)
                 ) -> tuple[Tensor, Tensor]:  # (N, classes) and (N, channels, h, w)
         kept = []
-        hook = self.layer.register_forward_hook(lambda layer, inputs, out: kept.append(out))
-        try: return logits_of(self.network(images)), kept[0].clone()
+        hook = self.layer.register_forward_hook(  # the next layer may change it in place
+            lambda layer, inputs, out: kept.append(out) or out.clone())
+        try: logits = logits_of(self.network(images))
         finally: hook.remove()
+        if not torch.compiler.is_compiling():  # the batch must stay free
+            check_maps(self.network, {self.layer: kept}, images)
+        return logits, kept[0]
 
 def export_onnx(model: nn.Module,  # comes back as it was
                 path: str | Path,  # of the file to write
                 example: Tensor | None = None,  # (N, C, H, W); None: 2 images for CIFAR-10
-                layers=None,       # the module whose activations are wanted; None: found
+                layers=None,       # one layer, see `target_layer`; None: the last one
                 ) -> Path:         # the file: images -> logits, activations; any batch
     "Write a model as ONNX, with logits and the activations of its last spatial layer."
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ImportError(f"export_onnx needs {' and '.join(missing)}: "
                           'pip install "cifar_gradcam[onnx]"')
-    path, network = Path(path), unwrap(model)
+    path = Path(path)
     if example is None: example = torch.zeros(2, 3, 32, 32)
-    layer = layers or last_spatial_layer(network, images_for(network, example))
-    with plain_network(network) as plain:
-        both = copy.deepcopy(LogitsAndMaps(plain, layer)).cpu().float().eval()
+    with plain_network(model) as plain:
+        if layers is None: layers = last_spatial_layer(plain, example)
+        if not isinstance(layers, (list, tuple)): layers = [layers]
+        if len(layers) != 1: raise ValueError(f"layers must be one layer, got {len(layers)}")
+        both = LogitsAndMaps(plain, target_layer(plain, layers[0]))
+        with torch.no_grad(): both(images_for(plain, example))  # refuses what gives no maps
+        both = copy.deepcopy(both).cpu().float().eval()
     lay_side_by_side(both, False)
     if len(example) < 2: example = torch.cat([example] * 2)  # 1 would be taken for a constant
     partial = path.with_name(path.name + ".partial")
-    torch.onnx.export(both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
-                      verbose=False, input_names=["images"],
-                      output_names=["logits", "activations"],
-                      dynamic_shapes=[{0: torch.export.Dim("batch")}])
+    written = torch.onnx.export(
+        both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
+        verbose=False, input_names=["images"], output_names=["logits", "activations"],
+        dynamic_shapes=[{0: torch.export.Dim("batch")}])
+    if isinstance(n := written.model.graph.inputs[0].shape[0], int):
+        partial.unlink()
+        raise ValueError(f"the model would take {n} images at a time in ONNX and no other "
+                         "number: in its forward, write x.shape[0] instead of len(x)")
     os.replace(partial, path)
     return path
