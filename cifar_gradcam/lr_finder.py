@@ -127,7 +127,8 @@ def range_test(model: nn.Module,          # on the device to train on; is not ch
             for group, share in zip(optimizer.param_groups, shares):
                 if not group.get("orthogonal"): group["lr"] = lrs[-1] * share
             parts = [images_and_labels(next(batches, None)) for _ in range(accumulate)]
-            n, loss = sum(len(labels) for _, labels in parts), 0
+            n, loss = sum(sizes := [len(labels) for _, labels in parts]), 0
+            if 0 in sizes: raise ValueError("a batch of train_loader is empty")
             optimizer.zero_grad()
             for images, labels in parts:
                 images, labels = images.to(device, kind), labels.to(device)

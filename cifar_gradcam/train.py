@@ -157,9 +157,9 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
     model.train()
     batches = map(images_and_labels, progress(loader, label, shown))
     for parts in iter(lambda: [*islice(batches, accumulate)], []):  # of one update
-        n = sum(len(labels) for _, labels in parts)
+        n = sum(images_in := [len(labels) for _, labels in parts])
+        if 0 in images_in: raise ValueError(f"a batch of {label} is empty")
         for i, (images, labels) in enumerate(parts, 1):
-            hard_labels(labels)  # refused here, where looking at them waits for no GPU
             images = images.to(device, kind, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
             logits, loss = train_step(model, images, labels, optimizer, criterion, dtype,

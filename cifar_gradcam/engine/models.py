@@ -115,14 +115,9 @@ def images_and_labels(batch,  # whatever a loader gave
     images, labels = pair
     if images.ndim < 2 or not labels.ndim:
         raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
-    if labels.ndim > 2 or labels.shape[1:] == (1,) or not len(labels):
-        raise ValueError("labels must be one class for each image, shape (N,), or shares of "
-                         f"all classes, (N, K), got shape {tuple(labels.shape)}")
-    if labels.ndim == 2: return images, labels.float()
-    if labels.is_floating_point():
-        kind = str(labels.dtype).removeprefix("torch.")
-        raise TypeError(f"labels must be whole numbers, got {kind}")
-    return images, labels.long()
+    if labels.dtype == torch.bool: labels = labels.long()
+    hard_labels(labels)  # refuses what is none; here, where a look waits for no GPU
+    return images, labels.float() if labels.ndim == 2 else labels.long()
 
 
 # %% ../../nbs/17_models.ipynb #m12
