@@ -106,6 +106,7 @@ def evaluate(model: nn.Module,          # see `plain_network`; comes back as it 
     "Loss and accuracy of a model over a whole loader, in evaluation mode."
     criterion, loss, right, n = criterion or nn.CrossEntropyLoss(), 0, 0, 0
     for _, labels, logits in answers(model, loader, "testing", precision):
+        if not len(labels): continue  # the mean of nothing is NaN
         labels = labels.to(logits.device)
         with autocast(logits.device, torch.float32):  # a sum over classes wants float32
             loss += one_number(criterion(logits, labels)) * len(labels)
