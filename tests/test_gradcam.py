@@ -116,6 +116,7 @@ def test_a_layer_that_is_changed_in_place_behind_gives_its_own_map():
             close(explain(in_place, wide, some, method, layer), explain(plain, wide, some, method, layer), 1e-6)
     assert (observe(in_place, wide, some, [first[1]])[0].A < 0).any()
 
+@pytest.mark.filterwarnings("ignore:images run")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_that_changes_its_images_in_place_leaves_ours(channels):
     class Normalising(Small):
