@@ -20,6 +20,7 @@ from ..data import DatasetInfo, hard_labels, info_of
 from .batches import BatchedImages
 from .devices import select_device, select_precision
 from .distributed import by_first, process_group
+from .finetune import freeze_up_to, info_behind, start_from
 from .files import write_json, write_whole
 from .models import answers
 from .optimizers import fold_first, initialize, whiten_first
@@ -95,13 +96,16 @@ def train_run(recipe: Recipe,   # what to do
     history = by_first(finished)
     if history is not None: return history
     device = select_device(recipe.device)
-    train_loader, test_loader = recipe_loaders(recipe, root, device)
+    given = by_first(lambda: info_behind(recipe.weights, out)) if recipe.weights else None
+    train_loader, test_loader = recipe_loaders(
+        recipe, root, device, given and given._replace(classes=()))
     info, dtype = info_of(train_loader), str(select_precision(device, recipe.precision))
     model = recipe_model(recipe, device, len(info.classes))
+    if recipe.freeze: freeze_up_to(model, recipe.freeze)
     with contextlib.ExitStack() as contexts:
         def start():  # the first process's weights will be those of all
             if recipe.weights and not (out / "checkpoint.pt").exists():
-                load_foreign_weights(model, recipe.weights)
+                print(start_from(model, recipe, info, given), flush=True)
             contexts.enter_context(hold_folder(out))
             claim_folder(out, recipe, info)
             write_json(out / "environment.json", environment(device) | {"precision": dtype})
