@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from tools import close, equal, refused
 from torch import nn
 
-from cifar_gradcam.engine import weights
 from cifar_gradcam.engine.models import plain_state, unwrap
 from cifar_gradcam.engine.runs import save_weights
 from cifar_gradcam.engine.weights import load_foreign_weights, network_like, read_state_dict
@@ -49,16 +49,27 @@ wrapped = {f"module._orig_mod.{name}": value for name, value in bare.items()}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("content", [
-    bare, wrapped, {"state_dict": bare}, {"net": wrapped, "acc": np.float32(95)},
-    {"model": {"state_dict": wrapped}, "args": Namespace(lr=0.1, path="x")},
-    {"model_state_dict": bare, "losses": np.arange(3.0), "epoch": np.int64(3)},
-    {"_orig_mod.a.weight": bare["a.weight"], "a._orig_mod.bias": bare["a.bias"]},
-    bare | {"n_averaged": torch.tensor(3), "epoch": 5}], ids=range(8))
-def test_weights_wherever_they_lie_in_a_file(saved, content, zipped):
-    got = read_state_dict(saved(content, "weights", _use_new_zipfile_serialization=zipped))
-    equal(got.keys(), bare.keys())
-    assert all(torch.equal(got[name], bare[name]) for name in bare)
+@pytest.mark.parametrize("content, place", [
+    (bare, ""), (wrapped, "module."), ({"state_dict": bare}, "state_dict."),
+    ({"net": wrapped, "acc": np.float32(95)}, "net.module."),
+    ({"model": {"state_dict": wrapped}, "args": Namespace(lr=0.1, path="x")}, "model.state_dict.module."),
+    ({"model_state_dict": bare, "losses": np.arange(3.0), "epoch": np.int64(3)}, "model_state_dict."),
+    ({"_orig_mod.a.weight": bare["a.weight"], "a._orig_mod.bias": bare["a.bias"]}, ""),
+    (bare | {"n_averaged": torch.tensor(3), "epoch": 5}, ""),
+    ({"ema": {"shadow": bare}, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [bare]}},
+     "ema.shadow.")], ids=range(9))
+def test_weights_wherever_they_lie_in_a_file(saved, content, place, zipped):
+    path = saved(content, "weights", _use_new_zipfile_serialization=zipped)
+    got = read_state_dict(path)
+    equal(got.keys(), {place + name for name in bare})
+    assert all(torch.equal(got[place + name], bare[name]) for name in bare)
+    network = nn.Module(); network.a = nn.Linear(3, 2)
+    close(load_foreign_weights(network, path).a.weight, bare["a.weight"])
+
+
+def test_one_name_for_two_tensors(saved):
+    path = saved({"a.weight": torch.ones(2, 3), "a": {"weight": torch.zeros(2, 3)}})
+    refused(lambda: read_state_dict(path), exc=ValueError, contains="two tensors of the name a.weight")
 
 
 @pytest.mark.parametrize("content, words", [
@@ -116,7 +127,7 @@ def test_weights_into_wrapped_compiled_and_inner_networks(saved):
             (locked, start)):
         loaded = unwrap(load_foreign_weights(target, saved(content)))
         assert not loaded.training
-        got = {weights._bare(k): v for k, v in loaded.state_dict().items()}
+        got = {k.replace("_orig_mod.", "").removeprefix("module."): v for k, v in loaded.state_dict().items()}
         equal(got.keys(), start.keys())
         for name in start: close(got[name], start[name], eps=1e-3)
         equal({v.dtype for v in got.values()}, {torch.float32, torch.int64})
@@ -137,6 +148,97 @@ def test_nothing_is_half_loaded(saved):
     seven = ResNet18(num_classes=7, width=4).state_dict()
     refused(lambda: load_foreign_weights(ResNet18(width=4), saved(seven)),
             contains="it is of 7 classes, the network of 10")
+
+
+# Which of the weights in a file
+
+def scaled(factor): return {name: value * factor for name, value in make_small().state_dict().items()}
+
+
+def inside(place, state): return {f"{place}{name}": value for name, value in state.items()}
+
+
+ONE, TWO = scaled(1), scaled(2)
+HALF = {name: value[:4] if value.ndim == 4 else value for name, value in ONE.items()}  # of another shape
+
+
+@pytest.mark.parametrize("content, places", [
+    ({"model": ONE, "model_ema": {"n_averaged": torch.tensor(3), **inside("module.", TWO)}},
+     ["model", "model_ema.module"]),
+    ({"model_ema": TWO, "model": ONE}, ["model_ema", "model"]),
+    (inside("teacher.", TWO) | inside("student.", ONE), ["teacher", "student"]),
+    ({"state_dict": ONE, "state_dict_ema": TWO}, ["state_dict", "state_dict_ema"]),
+    ({"state_dict": inside("model.", ONE) | inside("ema.module.", TWO)},
+     ["state_dict.model", "state_dict.ema.module"]),
+    ({"epoch": 3, "model": {"student": inside("module._orig_mod.", ONE), "teacher": TWO}},
+     ["model.student.module", "model.teacher"]),
+    ({**ONE, "ema": TWO}, ["", "ema"]), ({"net": {**ONE, "ema.shadow": TWO}}, ["net", "net.ema.shadow"]),
+    ({"weights": ONE, "best": {"epoch": 1, "weights": TWO}}, ["weights", "best.weights"])], ids=range(9))
+@pytest.mark.parametrize("form", ["pth", "safetensors"])
+def test_two_that_fit_and_differ(saved, tmp_path, capsys, content, places, form):
+    path = saved(content)
+    if form == "safetensors":
+        save_file({name: value.clone() for name, value in read_state_dict(path).items()},
+                  path := tmp_path / "model.safetensors")
+    network = make_small()
+    refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="they differ: choose by key")
+    with pytest.raises(ValueError) as fault: load_foreign_weights(network, path)
+    assert all(repr(place) in str(fault.value) for place in places) and "--key" in str(fault.value)
+    close(network.head.weight, ONE["head.weight"])  # as it was
+    wanted = {place: TWO if any(w in place for w in ("ema", "teacher", "best")) else ONE for place in places}
+    for place in places:
+        for key in {place, place.removesuffix(".module"), place + "." * bool(place)}:
+            close(load_foreign_weights(Small(), path, key).head.weight, wanted[place]["head.weight"])
+    equal(capsys.readouterr().out, "")  # who says which needs no word
+    refused(lambda: load_foreign_weights(network, path, "emma"), exc=ValueError,
+            contains="key must name a part of the file")
+
+
+@pytest.mark.parametrize("content, words", [
+    ({"model": ONE, "model_ema": HALF}, "taken from 'model'; the file also holds 'model_ema'\n"),
+    ({"D": inside("module.", ONE), "G": {"net.0.weight": torch.ones(3, 3)}, "step": torch.tensor(7)},
+     "taken from 'D.module'; the file also holds 'G'\n"),
+    ({"state_dict": inside("model.", ONE) | {"criterion.weight": torch.ones(10)}},
+     "taken from 'state_dict.model'; the file also holds 'state_dict.criterion'\n"),
+    ({"state_dict": ONE, "ema": {"shadow": {k: v for k, v in TWO.items() if "running" not in k}}},
+     "taken from 'state_dict'; the file also holds 'ema'\n"),
+    ({"model_ema": TWO, "epoch": 3}, "model.pth: weights taken from 'model_ema'\n"),
+    ({"student": ONE, **{f"teacher{i}": HALF for i in range(9)}}, "'teacher0', 'teacher1', 'teacher2' and 6 more\n"),
+    (ONE, ""), (inside("module.", ONE), ""), ({"_orig_mod." + k: v for k, v in ONE.items()}, ""),
+    (inside("module.", ONE) | {"n_averaged": torch.tensor(2)}, ""),
+    ({"model": ONE, "best": ONE}, "taken from 'model'; the file also holds 'best'\n")], ids=range(11))
+def test_one_that_fits_is_named(saved, capsys, content, words):
+    loaded = load_foreign_weights(Small(), saved(content))
+    printed = capsys.readouterr().out
+    assert printed.endswith(words) and bool(printed) == bool(words)
+    wanted = TWO if "from 'model_ema'" in words else ONE
+    close(loaded.head.weight, wanted["head.weight"])
+
+
+def test_none_that_fits_is_named_with_its_place(saved):
+    for content, key, words in (
+            ({"net": inside("module.", HALF)}, None, "wanted (8, 3, 3, 3), second.0.weight (4, 8, 3, 3), wanted (8, 8, 3, 3) (under 'net.module')"),
+            ({"net": {k: v[:5] if "head" in k else v for k, v in ONE.items()}}, None,
+             "this network: it is of 5 classes, the network of 10 (under 'net')"),
+            ({"net": ONE, "ema": HALF}, "ema", "wanted (8, 8, 3, 3) (under 'ema')"),
+            ({"net": ONE, "ema": HALF}, "net.first", "(under 'net.first')"),
+            ({"net": ONE, "ema": HALF}, "neto", "of the file: net, ema; got 'neto'"),
+            ({"all": {"net": ONE, "ema": HALF}}, "net", "of the file: all.net, all.ema; got 'net'"),
+            (ONE, "net", "of the file: first, second, head; got 'net'")):
+        path = saved(content)
+        refused(lambda key=key, path=path: load_foreign_weights(Small(), path, key), exc=ValueError, contains=words)
+    refused(lambda: load_foreign_weights(nn.Flatten(), saved(ONE)), exc=ValueError, contains="unknown: first.0")
+
+
+def test_network_like_finds_its_place():
+    state = ResNet18(num_classes=7, width=8).state_dict()
+    for place in ("model.", "state_dict.module.", "state_dict.model."):
+        equal(network_like(inside(place, state)).linear.out_features, 7)
+    two = inside("student.", state) | inside("teacher.", ResNet18(num_classes=7, width=16).state_dict())
+    refused(lambda: network_like(two), exc=ValueError, contains="under 'student' and under 'teacher'")
+    equal(network_like(two, "teacher").conv1.out_channels, 16)
+    equal(network_like(two, "student.").conv1.out_channels, 8)
+    refused(lambda: network_like(state, "student"), exc=ValueError, contains="key must name a part of the file")
 
 
 def test_network_like_its_weights(small):
