@@ -28,6 +28,7 @@ from cifar_gradcam.engine.runs import Recipe
 from cifar_gradcam.engine.runs import History, load_info, load_recipe
 from cifar_gradcam.lab import series
 from cifar_gradcam.lab.bench import BenchPlan
+from cifar_gradcam.mistakes.predictions import wilson_interval
 from cifar_gradcam.resnet import ResNet18
 
 MEASURE = "cifar_gradcam.lab.maps.faithfulness_command"
@@ -376,6 +377,24 @@ def test_a_folders_network_in_each_command(grain, undrawn):
     torch.save(load_run(Path(grain))[1].state_dict(), "grain.pth")
     printed = succeeds("explain", "--weights", "grain.pth", "--data", "grain", "--out", "aside")
     assert f"{Path('grain').resolve()}/test/" in printed
+
+
+def test_pictures_in_class_folders(grain):
+    printed = succeeds("explain", grain, "--images", "grain/test", "--out", "val")
+    tested = json.loads(Path(grain, "metrics.json").read_text())["test_accuracy"]
+    right = round(24 * tested / 100)
+    assert f"Accuracy {100 * right / 24:.2f} %: {right} of 24 pictures in class folders are right" in printed
+    low, high = wilson_interval(right, 24)
+    assert f"95 % interval of the accuracy: {100 * low:.1f} to {100 * high:.1f} %" in printed
+    equal(len(re.findall(r"^  grain/test/.*: (\w+), its folder says (?!\1)", printed, re.M)), 24 - right)
+    assert Path("val/pictures.csv").read_text("utf-8").splitlines()[0].split(",")[3] == "true_class"
+    save = Path("mixed/barley/0.png"); save.parent.mkdir(parents=True); Image.new("RGB", (9, 9)).save(save)
+    printed = fails("no class has such a name: barley", "explain", grain, "--images", "mixed", "--out", "val2")
+    assert "paths hold no picture: mixed" in printed and not Path("val2/pictures.csv").exists()
+    Path("mixed/rye").mkdir(); Image.new("RGB", (9, 9)).save("mixed/rye/0.png")
+    printed = succeeds("explain", grain, "--images", "mixed", "--out", "val2")
+    assert "no class has such a name: barley" in printed and "of 1 pictures in class folders" in printed
+    assert "interval" not in succeeds("explain", grain, "--images", "grain/test/rye", "--out", "val2")
 
 
 def test_other_data_of_known_classes(first, grain, undrawn):

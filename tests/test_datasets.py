@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tools import close, differ, equal
 from tqdm.notebook import tqdm_notebook
 from tqdm.std import tqdm as tqdm_of_terminals
@@ -534,3 +535,133 @@ def test_one_door_for_all_sources(tmp_path):
                                                  ((10, 1000), (0, 32), (15, 16))])
 def test_place_of_a_picture_in_its_square(size, rows, columns):
     assert picture_window(Image.new("RGB", size), 32) == (slice(*rows), slice(*columns))
+
+
+# What is left out of a folder, and said; what must not vanish
+def save(path, value=200):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (value, 60, 40)).save(path, "PNG")
+
+
+def two_classes(home, names=("cat", "dog"), parts=("train", "test")):
+    for part in parts:
+        for k, name in enumerate(names):
+            for i in range(3): save(home / part / name / f"{i}.png", 100 + 50 * k)
+    return home
+
+
+HIDDEN = ("cat/.ipynb_checkpoints/0.png", "cat/more/.git/deep/0.png", "cat/@eaDir/0.png/SYNO.png", "dog/._0.png",
+          "dog/Thumbs.db", "dog/desktop.ini", "dog/x/__MACOSX/0.png", ".ipynb_checkpoints/0.png", "__MACOSX/cat/0.png",
+          "@eaDir/0.png", "$RECYCLE.BIN/0.png", "System Volume Information/0.png", "lost+found/0.png", "#recycle/0.png")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_hidden_and_system_folders_are_left_out_and_counted(tmp_path, capsys, part):
+    home = two_classes(tmp_path / ".cache" / "own")  # what lies above does not count
+    for name in HIDDEN: save(home / part / name)
+    parts = load_images(source=home)
+    equal([len(images.data) for images in parts], [6, 6])
+    equal(parts[0].info.classes, ("cat", "dog"))
+    equal(capsys.readouterr().out, f"Left out in {home / part}: hidden or system files ({len(HIDDEN)})\n")
+
+
+def test_pictures_beside_the_class_folders_are_counted(tmp_path, capsys):
+    home = two_classes(tmp_path)
+    save(home / "train/0.png"); save(home / "train/1.png"); (home / "train/README.txt").write_text("no picture")
+    equal(len(load_images(source=home)[0].data), 6)
+    equal(capsys.readouterr().out, f"Left out in {home / 'train'}: pictures in no class folder (2)\n")
+
+
+def test_links_that_lead_nowhere_or_to_a_folder_are_named(tmp_path, capsys):
+    home = two_classes(tmp_path / "own")
+    (home / "train/cat/gone.png").symlink_to(tmp_path / "unmounted/0.png")
+    save(tmp_path / "other/0.png"); (home / "train/cat/linked").symlink_to(tmp_path / "other")
+    shutil.move(home / "train/dog", tmp_path / "dog"); (home / "train/dog").symlink_to(tmp_path / "dog")
+    equal(len(load_images(source=home)[0].data), 6)  # the folder of a class may be a link
+    printed = capsys.readouterr().out
+    assert "gone.png" in printed and "train/cat/linked" in printed, printed
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    home, real = two_classes(tmp_path), os.scandir
+    (home / "train/cat/private").mkdir()
+
+    def scan(path):
+        if str(path).endswith("private"): raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(PermissionError, match="private"): load_images(source=home)
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+def test_class_folders_in_two_unicode_forms_are_merged(tmp_path):
+    home = two_classes(tmp_path, (NFC, NFD, "tea"))
+    training, testing = load_images(source=home)
+    equal((training.info.classes, len(training.data), len(testing.data)), ((NFC, "tea"), 9, 9))
+    equal(sorted(training.targets), [0] * 6 + [1] * 3)
+
+
+@pytest.mark.parametrize("first, second", [(NFC, NFD), (NFD, NFC)])
+def test_train_test_and_a_stored_run_in_different_unicode_forms(tmp_path, first, second):
+    two_classes(tmp_path, (first, "tea"), ["train"]); two_classes(tmp_path, (second, "tea"), ["test"])
+    parts = load_images(source=tmp_path)
+    equal([sorted(part.targets) for part in parts], [[0] * 3 + [1] * 3] * 2)
+    for stored in (NFC, NFD):
+        known = DatasetInfo(("bar", stored, "tea"), (0.5,) * 3, (0.2,) * 3)
+        parts = load_images(source=tmp_path, info=known)
+        equal([sorted(part.targets) for part in parts], [[1] * 3 + [2] * 3] * 2)
+    twice = DatasetInfo((NFC, NFD, "tea"), (0.5,) * 3, (0.2,) * 3)
+    with pytest.raises(DataError, match="fits 2 classes of the network"): load_images(source=tmp_path, info=twice)
+
+
+def test_classes_that_differ_in_case_only_stay_two(tmp_path):
+    if not (two_classes(tmp_path, ("Cat", "cat")) / "train/Cat").samefile(tmp_path / "train/cat"):
+        equal(load_images(source=tmp_path)[0].info.classes, ("Cat", "cat"))
+
+
+def test_which_of_several_test_folders_is_read(tmp_path, capsys):
+    home = two_classes(tmp_path, parts=("train", "val", "test"))
+    assert {path.parent.parent.name for path in load_images(source=home)[1].files} == {"test"}
+    equal(capsys.readouterr().out, f"Tests read {home / 'test'}; not used: {home / 'val'}\n")
+    (home / "test").rename(home / "validation")
+    with pytest.raises(DataError, match="must hold one folder to test on, it holds val and validation"):
+        load_images(source=home)
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path, capsys):
+    home = two_classes(tmp_path)
+    try: (home / os.fsdecode(b"train/cat/\xff.png")).write_bytes(b"no picture")
+    except OSError: pytest.skip("this disk takes names in UTF-8 only")
+    (home / "train/cat/a\nb.png").write_bytes(b"no picture")
+    equal(len(load_images(source=home)[0].data), 6)
+    printed = capsys.readouterr().out.encode()  # as a terminal would
+    assert rb"\udcff.png" in printed and rb"a\nb.png" in printed, printed
+
+
+def test_pictures_between_89_and_179_megapixels_warn_of_nothing(tmp_path, monkeypatch, recwarn):
+    home = two_classes(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # the pictures have 64
+    equal(len(load_images(source=home)[0].data), 6)
+    equal([str(one.message) for one in recwarn if one.category is Image.DecompressionBombWarning], [])
+
+
+def test_a_picture_of_over_179_megapixels_is_named_with_the_way_out(tmp_path, monkeypatch, capsys):
+    home = two_classes(tmp_path)
+    Image.new("RGB", (9, 9)).save(home / "train/cat/large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 33)  # the others have 64, and are refused from 67 on
+    equal(len(load_images(source=home)[0].data), 6)
+    printed = capsys.readouterr().out
+    assert "large.png (Image size (81 pixels) exceeds" in printed and "MAX_IMAGE_PIXELS = None" in printed, printed
+
+
+def test_maps_of_this_package_are_not_trained_on(tmp_path, capsys):
+    home = two_classes(tmp_path)
+    about = PngInfo(); about.add_text("Software", datasets.MAP_MARK)
+    Image.new("RGB", (9, 9)).save(home / "train/cat/0-map.png", pnginfo=about)
+    save(home / "train/cat/world-map.png"); save(home / "train/dog/maps/1-map.png")
+    (home / "train/dog/maps/pictures.csv").write_text("picture,class_1,explained,map\n1.png,dog,dog,1-map.png\n")
+    assert sorted(path.name for path in load_images(source=home)[0].files if "map" in path.name) == ["world-map.png"]
+    printed = capsys.readouterr().out
+    assert f"Left out in {home / 'train'}: maps of an earlier call (2)" in printed, printed

@@ -1,6 +1,9 @@
 "Pictures of all kinds: read, shrunk, explained, drawn; what is none is named."
 import csv
+import errno
+import os
 import sys
+import unicodedata
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +16,10 @@ from tools import close, equal, refused
 from torch import nn
 
 from cifar_gradcam.data import CLASSES, denormalize
-from cifar_gradcam.engine.datasets import _eight_bits, picture_window, read_picture, synthetic_images
+from cifar_gradcam.engine import pictures
+from cifar_gradcam.engine.datasets import DataError, _eight_bits, picture_window, read_picture, synthetic_images
 from cifar_gradcam.engine.pictures import (
-    PictureReport, _why_not, draw_answer, explain_pictures, find_pictures, lay_over, to_network)
+    PictureReport, _find, _why_not, draw_answer, explain_pictures, find_pictures, lay_over, to_network)
 from cifar_gradcam.gradcam import explain, overlay
 from cifar_gradcam.resnet import ResNet18
 
@@ -196,13 +200,13 @@ def test_what_is_no_picture_is_named_with_its_reason(model, boat, tmp_path, monk
           [("bad", "boat.png"), (tmp_path.name, "boat.png")])
     equal([row["map"] for row in got.rows], ["boat-map.png", "boat-2-map.png"])
     why = {Path(name).name: reason for name, reason in got.skipped.items()}
-    equal(why.keys(), {"empty.png", "text.jpg", "cut.jpg", "phone.heic", "bomb.png", "none.png"})
+    equal(why.keys(), {"empty.png", "text.jpg", "cut.jpg", "phone.heic", "bomb.png", "none.png", "old-map.png"})
     for name, words in (("text.jpg", "it is no picture"), ("empty.png", "it is no picture"),
                         ("none.png", "it is not there"), ("bomb.png", "exceeds limit"),
                         ("cut.jpg", "it cannot be read")):
         assert words in why[name], (name, why[name])
     equal((got.status, PictureReport(CLASSES).status), (1, 1))
-    assert str(got).count("passed over, ") == 6 and "10 classes only (airplane, " in str(got)
+    assert str(got).count("passed over, ") == 7 and "10 classes only (airplane, " in str(got)
     equal(sorted(path.name for path in (bad / "out").iterdir()),
           ["boat-2-map.png", "boat-map.png", "pictures.csv"])
     got = explain_pictures(model, bad / "text.jpg", bad / "none")
@@ -250,3 +254,213 @@ def test_a_plain_picture_warns_of_nothing(model, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explain_pictures(model, tmp_path / "grey.png", tmp_path / "maps")
+
+
+# Which files of a folder are meant
+
+PICTURES = ["picture", "width", "height", "class_1", "probability_1", "explained", "map"]
+
+
+def found(paths): return [path.name for path in find_pictures(paths)]
+
+
+def mosaic(path, value=120):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), (value, 90, 40)).save(path, "PNG")
+    return path
+
+
+def test_a_users_own_map_is_explained(model, tmp_path):
+    for name in ("world-map.png", "world.png"): mosaic(tmp_path / "atlas" / name)
+    before = (tmp_path / "atlas/world-map.png").read_bytes()
+    for _ in range(2):  # the second time, the maps of the first lie there
+        report = explain_pictures(model, tmp_path / "atlas", tmp_path / "atlas")
+        equal([Path(row["picture"]).name for row in report.rows], ["world-map.png", "world.png"])
+        equal([row["map"] for row in report.rows], ["world-map-map.png", "world-2-map.png"])
+        equal((tmp_path / "atlas/world-map.png").read_bytes(), before)
+    assert str(tmp_path / "atlas") in str(report) and "maps of an earlier call (2)" in str(report)
+    equal(report.status, 0)
+    # Of one picture alone: the table names fewer maps then, and the others are maps all the same.
+    explain_pictures(model, tmp_path / "atlas/world.png", tmp_path / "atlas")
+    equal(found(tmp_path / "atlas"), ["world-map.png", "world.png"])
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"map\nworld-map.png\n", b"name,map\nworld,world-map.png\n", "Größe;map\n".encode("latin-1"), b"\xff\xfe\0\0",
+    b'picture,"map\n', b"picture,map\n" + b"x" * 200_000])
+def test_somebody_elses_table_lists_nothing_and_is_not_overwritten(model, tmp_path, content):
+    mosaic(tmp_path / "world-map.png")
+    (tmp_path / "pictures.csv").write_bytes(content)
+    equal(found(tmp_path), ["world-map.png"])
+    refused(lambda: explain_pictures(model, tmp_path, tmp_path), contains="pictures.csv")
+    equal((tmp_path / "pictures.csv").read_bytes(), content)
+    equal(len(explain_pictures(model, tmp_path, tmp_path / "out").rows), 1)
+    (tmp_path / "pictures.csv").unlink(); (tmp_path / "pictures.csv").mkdir()
+    equal(found(tmp_path), ["world-map.png"])
+
+
+@pytest.mark.parametrize("ahead", [b"", b"\xef\xbb\xbf"])  # Excel writes such a mark
+def test_what_the_table_of_an_earlier_version_lists_is_a_map(tmp_path, ahead):
+    for name in ("sea.png", "sea-map.png", "world-map.png"): mosaic(tmp_path / name)
+    row = f"{tmp_path / 'sea.png'},40,30,cat,0.9,cat,sea-map.png"
+    (tmp_path / "pictures.csv").write_bytes(ahead + f"{','.join(PICTURES)}\n{row}\n".encode())
+    equal(found(tmp_path), ["sea.png", "world-map.png"])
+    equal(found([tmp_path / "sea-map.png"]), ["sea-map.png"])  # it is named
+
+
+def test_maps_in_a_folder_of_their_own_and_in_class_folders(model, tmp_path):
+    mosaic(tmp_path / "own/sea.png"); mosaic(tmp_path / "own/cat/tom.png")
+    for _ in range(2):
+        explain_pictures(model, tmp_path / "own", tmp_path / "own/explained")
+        explain_pictures(model, tmp_path / "own/cat", tmp_path / "own/cat/maps")
+    files, notes = _find(tmp_path / "own", CLASSES)
+    equal([path.name for path in files], ["sea.png", "tom.png"])
+    equal(notes, [f"Left out in {tmp_path / 'own'}: maps of an earlier call (1)"])
+
+
+def test_hidden_and_system_files_are_left_out_and_counted(tmp_path):
+    for name in ("sea.png", "._sea.png", ".hidden.png", ".git/0.png", "cat/tom.png", "cat/@eaDir/tom.png",
+                 "__MACOSX/sea.png"):
+        mosaic(tmp_path / name)
+    for classes, names in (((), ["sea.png"]), (CLASSES, ["sea.png", "tom.png"])):
+        files, notes = _find(tmp_path, classes)
+        equal([path.name for path in files], names)
+        assert f"Left out in {tmp_path}: hidden or system files ({5 if classes else 4})" in notes, notes
+    equal(found(tmp_path / "._sea.png"), ["._sea.png"])  # it is named
+
+
+# Folders of classes
+
+def test_pictures_in_class_folders_are_counted_as_right_or_wrong(model, tmp_path):
+    val = tmp_path / "val"
+    for name in ("truck/0.png", "truck/more/1.png", "ship/0.png", "horse/2.png"): mosaic(val / name)
+    (val / "truck/cut.png").write_bytes(b"\x89PNG")
+    report = explain_pictures(model, val, tmp_path / "out")  # truck, whatever it sees
+    equal([(row["true_class"], row["class_1"]) for row in report.rows],
+          [("horse", "truck"), ("ship", "truck"), ("truck", "truck"), ("truck", "truck")])
+    equal((len(report.labelled), [row["true_class"] for row in report.mistakes]), (4, ["horse", "ship"]))
+    printed = str(report)
+    assert "Accuracy 50.00 %: 2 of 4 pictures in class folders are right." in printed
+    assert f"{val / 'ship/0.png'}: truck, its folder says ship" in printed
+    assert len({row["map"] for row in report.rows}) == 4 and list(report.skipped) == [str(val / "truck/cut.png")]
+    with open(tmp_path / "out/pictures.csv", newline="", encoding="utf-8") as file:
+        equal([row["true_class"] for row in csv.DictReader(file)], ["horse", "ship", "truck", "truck"])
+
+
+def test_only_folders_named_exactly_as_a_class_are_looked_into(model, tmp_path):
+    val = tmp_path / "val"
+    for name in ("truck/0.png", "Ship/0.png", "lorry/0.png", "above.png"): mosaic(val / name)
+    report = explain_pictures(model, [val, val / "truck/0.png", tmp_path / "val/../val"], tmp_path / "out")
+    equal([(Path(row["picture"]).name, row["true_class"]) for row in report.rows], [("above.png", ""), ("0.png", "truck")])
+    assert "Accuracy 100.00 %: 1 of 1 pictures in class folders are right." in str(report)
+    assert f"Not looked into in {val}, as no class has such a name: Ship, lorry" in str(report)
+    (val / "above.png").unlink()
+    refused(lambda: _find(val, ("cup", "chair")), contains="no class has such a name: Ship, lorry, truck")
+
+
+def test_pictures_without_class_folders_have_no_true_class(model, tmp_path):
+    mosaic(tmp_path / "truck/0.png")
+    report = explain_pictures(model, tmp_path / "truck", tmp_path / "out")
+    assert "true_class" not in report.rows[0] and "Accuracy" not in str(report)
+    equal((report.labelled, report.notes), ([], []))
+
+
+@pytest.mark.parametrize("stored, there", [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_class_folders_in_another_unicode_form(stored, there, tmp_path):
+    mosaic(tmp_path / there / "0.png")
+    equal([*_find(tmp_path, (stored, "tea"))[0].values()], [stored])
+    mosaic(tmp_path / stored / "1.png")
+    equal([*_find(tmp_path, (stored, "tea"))[0].values()], [stored] * 2)
+    refused(lambda: _find(tmp_path, (stored, there)), contains="fits 2 classes", exc=DataError)
+    refused(lambda: _find(tmp_path, (stored, stored)), contains="fits 2 classes", exc=DataError)
+
+
+# Names, sizes and disks
+
+def test_long_names_are_shortened_and_stay_apart(model, tmp_path):
+    names = ["a" * 247, "a" * 246 + "b", "ä" * 120 + "1234567", "ä" * 120 + "1234568", "c" * 239, "d" * 240]
+    for name in names: mosaic(tmp_path / "own" / f"{name}.png")
+    mosaic(tmp_path / "other" / f"{names[0]}.png"); mosaic(tmp_path / "own/short.png")
+    report = explain_pictures(model, [tmp_path / "own", tmp_path / "other", "e" * 300 + ".png"], tmp_path / "out")
+    equal((len(report.rows), len({row["map"] for row in report.rows}), [len(name) for name in report.skipped]), (8, 8, [304]))
+    for row in report.rows: assert (tmp_path / "out" / row["map"]).is_file() and row["map"].endswith("-map.png")
+    maps = {Path(row["picture"]).stem: row["map"] for row in report.rows}
+    equal((maps["c" * 239], maps["short"]), ("c" * 239 + "-map.png", "short-map.png"))  # as before
+
+
+@pytest.mark.parametrize("number, stops", [(errno.EINVAL, False), (errno.EILSEQ, False), (errno.ENAMETOOLONG, False),
+                                           (errno.ENOSPC, True), (errno.EROFS, True), (errno.EACCES, True)])
+def test_a_name_that_the_disk_refuses_and_a_full_disk(model, tmp_path, monkeypatch, number, stops):
+    for name in ("a", "b", "c"): mosaic(tmp_path / "own" / f"{name}.png")
+    real = pictures.write_whole
+
+    def write(path, content):
+        if path.name == "b-map.png": raise OSError(number, "says the disk", str(path))
+        real(path, content)
+    monkeypatch.setattr(pictures, "write_whole", write)
+    if stops:
+        refused(lambda: explain_pictures(model, tmp_path / "own", tmp_path / "out"), contains="says the disk", exc=OSError)
+        return
+    report = explain_pictures(model, tmp_path / "own", tmp_path / "out")
+    equal(([row["map"] for row in report.rows], report.status), (["a-map.png", "c-map.png"], 1))
+    equal([*report.skipped.values()], ["its map cannot be written as b-map.png (says the disk)"])
+
+
+def test_maps_stay_apart_on_every_disk(model, tmp_path):
+    names = ["caf\u00e9.png", "cafe\u0301.png", "Sea.png", "sea.png", "sea.bmp"]
+    for name in names: mosaic(tmp_path / "own" / name)
+    (tmp_path / "out/sea-2-map.png").mkdir(parents=True)  # a folder of that name
+    report = explain_pictures(model, tmp_path / "own", tmp_path / "out")
+    there = {unicodedata.normalize("NFC", row["map"]).casefold() for row in report.rows}
+    equal((len(there), len(report.rows)), (len(list((tmp_path / "own").iterdir())),) * 2)
+    assert "sea-2-map.png" not in there
+
+
+def test_strange_names(model, tmp_path):
+    names = [b"\xff.png", b"a\nb.png", b"c\rd.png", b'"quoted", twice.png', b"it's.png"]
+    for name in names:
+        try: mosaic(tmp_path / "own" / os.fsdecode(name))
+        except OSError: pytest.skip("this disk does not take such names")
+    (tmp_path / "own" / os.fsdecode(b"\xfe.png")).write_text("no picture")
+    report = explain_pictures(model, tmp_path / "own", tmp_path / "out")
+    str(report).encode()  # can be printed
+    equal(len(str(report).splitlines()), 7)
+    with open(tmp_path / "out/pictures.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [*csv.DictReader(file)]
+    equal([os.fsencode(Path(row["picture"]).name) for row in rows], sorted(names, key=os.fsdecode))
+    for row in rows: assert (tmp_path / "out" / row["map"]).is_file()
+    refused(lambda: find_pictures(tmp_path / "out"), contains="maps of an earlier call (5)")
+
+
+@pytest.mark.parametrize("size, page", [((20_000, 1), (3226, 229)), ((1, 20_000), (648, 1644)),
+                                        ((1600, 3), (3226, 231)), ((4000, 3000), (3226, 1428))])
+def test_the_page_has_an_end(size, page):
+    drawn = draw_answer(Image.new("RGB", size, "red"), heat, "truck 99.0 %", "evidence for truck")
+    equal(drawn.size, page)
+    assert drawn.getpixel((page[0] // 2 - (13 if size[0] > 1 else 164), 0))[0] > 200
+
+
+def test_how_to_get_past_the_limit_and_none_below_it(model, boat, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800 * 600 - 1)  # a warning of Pillow's, up to twice this
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        equal(explain_pictures(model, boat, tmp_path / "out").status, 0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800 * 300 - 1)
+    (why,) = explain_pictures(model, boat, tmp_path / "out").skipped.values()
+    assert "exceeds limit of" in why and "PIL.Image.MAX_IMAGE_PIXELS = None" in why and "smaller" in why
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    equal(explain_pictures(model, boat, tmp_path / "out").status, 0)
+
+
+def test_classes_of_any_name(model, boat, tmp_path):
+    report = explain_pictures(model, boat, tmp_path / "out", classes=[*CLASSES[:8], "a\nb", "\udcff"])
+    equal(report.rows[0]["class_1"], "\udcff")
+    assert "\\udcff" in str(report) and "a\\nb" in str(report) and len(str(report).splitlines()) == 2
+
+
+def test_ways_to_a_file_and_links_to_it(tmp_path):
+    mosaic(tmp_path / "val/cat/0.png"); (tmp_path / "val/dog").mkdir()
+    (tmp_path / "val/dog/0.png").symlink_to(tmp_path / "val/cat/0.png")
+    (tmp_path / "way").symlink_to(tmp_path / "val")
+    files = _find([tmp_path / "val/cat/0.png", tmp_path / "way", tmp_path / "val/dog/../cat"], CLASSES)[0]
+    equal([*files.values()], ["cat", "dog"])

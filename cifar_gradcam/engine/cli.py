@@ -206,6 +206,10 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
     if args.images:
         report = pictures.explain_pictures(model, args.images, out, **info._asdict())
         print(report)
+        if n := len(report.labelled):
+            from cifar_gradcam.mistakes.predictions import wilson_interval
+            low, high = wilson_interval(n - len(report.mistakes), n)
+            print(f"95 % interval of the accuracy: {100 * low:.1f} to {100 * high:.1f} %.")
         maps = [out / row["map"] for row in report.rows]
         if maps: _name_files([*maps, out / "pictures.csv"])
         return report.status

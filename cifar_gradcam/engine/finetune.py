@@ -59,10 +59,11 @@ def start_from(model: nn.Module,   # changed in place
     "Fill a network with a recipe's weights; the last layer is new if its classes differ."
     path, other = weights_file(recipe.weights), copy.deepcopy(model)
     state, n = read_state_dict(path), len(info.classes)
-    rows = {len(value) for name, value in state.items() if name.endswith("linear.bias")}
+    rows = {len(value) for name, value in state.items() if name.endswith("linear.bias")
+            and name.startswith(f"{recipe.weights_key}." if recipe.weights_key else "")}
     old = rows.pop() if len(rows) == 1 else n
     other.linear = skip_init(nn.Linear, model.linear.in_features, old)
-    taken = load_foreign_weights(other, path).state_dict()
+    taken = load_foreign_weights(other, path, recipe.weights_key).state_dict()
     said = f"weights: all of {recipe.weights}"
     if old != n or known and known.classes != info.classes:
         taken = {name: value for name, value in taken.items() if "linear" not in name}

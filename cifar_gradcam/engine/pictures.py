@@ -6,18 +6,23 @@
 __all__ = ['to_network', 'lay_over', 'draw_answer', 'PictureReport', 'find_pictures', 'explain_pictures']
 
 # %% ../../nbs/18_pictures.ipynb #p05
-import csv, io, warnings
+import csv, errno, io, itertools, os, unicodedata, warnings
+from collections import Counter
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import nn, Tensor
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
-from .datasets import picture_window, read_picture, shrink_picture
+from .datasets import (
+    class_folders, class_name, is_map, left_out, listed_maps, MAP_MARK, picture_endings,
+    picture_window, plain_name, read_picture, shrink_picture, unwarned, visible_files)
 from .files import write_whole
 from .models import logits_for, plain_network
 from ..gradcam import DEFAULT_METHOD, explain, overlay
@@ -57,7 +62,8 @@ def draw_answer(picture: Image.Image,  # RGB
                 answer: str,           # goes beneath the picture: the likeliest classes
                 about: str,            # goes beneath the map: what it is evidence for
                 ) -> Image.Image:
-    "The picture and, beside it, the map laid over it, at its own resolution; text beneath."
+    "The picture, of at most 1,600 pixels a side, the map laid over it beside it, text beneath."
+    if max(picture.size) > 1600: picture = shrink_picture(picture, 1600)
     factor = max(1, 320 // max(picture.size))  # an icon is enlarged, its pixels stay crisp
     picture = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
     panel = max(picture.width, 320)            # room for the text under a narrow one
@@ -65,6 +71,7 @@ def draw_answer(picture: Image.Image,  # RGB
     page = Image.new("RGB", (2 * panel + gap, picture.height + 2 * line), "white")
     path = font_manager.findfont("DejaVu Sans")  # comes with matplotlib; knows most scripts
     for left, image, text in ((0, picture, answer), (panel + gap, lay_over(picture, heat), about)):
+        text = plain_name(text)  # a class may have any name
         page.paste(image, (left + (panel - picture.width) // 2, 0))
         length = ImageFont.truetype(path, size := 0.6 * line).getlength(text)
         smaller = min(1, (panel - gap) / max(length, 1))  # where the text is too long
@@ -79,17 +86,34 @@ class PictureReport:
     classes: tuple                                # all that the network knows
     rows: list[dict] = field(default_factory=list)     # file, size, classes, probabilities, map
     skipped: dict[str, str] = field(default_factory=dict)  # file: why
+    notes: list[str] = field(default_factory=list)  # what was left out of the folders
 
     @property
     def status(self) -> int:  # of the process: 1 if a file was passed over
         return int(bool(self.skipped) or not self.rows)
 
+    @property
+    def labelled(self) -> list[dict]:  # the rows of pictures in class folders
+        return [row for row in self.rows if row.get("true_class")]
+
+    @property
+    def mistakes(self) -> list[dict]:  # those of them with a wrong answer
+        return [row for row in self.labelled if row["class_1"] != row["true_class"]]
+
     def __str__(self):
         lines = [f"{row['picture']}: {_likeliest(row)}" for row in self.rows]
         lines += [f"{name}: passed over, {why}" for name, why in self.skipped.items()]
+        lines += self.notes
+        if n := len(self.labelled):
+            right = n - len(self.mistakes)
+            lines.append(f"Accuracy {100 * right / n:.2f} %: {right:,} of {n:,} pictures in class "
+                         f"folders are right{'. The mistakes:' if right < n else '.'}")
+            lines += [f"  {row['picture']}: {row['class_1']}, its folder says "
+                      f"{row['true_class']}" for row in self.mistakes]
         some = ", ".join(self.classes[:20]) + ", …" * (len(self.classes) > 20)
-        return "\n".join([*lines, f"The network knows {len(self.classes)} classes only ({some}). "
-                          "Whatever else is on a picture, it names one of these."])
+        lines.append(f"The network knows {len(self.classes)} classes only ({some}). "
+                     "Whatever else is on a picture, it names one of these.")
+        return "\n".join(map(plain_name, lines))
 
 def _likeliest(row):  # up to three classes
     return ", ".join(f"{row[f'class_{k}']} {100 * row[f'probability_{k}']:.1f} %"
@@ -98,18 +122,41 @@ def _likeliest(row):  # up to three classes
 def find_pictures(paths,        # files and folders, one or several
                   ) -> list[Path]: # files; of a folder those whose ending Pillow knows
     "The files that are meant: those named, and the pictures in the folders named."
-    paths = [paths] if isinstance(paths, (str, Path)) else paths
-    endings, files = {*Image.registered_extensions(), ".heic", ".heif"}, []
+    files, notes = _find(paths, ())
+    for line in notes: print(line)
+    return [*files]
+
+def _find(paths, classes):  # picture: its true class, "" if no folder says it; what was left out
+    paths = [paths] if isinstance(paths, (str, Path)) else [*paths]
+    endings, found, notes = picture_endings(), {}, []
     for path in map(Path, paths):
-        if not path.is_dir(): files.append(path)
-        else: files += [p for p in sorted(path.iterdir())
-                        if p.suffix.lower() in endings and p.is_file() and p.name[0] != "."
-                        and not p.name.endswith("-map.png")]  # written by an earlier call
-    if files: return files
-    raise ValueError(f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}")
+        if not os.path.isdir(path):  # False for a name that no disk takes
+            found.setdefault(_place(path), (path, ""))
+            continue
+        folders, others = class_folders(path, classes)
+        left = Counter()
+        for folder, label in [(path, None), *folders]:
+            files, more = visible_files(folder, deep=label is not None)
+            left += more
+            for file in files:
+                if file.suffix.lower() not in endings: continue
+                if label is None: found.setdefault(_place(file), (file, ""))
+                else: found[_place(file)] = file, classes[label]
+        notes += left_out(path, left)
+        names = [class_name(other) for other in others if listed_maps(other) is None]
+        if names and classes:
+            notes.append(f"Not looked into in {path}, as no class has such a name: "
+                         f"{', '.join(names[:10])}{', …' * (len(names) > 10)}")
+    if found: return dict(found.values()), notes
+    raise ValueError("; ".join([f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}",
+                                *notes]))
+
+def _place(path):  # the same for each way to a file; a link is a file of its own
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 def explain_pictures(model: nn.Module,       # any image classifier; comes back as it was
-                     paths,                  # files and folders, see `find_pictures`
+                     paths,                  # files and folders; of a folder its pictures,
+                                             # and those in its folders named as classes
                      out: str | Path = "explained",  # folder for the maps and pictures.csv
                      target: str | None = None,  # class to explain; None: the likeliest
                      classes=CLASSES,        # names of all classes of the model
@@ -124,10 +171,17 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
     out, classes = Path(out), tuple(classes)
     if target is not None and target not in classes:
         raise ValueError(f"target must be one of {', '.join(classes)}, got {target!r}")
-    report, maps = PictureReport(classes), set()
+    files, notes = _find(paths, classes)
+    places, labelled = {*map(_place, files)}, any(files.values())
     out.mkdir(parents=True, exist_ok=True)
-    for path in find_pictures(paths):
-        try: picture = read_picture(path, ground)
+    earlier = listed_maps(out)
+    if earlier is None and os.path.lexists(out / "pictures.csv"):
+        raise ValueError(f"out must not hold a table of somebody else's: {out / 'pictures.csv'} "
+                         "would be lost; name another folder")
+    report, taken = PictureReport(classes, notes=notes), set()
+    for path, known in files.items():
+        try:
+            with unwarned(): picture = read_picture(path, ground)
         except Exception as fault:  # Pillow raises many kinds, by format and damage
             report.skipped[str(path)] = _why_not(path, fault)
             continue
@@ -143,25 +197,47 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                 warnings.filterwarnings("ignore", "images run from")
                 heat = explain(network, image, [chosen], method, layers)[0].numpy()
         row = dict(picture=str(path), width=picture.width, height=picture.height)
+        if labelled: row["true_class"] = known
         for k, c in enumerate(order[:3], 1):
             row |= {f"class_{k}": classes[c], f"probability_{k}": round(p[c], 4)}
-        name, k = f"{path.stem}-map.png", 1
-        while name in maps: name, k = f"{path.stem}-{k + 1}-map.png", k + 1  # a second cat.jpg
-        maps.add(name)
-        report.rows.append(row | {"explained": classes[chosen], "map": name})
+        name = _map_name(path, out, taken, places, earlier or ())
         page = draw_answer(picture, heat[picture_window(picture, size)], _likeliest(row),
                            f"evidence for {classes[chosen]}")
-        page.save(png := io.BytesIO(), "PNG", compress_level=1)  # more hardly helps a photo
-        write_whole(out / name, png.getvalue())
+        about = PngInfo()
+        about.add_text("Software", MAP_MARK)
+        page.save(png := io.BytesIO(), "PNG", compress_level=1, pnginfo=about)  # more hardly helps
+        try: write_whole(out / name, png.getvalue())
+        except OSError as fault:  # a name that this disk does not take; a full disk ends it all
+            if fault.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ): raise
+            report.skipped[str(path)] = f"its map cannot be written as {name} ({fault.strerror})"
+            continue
+        report.rows.append(row | {"explained": classes[chosen], "map": name})
     if report.rows:
-        table = csv.DictWriter(text := io.StringIO(), report.rows[0], lineterminator="\n")
+        names = "".join(str(path) for path in files)  # csv quotes all line ends but this one
+        table = csv.DictWriter(text := io.StringIO(), report.rows[0], lineterminator="\n",
+                               quoting=csv.QUOTE_ALL if "\r" in names else csv.QUOTE_MINIMAL)
         table.writeheader()
         table.writerows(report.rows)  # file names as the system has them
         write_whole(out / "pictures.csv", text.getvalue().encode("utf-8", "surrogateescape"))
     return report
 
+def _map_name(path, out, taken, pictures, earlier):  # one that no other file has, on any disk
+    for k in itertools.count(1):
+        stem, tail = path.stem, f"-{k}-map.png" if k > 1 else "-map.png"
+        room = 255 - len(tail + ".partial")  # bytes
+        if len(os.fsencode(stem)) > room:
+            tail = f"-{sha256(os.fsencode(stem)).hexdigest()[:8]}{tail}"
+            while len(os.fsencode(stem)) > room - 9: stem = stem[:-1]
+        form = unicodedata.normalize("NFC", stem + tail).casefold()
+        place = out / (stem + tail)
+        free = not os.path.lexists(place) or is_map(place, earlier) and place.is_file()
+        if free and form not in taken and _place(place) not in pictures:
+            taken.add(form)
+            return place.name
+
 def _why_not(path, fault):
     if isinstance(fault, FileNotFoundError): return "it is not there"
-    if not isinstance(fault, UnidentifiedImageError): return f"it cannot be read ({fault})"
+    if not isinstance(fault, UnidentifiedImageError):
+        return f"it cannot be read ({str(fault) or type(fault).__name__})"
     if path.suffix.lower() not in (".heic", ".heif"): return "it is no picture"
     return "HEIC needs one more package: pip install pillow-heif"

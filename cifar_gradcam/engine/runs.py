@@ -93,7 +93,7 @@ class Recipe:
         "weights to start from: a file, the folder of a run, or: reference; "
         "none: from scratch", min_length=1)] = None
     weights_key: Annotated[str | None, about(
-        "which of several weights in that file", min_length=1)] = None
+        "where in that file, such as model_ema; none: found", min_length=1)] = None
     freeze: Annotated[Literal["stem", "layer1", "layer2", "layer3", "layer4"] | None, about(
         "all up to this stage stays as those weights have it (stem, layer1, layer2, "
         "layer3, layer4); none: all is trained")] = None
