@@ -84,6 +84,22 @@ def test_the_same_classes_keep_their_last_layer(home, tune):
     assert f"weights: all of {home / 'first'}\n" in printed
 
 
+
+def test_of_several_weights_in_a_file_the_named_ones(home, tune, tmp_path):
+    state = given(home)
+    other = {name: value * 2 for name, value in state.items()}
+    torch.save({"model": state, "model_ema": other}, tmp_path / "both.pth")
+    refused(lambda: tune(weights=str(tmp_path / "both.pth")), exc=ValueError, contains="choose by key")
+    after, printed = tune(weights=str(tmp_path / "both.pth"), weights_key="model_ema", max_lr=1e-12)
+    close(after["layer4.1.conv2.weight"], other["layer4.1.conv2.weight"], 1e-6)
+    assert "3 classes in place of 10" in printed
+    # a head of another length elsewhere in the file
+    other["linear.weight"], other["linear.bias"] = other["linear.weight"][:7], other["linear.bias"][:7]
+    torch.save({"teacher": state, "student": other}, tmp_path / "both.pth")
+    _, printed = tune("student", weights=str(tmp_path / "both.pth"), weights_key="student")
+    assert "3 classes in place of 7" in printed
+    refused(lambda: tune("neither", weights=str(tmp_path / "both.pth")), exc=ValueError,
+            contains="both.pth holds last layers of [7, 10] classes: choose by weights_key")
 # ---- what images are normalised by
 
 def test_images_are_normalised_as_those_the_weights_were_trained_on(home, tune, tmp_path):

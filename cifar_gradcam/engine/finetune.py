@@ -61,7 +61,10 @@ def start_from(model: nn.Module,   # changed in place
     state, n = read_state_dict(path), len(info.classes)
     rows = {len(value) for name, value in state.items() if name.endswith("linear.bias")
             and name.startswith(f"{recipe.weights_key}." if recipe.weights_key else "")}
-    old = rows.pop() if len(rows) == 1 else n
+    if len(rows) > 1:
+        raise ValueError(f"{recipe.weights} holds last layers of {sorted(rows)} classes: choose "
+                         "by weights_key (--weights-key in a terminal)")
+    old = rows.pop() if rows else n  # without any, what is missing is told below
     other.linear = skip_init(nn.Linear, model.linear.in_features, old)
     taken = load_foreign_weights(other, path, recipe.weights_key).state_dict()
     said = f"weights: all of {recipe.weights}"
