@@ -49,6 +49,10 @@ recipes = {
 recipes["quick"] = replace(
     recipes["reference"], width=16, epochs=4, max_lr_epoch=1, batch_size=250, max_lr=0.5,
     matrix_lr=0.04, final_lr=1e-4, cutout=0)
+# A few pictures of other classes, from the weights of many: chapter 21.
+recipes["finetune"] = Recipe(
+    weights="reference", epochs=15, batch_size=20, max_lr=0.01, max_lr_epoch=3, momentum=0.9,
+    weight_decay=5e-4, pipeline="batched", pad=2, cutout=0)
 
 # %% ../../nbs/10_reference_run.ipynb #f07
 def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
