@@ -12,11 +12,12 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
+from cifar_gradcam.engine.datasets import load_images
 from cifar_gradcam.engine.files import write_json
 from cifar_gradcam.engine.recipes import recipes, train_run
 
@@ -56,6 +57,7 @@ def measure(stamps, record):
         for draw in range(DRAWS):
             data = Path(folder, f"draw{draw}")
             lay_out(stamps, data, draw)
+            training, testing = load_images(source=str(data))
             for arm, changes in ARMS.items():
                 out = Path(folder, f"{arm}-{draw}")
                 train_run(replace(recipes["finetune"], data=str(data), seed=draw, **changes), out)
@@ -68,7 +70,8 @@ def measure(stamps, record):
         "made_by": "python checks/fine_tuning.py STAMPS", "package": "tuxpaint-stamps-default 2022.06.04-1",
         "classes": list(CLASSES), "pictures": len(names),
         "names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(),
-        "train_images": SIZE * len(CLASSES), "labels": labels, "arms": arms, "changes": ARMS,
+        "train_images": len(training.data), "own_mean": training.info.mean, "own_std": training.info.std,
+        "labels": list(testing.targets), "predicted": arms, "recipe": asdict(recipes["finetune"]), "changes": ARMS,
         "environment": environment})
 
 
