@@ -1,7 +1,8 @@
-"""Measure fine-tuning on photographs, and write its record: python checks/fine_tuning.py STAMPS [RECORD]
+"""Measure fine-tuning on photographs, and write its record: python checks/fine_tuning.py STAMPS RUNS
 
 STAMPS is usr/share/tuxpaint/stamps of Debian's package tuxpaint-stamps-default (2022.06.04-1):
-    apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
+    apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb .
+RUNS is a folder for copies of the pictures and for the runs; the same command continues there.
 
 Three classes that CIFAR-10 does not have; 20 pictures of each are kept to test on. Five times, 20 others of each are
 drawn to train on. All arms of a draw see the same pictures. None of them enters the repository. The rates were chosen
@@ -11,7 +12,6 @@ import hashlib
 import json
 import shutil
 import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,9 +26,9 @@ CLASSES = {"food": ["food"], "mammal": ["animals/mammals"], "thing": ["household
 # Drawings, and animals that CIFAR-10 has.
 LEFT_OUT = {"cartoon", "toys", "pizza.png", "cats", "dogs", "deer", "equines"}
 ARMS = {
-    "from scratch": dict(weights=None, max_lr=0.1),
     "fine-tuned": dict(),
     "frozen up to layer3": dict(freeze="layer3"),
+    "from scratch": dict(weights=None, max_lr=0.03),
 }
 DRAWS, SIZE = 5, 20
 
@@ -50,31 +50,27 @@ def lay_out(stamps, out, draw):
                 shutil.copy(path, out / part / name / "-".join(path.relative_to(stamps).parts))
 
 
-def measure(stamps, record):
+def measure(stamps, runs):
     "Train each arm on each draw, and write what it answered to each test picture."
-    arms = {arm: [] for arm in ARMS}
-    with tempfile.TemporaryDirectory() as folder:
+    predicted = {arm: [] for arm in ARMS}
+    for arm, changes in ARMS.items():
         for draw in range(DRAWS):
-            data = Path(folder, f"draw{draw}")
-            lay_out(stamps, data, draw)
-            training, testing = load_images(source=str(data))
-            for arm, changes in ARMS.items():
-                out = Path(folder, f"{arm}-{draw}")
-                train_run(replace(recipes["finetune"], data=str(data), seed=draw, **changes), out)
-                arms[arm].append(np.load(out / "predicted.npy").tolist())
-                print(f"draw {draw}, {arm}: {json.loads((out / 'metrics.json').read_text())['test_accuracy']:.1f} %",
-                      flush=True)
-        environment = json.loads((out / "environment.json").read_text())
+            data, out = runs / f"draw{draw}", runs / f"{arm}, draw {draw}"
+            if not data.exists(): lay_out(stamps, data, draw)
+            train_run(replace(recipes["finetune"], data=str(data), seed=draw, **changes), out)
+            predicted[arm].append(np.load(out / "predicted.npy").tolist())
+    training, testing = load_images(source=str(data))
     names = [str(path.relative_to(stamps)) for folders in CLASSES.values() for path in pictures(stamps, folders)]
-    write_json(record, {
-        "made_by": "python checks/fine_tuning.py STAMPS", "package": "tuxpaint-stamps-default 2022.06.04-1",
+    write_json(RECORD, {
+        "made_by": "python checks/fine_tuning.py STAMPS RUNS", "package": "tuxpaint-stamps-default 2022.06.04-1",
         "classes": list(CLASSES), "pictures": len(names),
         "names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(),
         "train_images": len(training.data), "own_mean": training.info.mean, "own_std": training.info.std,
-        "labels": list(testing.targets), "predicted": arms, "recipe": asdict(recipes["finetune"]), "changes": ARMS,
-        "environment": environment})
+        "labels": list(testing.targets), "predicted": predicted,
+        "recipe": asdict(recipes["finetune"]), "changes": ARMS,
+        "environment": json.loads((out / "environment.json").read_text())})
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3): sys.exit(__doc__)
-    measure(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else RECORD)
+    if len(sys.argv) != 3: sys.exit(__doc__)
+    measure(*map(Path, sys.argv[1:]))
