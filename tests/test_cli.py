@@ -14,22 +14,24 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import torchvision
 from matplotlib.figure import Figure
 from PIL import Image
 from tools import close, equal, refused
 
 import cifar_gradcam
 from cifar_gradcam import gradcam
-from cifar_gradcam.data import DatasetInfo
-from cifar_gradcam.engine import cli, recipes
+from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, DatasetInfo
+from cifar_gradcam.engine import cli, pictures, recipes
 from cifar_gradcam.engine.cli import (
     asked_recipe, data_name, load_run, main, parser, positive_int, read_arguments)
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.engine.runs import History, load_info, load_recipe, Recipe, reference_folder
+from cifar_gradcam.engine.weights import cifar_resnet
 from cifar_gradcam.lab import series
 from cifar_gradcam.lab.bench import BenchPlan
 from cifar_gradcam.mistakes.predictions import wilson_interval
-from cifar_gradcam.resnet import ResNet18
+from cifar_gradcam.resnet import MODELS, ResNet18
 
 MEASURE = "cifar_gradcam.lab.maps.faithfulness_command"
 TINY = "--batch-size 20 --width 8 --max-lr 0.05 --precision float32".split()
@@ -338,6 +340,108 @@ def test_weights_as_a_training_script_saves_them(first, undrawn):
 
 
 @pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten"]])
+def weights_of(state, words, *more):
+    torch.save(state, "foreign.pth")
+    return ["explain", "--weights", "foreign.pth", "--root", "generated", "--mistakes", "1", "--out", "foreign",
+            *words.split(), *more]
+
+
+def accuracy(printed): return float(re.search(r"accuracy (\S+) %", printed)[1])
+
+
+def test_weights_wherever_they_lie(first, undrawn):
+    state, data = load_run(Path(first))[1].state_dict(), "--data synthetic"
+    wanted = accuracy(succeeds(*weights_of(state, data)))
+    other = {k: v + v.abs().mean() if v.is_floating_point() else v for k, v in state.items()}
+    lightning = {f"model.{k}": v for k, v in state.items()}
+    printed = succeeds(*weights_of({"state_dict": lightning}, data))
+    assert "foreign.pth: weights taken from 'state_dict.model'" in printed and accuracy(printed) == wanted
+    both = {"model": other, "model_ema": {"n_averaged": torch.tensor(9), **{f"module.{k}": v for k, v in state.items()}}}
+    fails("foreign.pth cannot", *weights_of(both, data, "--model", "ResNet34"))
+    printed = fails("under 'model' and under 'model_ema.module', and they differ", *weights_of(both, data))
+    assert "--key" in printed and "foreign.pth" in printed
+    equal(accuracy(succeeds(*weights_of(both, data, "--key", "model_ema"))), wanted)
+    fails("key must name a part of the file: model, model_ema; got 'ema'", *weights_of(both, data, "--key", "ema"))
+
+
+def test_the_colours_of_foreign_weights_are_named_or_said(first, undrawn):
+    state, seen = load_run(Path(first))[1].state_dict(), []
+    def watch(model, mistakes, *args, mean, std, **more):
+        seen.append((mean, std)); return Figure((1, 1))
+    asks = "assumed: mean and std (--normalise, or --mean and --std)."
+    with mock.patch.object(gradcam, "draw_mistakes", watch):
+        for words, constants in (
+                ("", (CIFAR10_MEAN, CIFAR10_STD)), ("--normalise cifar10", (CIFAR10_MEAN, CIFAR10_STD)),
+                ("--normalise half", ((0.5,) * 3, (0.5,) * 3)),
+                ("--normalise imagenet", ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+                ("--normalise dataset", ((0.5003, 0.4999, 0.5), (0.1549, 0.1398, 0.1549))),
+                ("--mean 0.1,0.2,1 --std 1,0.3,0.25", ((0.1, 0.2, 1.0), (1.0, 0.3, 0.25)))):
+            printed = succeeds(*weights_of(state, "--data synthetic " + words))
+            mean, std = (", ".join(map(str, part)).replace("1.0", "1") for part in constants)
+            assert f"foreign.pth: ResNet18, 10 classes (CIFAR-10), images of 32 × 32, mean {mean}, std {std}.\n" in printed
+            assert (asks in printed) == (not words)
+            equal(seen.pop(), constants)
+    with mock.patch("cifar_gradcam.engine.recipes.recipe_loaders", side_effect=ValueError("stop")) as loaders:
+        fails("stop", *weights_of(state, "--data synthetic --normalise half"))
+    equal(loaders.call_args.kwargs["info"].std, (0.5,) * 3)  # what is tested, too
+    for words, wanted in (("--mean 0.5,0.5,0.5", "--mean and --std go together"),
+                          ("--std 0.5,0.5,0.5", "--mean and --std go together"),
+                          ("--mean 0,0,0 --std 1,0,1", "--std must be above 0, got (1.0, 0.0, 1.0)"),
+                          ("--mean 0,0,0 --std 1,1,1 --normalise half", "--normalise goes without --mean and --std")):
+        fails(wanted, *weights_of(state, "--data synthetic " + words))
+    for option, value in (("--normalise", "half"), ("--key", "net"), ("--model", "ResNet20"), ("--size", "32"),
+                          ("--std", "1,1,1")):
+        fails(f"{option} goes with --weights; a run knows its own", "explain", first, option, value)
+        fails(f"{option} goes with --weights; a run knows its own", "explain", "reference", option, value)
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "0.5", "0.5,0.5", "a,b,c", "nan,0,0", "-0.1,0,0", "123.7,116.3,103.5", ""])
+def test_three_numbers(text, capsys):
+    for option in ("--mean", "--std"):
+        with pytest.raises(SystemExit): read_arguments(["explain", "--weights", "a.pth", f"{option}={text}"])
+        assert "must be three numbers from 0 to 1, such as 0.5,0.5,0.5, got" in capsys.readouterr().err
+
+
+def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
+    monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
+    torch.manual_seed(0)
+    Path("own_nets.py").write_text("from cifar_gradcam.resnet import ResNet18\ndef make(): return ResNet18(width=8)\n")
+    Path("own").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    state = load_run(Path(first))[1].state_dict()
+    wanted = accuracy(succeeds(*weights_of(state, "--data synthetic")))
+    printed = succeeds(*weights_of(state, "--data synthetic --model own_nets:make"))
+    assert accuracy(printed) == wanted and "assumed: mean and std (" in printed and "size (--size)" in printed
+    twin = MODELS["ResNet20"](width=8).state_dict()
+    fails("foreign.pth: the weights fit ResNet20 and PlainNet20", *weights_of(twin, "--data synthetic"))
+    succeeds(*weights_of(twin, "--data synthetic --model ResNet20"))
+    succeeds(*weights_of(cifar_resnet(20).state_dict(), "--data synthetic"))
+    printed = succeeds(*weights_of(cifar_resnet(20, 7).state_dict(), "--images own"))
+    assert "7 classes (numbers)" in printed and "class names (--data)" in printed
+    printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images own --data grain"))
+    assert "oats, rye, wheat" in printed and "class names (--data)" not in printed
+    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images own --data grain"))
+
+
+def test_torchvisions_weights_and_their_size(grain, undrawn):
+    torch.manual_seed(0)
+    Path("own").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    official = torchvision.models.resnet18().state_dict()
+    with mock.patch("cifar_gradcam.engine.pictures.to_network", wraps=pictures.to_network) as shown:
+        printed = succeeds(*weights_of(official, "--images own"))
+    equal(shown.call_args.args[1:], (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    assert ("torchvision.models:resnet18, 1000 classes (ImageNet), images of 224 × 224, mean 0.485, 0.456, 0.406"
+            in printed and "tench, goldfish" in printed and "mean and std (--normalise" in printed)
+    fails("is of 1000 classes; CIFAR-10 has 10", *weights_of(official, "--data synthetic"))
+    tuned = torchvision.models.resnet18(num_classes=10).state_dict()
+    for words in ("--data synthetic", "--model torchvision.models:resnet18 --images own"):
+        fails("give --size, for example 32 or 224", *weights_of(tuned, words))
+    printed = succeeds(*weights_of(tuned, "--data synthetic --size 64"))
+    assert "32 × 32, are enlarged to 64 × 64" in printed
+    assert "enlarged" not in succeeds(*weights_of(tuned, "--images own --size 64"))
+    three = torchvision.models.resnet18(num_classes=3).state_dict()
+    fails("explain the files themselves with --images", *weights_of(three, "--data grain --size 64"))
+
+
 def test_a_run_that_goes_on_is_explained_as_it_was_tested(extra, undrawn):
     out = "runs/goes-on" + "".join(extra)
     status, printed = run("train", *MADE, *extra, "--epochs", "3", "--out", out, stop=2)

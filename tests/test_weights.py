@@ -1,5 +1,6 @@
 "Files of weights: read without running code, into networks that they fit."
 import copy
+import itertools
 from argparse import Namespace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import torchvision
 from safetensors.torch import save_file
 from tools import close, equal, refused
 from torch import nn
+from torch.nn import functional as F
 
 from cifar_gradcam.engine.models import plain_state, unwrap
 from cifar_gradcam.engine.runs import save_weights
-from cifar_gradcam.engine.weights import load_foreign_weights, network_like, read_state_dict
+from cifar_gradcam.engine.weights import (
+    CONSTANTS, load_foreign_weights, network_like, read_state_dict, recognise, trained_on)
 from cifar_gradcam.resnet import MODELS, ResNet18
 
 
@@ -139,6 +142,8 @@ def test_nothing_is_half_loaded(saved):
     before = copy.deepcopy(untouched.state_dict())
     for name, value, words in (("head.bias", torch.ones(3), "head.bias (3,), wanted (10,)"),
                                ("extra", torch.ones(3), "unknown: extra"),
+                               ("head.bias", torch.ones(10, dtype=torch.int8), "floating point: head.bias torch.int8"),
+                               ("head.bias", torch.ones(10, dtype=torch.complex64), "head.bias torch.complex64"),
                                ("first.0.weight", None, "missing: first.0.weight")):
         content = {k: v for k, v in (before | {name: value}).items() if v is not None}
         path = saved(content)
@@ -241,11 +246,152 @@ def test_network_like_finds_its_place():
     refused(lambda: network_like(state, "student"), exc=ValueError, contains="key must name a part of the file")
 
 
-def test_network_like_its_weights(small):
-    for make in MODELS.values():
-        state = make(num_classes=7, width=4).state_dict()
-        guessed = network_like(state)
-        equal({k: v.shape for k, v in guessed.state_dict().items()}, {k: v.shape for k, v in state.items()})
-        assert next(guessed.parameters()).device.type == "cpu"
+# Which network it was
+
+@pytest.mark.parametrize("name", ["ResNet18", "ResNet34"])
+def test_network_like_its_weights(name):
+    state = MODELS[name](num_classes=7, width=8).state_dict()
+    guessed = network_like(state)
+    equal({k: v.shape for k, v in guessed.state_dict().items()}, {k: v.shape for k, v in state.items()})
+    assert next(guessed.parameters()).device.type == "cpu"
+
+
+def padded(state, x, before, after, plain=False):
+    "A ResNet-20 of option A from its weights alone: new channels before and after, or no shortcut."
+    def conv_bn(x, conv, bn, stride=1):
+        x = F.conv2d(x, state[f"{conv}.weight"], None, stride, padding=1)
+        return F.batch_norm(x, *(state[f"{bn}.{n}"] for n in ("running_mean", "running_var", "weight", "bias")))
+    x = F.relu(conv_bn(x, "conv1", "bn1"))
+    for stage, block in itertools.product((1, 2, 3), range(3)):
+        place, stride = f"layer{stage}.{block}.", 1 + (stage > 1 and block == 0)
+        out = F.relu(conv_bn(x, place + "conv1", place + "bn1", stride))
+        out = conv_bn(out, place + "conv2", place + "bn2")
+        new = out.shape[1] - x.shape[1]
+        short = F.pad(x[..., ::stride, ::stride], (0, 0, 0, 0, round(new * before), round(new * after)))
+        x = F.relu(out if plain else out + short)
+    return F.linear(x.mean((2, 3)), state["linear.weight"], state["linear.bias"])
+
+
+def stirred(network):
+    "With statistics and biases that are not 0 and 1."
+    torch.manual_seed(0)
+    for name, value in network.state_dict().items():
+        if name.endswith(("running_mean", "bias")): value.normal_(0, 0.1)
+        if name.endswith("running_var"): value.uniform_(0.5, 2)
+    return network.eval()
+
+
+@torch.no_grad()
+def test_a_shortcut_that_leaves_no_trace_is_not_guessed():
+    state = stirred(MODELS["ResNet20"](width=8)).state_dict()
+    images = torch.randn(2, 3, 32, 32)
+    logits = {}
+    for name, how in (("ResNet20", dict(before=0, after=1)), ("PlainNet20", dict(before=0, after=1, plain=True))):
+        network = network_like(state, name=name).eval()
+        network.load_state_dict(state)
+        close(logits.setdefault(name, network(images)), padded(state, images, **how), eps=1e-4)
+    both_sides = padded(state, images, 0.5, 0.5)  # as many copies of one script do it
+    for other in logits.values(): assert not torch.allclose(other, both_sides, atol=1e-2)
+    for make, names in (("ResNet20", "ResNet20 and PlainNet20"), ("PlainNet20", "ResNet20 and PlainNet20"),
+                        ("PlainNet56", "ResNet56 and PlainNet56")):
+        refused(lambda make=make: network_like(MODELS[make](num_classes=7, width=8).state_dict()),
+                exc=ValueError, contains=f"the weights fit {names}, which compute different things")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth, classes", [(20, 10), (32, 100), (44, 7), (56, 10)])
+def test_cifar_networks_with_projections(depth, classes, saved):
+    # Written anew from the paper and from the names and shapes in the files of pytorch-cifar-models.
+    torch.manual_seed(0)
+    state, images = {}, torch.randn(2, 3, 32, 32)
+    def run(x, conv, bn, out, stride=1, size=3):
+        state[f"{conv}.weight"] = torch.randn(out, x.shape[1], size, size) * (2 / 9 / x.shape[1])**0.5
+        state.update({f"{bn}.{n}": torch.rand(out) + 0.5 for n in ("weight", "running_var")})
+        state.update({f"{bn}.{n}": torch.randn(out) * 0.1 for n in ("bias", "running_mean")})
+        state[f"{bn}.num_batches_tracked"] = torch.tensor(3)
+        x = F.conv2d(x, state[f"{conv}.weight"], None, stride, size // 2)
+        return F.batch_norm(x, *(state[f"{bn}.{n}"] for n in ("running_mean", "running_var", "weight", "bias")))
+    x = F.relu(run(images, "conv1", "bn1", 16))
+    for stage, planes in enumerate((16, 32, 64), 1):
+        for block in range((depth - 2) // 6):
+            place, stride = f"layer{stage}.{block}.", 1 + (stage > 1 and block == 0)
+            out = F.relu(run(x, place + "conv1", place + "bn1", planes, stride))
+            out = run(out, place + "conv2", place + "bn2", planes)
+            if stride == 2: x = run(x, place + "downsample.0", place + "downsample.1", planes, 2, 1)
+            x = F.relu(out + x)
+    state |= {"fc.weight": torch.randn(classes, 64), "fc.bias": torch.randn(classes)}
+    logits = F.linear(F.adaptive_avg_pool2d(x, 1).flatten(1), state["fc.weight"], state["fc.bias"])
+    equal(recognise(state), (f"cifar_resnet{depth}", {} if classes == 10 else {"num_classes": classes}))
+    close(load_foreign_weights(network_like(state), saved(state))(images), logits, eps=1e-3)
+
+
+@pytest.mark.parametrize("name, classes", [
+    ("resnet18", 3), ("wide_resnet50_2", 1000), ("resnext50_32x4d", 1000)])
+def test_networks_of_torchvision(name, classes):
+    with torch.device("meta"): state = getattr(torchvision.models, name)(num_classes=classes).state_dict()
+    state = {f"model.{k}": torch.empty(()).expand(v.shape) for k, v in state.items()}
+    equal(recognise(state)[0], f"torchvision.models:{name}")
+    if classes == 3: equal(network_like(state).fc.out_features, 3)
+    info, size = trained_on(f"torchvision.models:{name}")
+    equal((len(info.classes), info.classes[207], info.mean, size),
+          (1000, "golden retriever", CONSTANTS["imagenet"][0], 224))
+
+
+def test_what_is_not_known_of_torchvision():
+    for name in ("ResNet18", "cifar_resnet20", "nets:make", "torchvision.models:ResNet",
+                 "torchvision.models:vit_b_16"):  # its weights are of 224 and of 384
+        equal(trained_on(name), None)
+    equal(trained_on("torchvision.models:inception_v3")[1], 299)
+    for name in ("googlenet", "inception_v3"):  # with their own weights, torchvision converts inside
+        how = dict(weights=None, init_weights=False, aux_logits=False)
+        inside = getattr(torchvision.models, name)(transform_input=True, **how)
+        pixels = torch.rand(1, 3, 8, 8)
+        def normalised(constants, pixels=pixels):
+            mean, std = (torch.tensor(part).view(3, 1, 1) for part in constants)
+            return (pixels - mean) / std
+        close(inside._transform_input(normalised(CONSTANTS["imagenet"])),
+              normalised(trained_on(f"torchvision.models:{name}")[0][1:]), eps=1e-5)
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    (tmp_path / "own_nets.py").write_text(
+        "from torch import nn\nimport torchvision\ndef number(): return 3\n"
+        "def thin(num_classes): return torchvision.models.resnet18(num_classes=num_classes)\n"
+        "def seven(): return nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 7))\n"
+        "def deep(depth, num_classes=10): return nn.Linear(depth, num_classes)\n"
+        "class Net(nn.Sequential):\n    def __init__(self, num_classes=10): super().__init__(\n"
+        "        nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_network_by_name(nets, saved, small):
+    three = torchvision.models.resnet18(num_classes=4).state_dict()
+    for name, state, classes in (
+            ("torchvision.models:resnet18", three, 4), ("own_nets:thin", three, 4),
+            ("own_nets:Net", nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Flatten(), nn.Linear(8, 6)).state_dict(), 6),
+            ("own_nets:seven", nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 7)).state_dict(), 7),
+            ("torchvision.models:squeezenet1_1", torchvision.models.squeezenet1_1(num_classes=5).state_dict(), 5)):
+        for place in ("", "state_dict.model."):
+            network = network_like(inside(place, state), name=name)
+            loaded = load_foreign_weights(network, saved(inside(place, state)))
+            equal([*loaded.state_dict().values()][-1].shape[:1].numel(), classes)
+    two = inside("student.", three) | inside("teacher.", torchvision.models.resnet18(num_classes=6).state_dict())
+    refused(lambda: network_like(two, name="own_nets:thin"), exc=ValueError, contains="under 'student' and under 'teacher'")
+    equal(network_like(two, "teacher", "own_nets:thin").fc.out_features, 6)
+    for name, words in (("own_nets:number", "must make a torch.nn.Module, got int"),
+                        ("own_nets:deep", "missing 1 required positional argument: 'depth'"),
+                        ("own_nets:none", "has no attribute 'none'"), ("nowhere:make", "No module named 'nowhere'"),
+                        ("ResNet19", "or package:function, got 'ResNet19'"), (":make", "got ':make'")):
+        refused(lambda name=name: network_like(three, name=name), exc=ValueError, contains=words)
+    path = saved(nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 9)).state_dict())
+    network = network_like(read_state_dict(path), name="own_nets:seven")
+    refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="it is of 9 classes, the network of 7")
+
+
+def test_networks_that_are_not_known(small):
     refused(lambda: network_like(small.state_dict()), exc=ValueError, contains="begin with first.0.weight")
-    refused(lambda: network_like(torchvision.models.resnet18().state_dict()), contains="none of ResNet18")
+    refused(lambda: network_like(small.state_dict()), contains="none of ResNet18")
+    network = torchvision.models.resnet18(num_classes=10)
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)  # with stride 1 or 2, pooled or not
+    refused(lambda: network_like(network.state_dict()), exc=ValueError, contains="leaves its stride open")
