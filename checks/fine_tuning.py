@@ -28,7 +28,7 @@ LEFT_OUT = {"cartoon", "toys", "pizza.png", "cats", "dogs", "deer", "equines"}
 ARMS = {
     "fine-tuned": dict(),
     "frozen up to layer3": dict(freeze="layer3"),
-    "from scratch": dict(weights=None, max_lr=0.03),
+    "from scratch": dict(weights=None),
 }
 DRAWS, SIZE = 5, 20
 
