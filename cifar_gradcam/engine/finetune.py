@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import skip_init
 
 from ..data import DatasetInfo
-from .runs import load_info, Recipe, reference_folder
+from .runs import load_info, load_recipe, Recipe, reference_folder
 from .weights import load_foreign_weights, read_state_dict
 
 # %% ../../nbs/21_fine_tuning.ipynb #t20
@@ -40,6 +40,13 @@ def start_from(model: nn.Module,   # changed in place
     "Fill a network with a recipe's weights; the last layer is new if its classes differ."
     path, other = weights_file(recipe.weights), copy.deepcopy(model)
     state, n = read_state_dict(path), len(info.classes)
+    of, wanted = ((made.network, made.width) for made in (
+        load_recipe(path.parent) if known else recipe, recipe))
+    if of != wanted:
+        raise ValueError(
+            f"{path} cannot be read as weights of this network: it is of {of[0]} with width "
+            f"{of[1]}, wanted {wanted[0]} with width {wanted[1]}; take the network of the "
+            f"weights (--network {of[0]} --width {of[1]})")
     rows = {len(value) for name, value in state.items() if name.endswith("linear.bias")
             and name.startswith(f"{recipe.weights_key}." if recipe.weights_key else "")}
     if len(rows) > 1:
