@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['CLASSES', 'CIFAR10_MEAN', 'CIFAR10_STD', 'DatasetInfo', 'info_of', 'channel_counts', 'channel_statistics',
            'denormalize', 'hard_labels', 'dataset_labels', 'picture_grid', 'show_random_samples', 'show_class_samples',
-           'show_image_rgb', 'check_images']
+           'show_image_rgb', 'check_images', 'check_normalised']
 
 # %% ../nbs/00_data.ipynb #a03
-import math
+import math, warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -31,12 +31,13 @@ class DatasetInfo(NamedTuple):
     std: tuple = CIFAR10_STD    # the same
 
 def info_of(data,  # a dataset, a `Subset`, or a loader of one
+            classes=CLASSES,  # of data that names none
             ) -> DatasetInfo:
     "The `info` of a dataset; without one, its classes and the colours of CIFAR-10."
     info = getattr(data, "info", None)
     if isinstance(info, DatasetInfo): return info
-    if hasattr(data, "dataset"): return info_of(data.dataset)
-    return DatasetInfo(tuple(getattr(data, "classes", CLASSES)))
+    if hasattr(data, "dataset"): return info_of(data.dataset, classes)
+    return DatasetInfo(tuple(getattr(data, "classes", classes)))
 
 # %% ../nbs/00_data.ipynb #a11
 def channel_counts(images: np.ndarray,  # uint8, shape (N, H, W, 3)
@@ -72,9 +73,33 @@ def denormalize(images: Tensor,     # normalised images, shape (N, 3, H, W) or (
     return pixels.clamp(0, 1).movedim(-3, -1).numpy()
 
 # %% ../nbs/00_data.ipynb #a14
-def hard_labels(labels):  # an array or a tensor: (N,), or shares, (N, K) -> (N,)
-    "Labels as they are; of shares, the class with the largest."
-    return labels.argmax(1) if labels.ndim == 2 else labels
+def hard_labels(labels,  # an array or a tensor: whole numbers, (N,); or shares, (N, K)
+                n_classes: int | None = None,  # K; None: not known
+                ):       # whole numbers, shape (N,)
+    "Labels as they are; of shares, the class with the largest, the first of equal ones."
+    shares, wanted = labels.ndim == 2 and labels.shape[1] > 1, n_classes
+    if labels.ndim != 1 and not shares:
+        raise ValueError("labels must be one class for each image, shape (N,), or shares of "
+                         f"all classes, (N, K), got shape {tuple(labels.shape)}")
+    if shares and labels.shape[1] != (wanted or labels.shape[1]):
+        raise ValueError(f"labels, as shares, must be of {wanted} classes, "
+                         f"got {labels.shape[1]}")
+    if not shares and len(labels) and "int" not in str(labels.dtype):
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise TypeError(f"labels must be whole numbers, got {kind}")
+    # A look at values on a GPU would wait for it; whoever brings them there looks before.
+    seen = labels if getattr(labels, "is_cpu", True) else labels[:0]
+    if not shares:
+        outside = seen[(seen < 0) | (seen >= (wanted or np.inf))]
+        if not len(outside): return labels
+        allowed = f"from 0 to {wanted - 1}" if wanted else "0 or more"
+        raise ValueError(f"labels must be {allowed}, got {int(outside[0])}")
+    right = (seen >= 0).all(1) & (abs(seen.sum(1) - 1) < 1e-3)
+    if not right.all():
+        row = int((1 * right).argmin())
+        raise ValueError("labels, as shares, must be 0 or more and sum to 1, got "
+                         f"{labels[row]} in row {row}: several labels an image are not measured")
+    return (1 * labels).argmax(1)
 
 def dataset_labels(dataset: Dataset,  # a `Subset`, has `targets`, or gives pairs
                    ) -> np.ndarray:   # int64, shape (N,)
@@ -208,18 +233,14 @@ def check_images(images: np.ndarray,  # uint8, shape (N, 32, 32, 3)
         if labels.shape != wanted:
             raise ValueError(f"labels, as shares, must have shape {wanted}, "
                              f"got {labels.shape}")
-        right = (labels >= 0).all(1) & (np.abs(labels.sum(1) - 1) < 1e-3)
-        if not right.all():
-            row = int(right.argmin())
-            raise ValueError("labels, as shares, must be 0 or more and sum to 1, "
-                             f"got {labels[row]} in row {row}")
-        return
-    if labels.ndim != 1 or len(labels) != len(images):
+    elif labels.ndim != 1 or len(labels) != len(images):
         raise ValueError(f"labels must be as many as images, shape ({len(images)},), "
                          f"got shape {labels.shape}")
-    if len(labels) and not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels must be whole numbers, got {labels.dtype}")
-    outside = labels[(labels < 0) | (labels >= (n_classes or np.inf))]
-    if len(outside):
-        wanted = f"from 0 to {n_classes - 1}" if n_classes else "0 or more"
-        raise ValueError(f"labels must be {wanted}, got {int(outside[0])}")
+    hard_labels(labels, n_classes)
+
+def check_normalised(images: Tensor) -> None:  # shape (N, C, H, W), N at least 1
+    "Warn where images do not look normalised."
+    low, high = (end.item() for end in torch.aminmax(images))
+    if max(-low, high) > 5 or 0 <= low < high <= 1:
+        warnings.warn(f"images run from {low:.1f} to {high:.1f}; normalised ones run "
+                      "from about -2 to 2: were they normalised?", stacklevel=3)

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from .data import CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of
+from .data import (
+    check_normalised, CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of)
 from .engine.devices import select_device
 from .engine.files import progress
 from .engine.models import (
     answers, check_order, images_for, last_spatial_layer, logits_for, network_at, unwrap)
 from .mistakes.predictions import (
-    check_normalised, fingerprint, percent, panel_grid, Predictions)
+    fingerprint, output_names, percent, panel_grid, Predictions)
 from .resnet import ResNet
 
 # %% ../nbs/05_gradcam.ipynb #f05
@@ -66,6 +67,7 @@ def overlay(image: np.ndarray,     # shape (H, W, 3), floats from 0 to 1
     if image.shape != (*heat.shape, 3):
         raise ValueError(f"image must have shape (H, W, 3) and heat (H, W), "
                          f"got {image.shape} and {heat.shape}")
+    if not np.isfinite(heat).all(): raise ValueError("heat holds NaN or infinity")
     grey = image @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
     coloured = plt.get_cmap(colours)(heat)[..., :3]
     return (1 - opacity) * grey[..., None] + opacity * coloured
@@ -101,7 +103,7 @@ def observe(model: nn.Module,         # in evaluation mode
         kept[layer].append(out)
         return out.clone()  # the next step may change it in place
     hooks = [layer.register_forward_hook(keep) for layer in kept]
-    try: logits = logits_for(model, images)
+    try: logits = logits_for(model, images, single=True)
     finally:
         for hook in hooks: hook.remove()
     check_fit(logits, kept, targets, against)
@@ -195,13 +197,19 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
     "Heat maps as large as the images, each stretched to the range from 0 to 1."
     maps = []
     for seen in _passes(model, images, targets, against, method, layers, batch_size, smooth):
-        large = [_enlarge(stretch(METHODS[method](layer).relu().float().cpu()),
-                          images.shape[2:]) for layer in seen]
+        large = [_enlarge(stretch(_finite_maps(layer, method).relu()), images.shape[2:])
+                 for layer in seen]
         maps.append(stretch(torch.stack(large).mean(0)))  # fused; one alone is unchanged
     if smooth:
         pairs = zip(maps[::2], maps[1::2])  # of each batch: its maps, those of its mirror image
         maps = [stretch((heat + mirrored.flip(2)) / 2) for heat, mirrored in pairs]
     return torch.cat(maps)
+
+def _finite_maps(seen, method):  # on the CPU, or a ValueError
+    maps = METHODS[method](seen).float().cpu()
+    if maps.isfinite().all(): return maps
+    raise ValueError(f"{method} gives NaN or infinity though the logits are finite: look for a "
+                     "division or a root in the model, or pass another layer or method")
 
 def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
 
@@ -237,7 +245,7 @@ def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it w
     "Maps before ReLU and stretching, and the scores that they explain."
     maps, scores, layers = [], [], layer if layer is None else [layer]
     for seen, in _passes(model, images, targets, against, method, layers, batch_size):
-        maps.append(METHODS[method](seen).float().cpu())
+        maps.append(_finite_maps(seen, method))
         scores.append(seen.scores.float().cpu())
     return torch.cat(maps), torch.cat(scores)
 
@@ -246,6 +254,7 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
                   loader: DataLoader,       # not shuffled: indices count its images
                   limit: int | None = None, # stop once this many are found
                   precision: str = "float32",  # see `select_precision`
+                  classes=None,             # names in label order; None: the dataset's
                   ) -> Predictions:         # of the mistakes alone, with their images
     "Run a model over a loader and keep what it gets wrong."
     if limit is not None and limit < 1:
@@ -253,6 +262,7 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
     check_order(loader)
     parts, count, seen = [], 0, 0
     for images, labels, logits in answers(model, loader, "looking for mistakes", precision):
+        names = output_names(loader, logits.shape[1], classes)
         images, labels, logits = images.cpu(), hard_labels(labels).cpu(), logits.cpu()
         wrong = (logits.argmax(1) != labels).nonzero()[:, 0]
         parts.append((wrong + seen, labels[wrong], logits[wrong], images[wrong]))
@@ -260,8 +270,6 @@ def find_mistakes(model: nn.Module,         # see `plain_network`; comes back as
         if limit is not None and count >= limit: break
     if not seen: raise ValueError("loader is empty: there is nothing to look at")
     indices, labels, logits, images = (torch.cat(part)[:limit] for part in zip(*parts))
-    names, k = info_of(loader).classes, logits.shape[1]
-    if len(names) != k: names = tuple(map(str, range(k)))  # of other data: numbers
     return Predictions(indices.numpy(), labels.numpy(), logits.numpy(), names,
                        fingerprint(model), images, seen)
 
@@ -287,8 +295,8 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     images, p, names = mistakes.images, mistakes.probabilities, classes or mistakes.classes
     if images is None:
         raise ValueError("mistakes must hold their images, as those of find_mistakes do")
-    if len(names) < (k := p.shape[1]):
-        raise ValueError(f"classes must be at least {k} names, got {len(names)}: "
+    if len(names) != (k := p.shape[1]):
+        raise ValueError(f"classes must be {k} names, got {len(names)}: "
                          "pass the class names of your data")
     if not len(mean) == len(std) == (k := images.shape[1]):
         raise ValueError(f"mean and std must be {k} numbers each, one for each channel of "
@@ -355,7 +363,7 @@ def plot_misclassified(model: nn.Module,          # trained
     check_drawing(plot_size, no_misclf, method, layers, how.get("scale"), how.get("negative"))
     if grad_CAM and layers is not None: target_layers(model, layers)
     if device is not None: model.to(select_device(device))
-    mistakes = find_mistakes(model, test_loader, limit=no_misclf)
+    mistakes = find_mistakes(model, test_loader, no_misclf, classes=classes)
     if len(mistakes) < no_misclf:
         print(f"{no_misclf} mistakes were asked for; the model makes {len(mistakes)} "
               f"in {mistakes.seen:,} images.")

@@ -22,7 +22,7 @@ from .engine.devices import (
     autocast, reuse_memory, select_device, select_precision, tuned)
 from .engine.distributed import usual_hooks
 from .engine.files import progress
-from .engine.models import answers
+from .engine.models import answers, check_outputs, NotFinite
 from .engine.optimizers import make_optimizer
 from .engine.runs import COLUMNS, History, Recipe, table_row
 from .lr_finder import range_test, RangeTest
@@ -108,13 +108,15 @@ def evaluate(model: nn.Module,          # see `plain_network`; comes back as it 
         right += number_right(logits, labels)
         n += len(labels)
     if not n: raise ValueError("loader is empty: there is nothing to evaluate")
-    return loss.item() / n, 100 * right.item() / n
+    if math.isfinite(loss := loss.item() / n): return loss, 100 * right.item() / n
+    raise NotFinite(f"the loss is {loss} though the logits are finite: look at the criterion")
 
 def number_right(logits: torch.Tensor,  # shape (N, K)
                  labels: torch.Tensor,  # (N,), or shares (N, K), of which the largest counts
                  ) -> torch.Tensor:     # one number
     "How many images of a batch the model is right about."
-    return (logits.argmax(1) == hard_labels(labels)).sum()
+    check_outputs(logits)
+    return (logits.argmax(1) == hard_labels(labels, logits.shape[1])).sum()
 
 def one_number(loss: torch.Tensor) -> torch.Tensor:
     "The loss of a batch as the criterion gave it, if that can be followed downhill."
@@ -124,7 +126,7 @@ def one_number(loss: torch.Tensor) -> torch.Tensor:
 
 # %% ../nbs/04_onecycle_training.ipynb #e08
 class LossIsNaN(FloatingPointError):
-    "The training loss is no longer a finite number; the message names epoch and step."
+    "Training or test loss is no longer a finite number; the message names the epoch."
 
 def train_epoch(model: nn.Module,    # on any device; changed in place
                 loader: DataLoader,  # augmented images and labels
@@ -208,7 +210,10 @@ def one_epoch(run: Run,
                           f"epoch {epoch + 1}/{run.recipe.epochs}",
                           after_step=lambda: run.tell("after_step"))
     run.tell("before_test")
-    tested = evaluate(run.tested, run.test_loader, run.test_criterion, run.recipe.precision)
+    try: tested = evaluate(run.tested, run.test_loader, run.test_criterion, run.recipe.precision)
+    except NotFinite as fault:
+        raise LossIsNaN(f"the test loss is NaN or infinite after epoch {epoch + 1}/"
+                        f"{run.recipe.epochs}: the learning rate may be too high ({fault})") from fault
     row = (epoch + 1, run.optimizer.param_groups[0]["lr"], *trained, *tested,
            time.perf_counter() - start)
     run.history.rows.append(dict(zip(COLUMNS, row)))

@@ -239,6 +239,15 @@ def test_the_table(measured):
     assert best_row(measured, "evaluation")["group"] == "evaluation"
 
 
+def test_a_record_whose_ratios_are_not_those_of_its_rates(tmp_path, monkeypatch):
+    record = bench_record()
+    record["rows"][1]["ratio"]["median"] = 9.9
+    monkeypatch.setattr(bench.cifar_gradcam, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "records").mkdir(); (tmp_path / "records" / "bench_cpu.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"bench_cpu.json says ratio .*9.9.* of '\+ no .item\(\)', its rates "):
+        bench_record()
+
+
 def test_a_measurement_without_the_compiler(tmp_path, monkeypatch):
     plan = SimpleNamespace(batch_size=8, width=WIDTH, compile=False)
     rows = bench_rows(torch.device("cpu"), *load_datasets(tmp_path, "synthetic", 16), plan)
@@ -276,7 +285,8 @@ def test_steps_fill_the_seconds_of_a_row(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wrong, message", [
     (dict(repeats=0), "repeats must be at least 1, got 0"),
-    (dict(images=7), "images must be at least one batch of 8, got 7"),
+    (dict(images=7), "images must be at least one batch of 8, got 7; take more, or a smaller batch_size"),
+    (dict(images=60_000), "images must be at most the 50,000 of the training set, got 60000"),
     (dict(batch_size=1), "batch_size must be at least 2 images, got 1"),
     (dict(seconds=0), "seconds must be above 0, got 0"),
     (dict(width=0), "width must be at least 1 channel, got 0"),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -339,7 +340,6 @@ def test_weights_as_a_training_script_saves_them(first, undrawn):
         fails(wanted, "explain", *words)
 
 
-@pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten"]])
 def weights_of(state, words, *more):
     torch.save(state, "foreign.pth")
     return ["explain", "--weights", "foreign.pth", "--root", "generated", "--mistakes", "1", "--out", "foreign",
@@ -406,7 +406,7 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
     torch.manual_seed(0)
     Path("own_nets.py").write_text("from cifar_gradcam.resnet import ResNet18\ndef make(): return ResNet18(width=8)\n")
-    Path("own").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    Path("seas").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("seas/sea.png")
     state = load_run(Path(first))[1].state_dict()
     wanted = accuracy(succeeds(*weights_of(state, "--data synthetic")))
     printed = succeeds(*weights_of(state, "--data synthetic --model own_nets:make"))
@@ -415,33 +415,34 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     fails("foreign.pth: the weights fit ResNet20 and PlainNet20", *weights_of(twin, "--data synthetic"))
     succeeds(*weights_of(twin, "--data synthetic --model ResNet20"))
     succeeds(*weights_of(cifar_resnet(20).state_dict(), "--data synthetic"))
-    printed = succeeds(*weights_of(cifar_resnet(20, 7).state_dict(), "--images own"))
+    printed = succeeds(*weights_of(cifar_resnet(20, 7).state_dict(), "--images seas"))
     assert "7 classes (numbers)" in printed and "class names (--data)" in printed
-    printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images own --data grain"))
+    printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images seas --data grain"))
     assert "oats, rye, wheat" in printed and "class names (--data)" not in printed
-    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images own --data grain"))
+    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images seas --data grain"))
 
 
 def test_torchvisions_weights_and_their_size(grain, undrawn):
     torch.manual_seed(0)
-    Path("own").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
+    Path("seas").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("seas/sea.png")
     official = torchvision.models.resnet18().state_dict()
     with mock.patch("cifar_gradcam.engine.pictures.to_network", wraps=pictures.to_network) as shown:
-        printed = succeeds(*weights_of(official, "--images own"))
+        printed = succeeds(*weights_of(official, "--images seas"))
     equal(shown.call_args.args[1:], (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert ("torchvision.models:resnet18, 1000 classes (ImageNet), images of 224 × 224, mean 0.485, 0.456, 0.406"
             in printed and "tench, goldfish" in printed and "mean and std (--normalise" in printed)
-    fails("is of 1000 classes; CIFAR-10 has 10", *weights_of(official, "--data synthetic"))
+    fails("is of 1000 classes; CIFAR-10 has 10: name other data by --data, or", *weights_of(official, "--data synthetic"))
     tuned = torchvision.models.resnet18(num_classes=10).state_dict()
-    for words in ("--data synthetic", "--model torchvision.models:resnet18 --images own"):
+    for words in ("--data synthetic", "--model torchvision.models:resnet18 --images seas"):
         fails("give --size, for example 32 or 224", *weights_of(tuned, words))
     printed = succeeds(*weights_of(tuned, "--data synthetic --size 64"))
     assert "32 × 32, are enlarged to 64 × 64" in printed
-    assert "enlarged" not in succeeds(*weights_of(tuned, "--images own --size 64"))
+    assert "enlarged" not in succeeds(*weights_of(tuned, "--images seas --size 64"))
     three = torchvision.models.resnet18(num_classes=3).state_dict()
     fails("explain the files themselves with --images", *weights_of(three, "--data grain --size 64"))
 
 
+@pytest.mark.parametrize("extra", [[], ["--average", "0.9"], ["--whiten"]])
 def test_a_run_that_goes_on_is_explained_as_it_was_tested(extra, undrawn):
     out = "runs/goes-on" + "".join(extra)
     status, printed = run("train", *MADE, *extra, "--epochs", "3", "--out", out, stop=2)
@@ -501,6 +502,8 @@ def test_pictures_in_class_folders(grain):
     printed = succeeds("explain", grain, "--images", "mixed", "--out", "val2")
     assert "no class has such a name: barley" in printed and "of 1 pictures in class folders" in printed
     assert "interval" not in succeeds("explain", grain, "--images", "grain/test/rye", "--out", "val2")
+    Image.new("RGB", (9, 9)).save("mixed/rye/a\nb.png")
+    assert "  val3/a\\nb-map.png\n" in succeeds("explain", grain, "--images", "mixed", "--out", "val3")
 
 
 def test_other_data_of_known_classes(first, grain, undrawn):
@@ -640,3 +643,104 @@ def test_speed_is_measured_as_asked():
     with mock.patch("cifar_gradcam.lab.bench.bench_command", return_value=0) as bench:
         succeeds("bench", "--images", "300")
     equal(bench.call_args.args[0].images, 300)
+
+
+# Records whose parts disagree, few images, streams that are not there
+
+def edit_json(path, **changes): Path(path).write_text(json.dumps(json.loads(Path(path).read_text()) | changes))
+
+
+@pytest.fixture
+def edited(first, tmp_path):
+    "A copy of the finished run, to be edited."
+    return Path(shutil.copytree(first, tmp_path / "edited"))
+
+
+def test_a_finished_run_whose_parts_disagree(edited, undrawn):
+    again = ["train", "--resume", "--out", edited, "--root", "generated"]
+    explaining = ["explain", edited, "--root", "generated", "--mistakes", "1"]
+    assert "metrics.json" not in succeeds(*explaining)
+    before = (edited / "metrics.json").read_text()
+    edit_json(edited / "metrics.json", test_accuracy=99.9)
+    fails("metrics.json says test_accuracy 99.9, which is no share of its 40 test_images", *again)
+    assert f"{edited}/metrics.json says 99.90 % of 40 images" in succeeds(*explaining)
+    (edited / "metrics.json").write_text(before)
+    table = (edited / "history.csv").read_text()
+    (edited / "history.csv").write_text("".join(table.splitlines(True)[:2]))
+    fails("history.csv has 1 of 2 epochs, though the run has finished", *again)
+    (edited / "history.csv").write_text(table)
+    assert "Test accuracy" in succeeds(*again)
+    edit_json(edited / "metrics.json", test_images=39)
+    assert "of 39 images" in succeeds(*explaining)
+
+
+def test_calibrate_on_few_images(first, edited):
+    for name, wanted in ((first, "its 40 training images are too few: a temperature needs at least 100 held out"),
+                         ("reference", "cifar_gradcam train --hold-out 5000 --out FOLDER")):
+        fails(wanted, "calibrate", name, "--root", "generated")
+    edit_json(edited / "metrics.json", train_images=450)
+    fails("--hold-out 100 --out FOLDER", "calibrate", edited, "--root", "generated")
+    few = "--data synthetic --limit 60 --hold-out 20 --epochs 1 --root generated".split()
+    succeeds("train", *few, *TINY, "--out", "runs/scarce")
+    printed = succeeds("calibrate", "runs/scarce", "--root", "generated")
+    assert "20 held-out and 60 test images are few; from 100 on the numbers mean something" in printed
+    with mock.patch("cifar_gradcam.mistakes.predictions.fit_temperature", return_value=0.05):
+        assert "That is an end of the search" in succeeds("calibrate", "runs/scarce", "--root", "generated")
+
+
+def test_few_steps_are_named_before_training():
+    printed = succeeds("train", *MADE, "--epochs", "1", "--out", "runs/steps")
+    said, _, table = printed.partition("epoch  ")
+    succeeds("train", *MADE, "--epochs", "1", "--limit", "1", "--out", "runs/one")
+    assert "Few steps (2): this network may learn little. For 200, take --epochs 100, or a --batch-size below 20." in said and table
+    fails("at least 2 test images are needed, got 1", "faithfulness", "runs/one", "--root", "generated")
+    fails("hold_out must be below the 40 training images, got 40", "train", *MADE, "--hold-out", "40", "--out", "runs/none")
+
+
+CLOSED = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c"]
+
+
+def test_streams_that_are_not_there(edited):
+    code = ("import os, sys; from cifar_gradcam.__main__ import main\n"
+            "os.environ['TQDM_DISABLE'] = '0'; words, codes = sys.argv[1:], []\n"
+            "while words:\n"
+            "    end = words.index(';'); sys.argv[1:], words = words[:end], words[end + 1:]\n"
+            "    codes.append(main())\n"
+            "    sys.stdout = sys.stderr = None\n"
+            "open('codes', 'w').write(str([codes, [\n"
+            "    os.path.samestat(os.fstat(n), os.stat(os.devnull)) for n in range(3)]]))")
+    commands = (["train", *MADE, "--epochs", "1", "--out", "runs/silent"],
+                ["explain", str(edited), "--root", "generated", "--mistakes", "1"], ["experiment", "--list"],
+                ["explain", "nothing"])
+    subprocess.run([*CLOSED, code, *(word for words in commands for word in (*words, ";"))], check=True)
+    codes, files = eval(Path("codes").read_text())
+    equal(codes, [0, 0, 0, 1]); equal(files, [True] * 3)  # no file of ours became a standard stream
+    assert Path("runs/silent/metrics.json").exists() and (edited / "gradcam.png").exists()
+    for words in (["--version"], ["--help"]):
+        done = subprocess.run([*CLOSED[:2], 'exec "$@" >&-', *CLOSED[3:5], "-m", "cifar_gradcam", *words],
+                              capture_output=True, text=True)
+        equal((done.returncode, done.stderr), (0, ""))
+
+
+class FullDisk(io.StringIO):
+    "Takes text, and fails when it is to be written."
+    def __init__(self, file):
+        super().__init__()
+        self.fileno = file.fileno
+
+    def flush(self): raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_behind_the_output(monkeypatch, tmp_path, capsys):
+    with monkeypatch.context() as patch, open(tmp_path / "out", "w") as file:
+        patch.setattr(sys, "stdout", FullDisk(file))
+        equal(main(["--help"]), 1)
+        assert os.path.samestat(os.fstat(file.fileno()), os.stat(os.devnull))  # so that the end of the process is quiet
+    equal(capsys.readouterr().err, "cifar_gradcam: the output cannot be written: [Errno 28] No space left on device\n")
+
+
+def test_a_reader_of_messages_who_has_gone(monkeypatch):
+    reading, writing = os.pipe(); os.close(reading)
+    with monkeypatch.context() as patch, open(writing, "w", buffering=1) as stream:
+        patch.setattr(sys, "stderr", stream)
+        equal(main(["experiment"]), 141)

@@ -215,3 +215,47 @@ def test_images_and_labels_that_are_taken(stripes):
     check_images(GOOD, np.eye(7)[:4], None)
     with pytest.raises(ValueError, match="must be from 0 to 99, got 100"): check_images(GOOD, [0, 1, 2, 100], 100)
     with pytest.raises(ValueError, match="must be 0 or more, got -1"): check_images(GOOD, [0, 1, 2, -1], None)
+
+
+EYE = np.eye(10, dtype=np.float32)
+
+@pytest.mark.parametrize("labels, message", [
+    (EYE[:3] + EYE[1:4], "labels, as shares, must be 0 or more and sum to 1"),
+    (0 * EYE[:3], "in row 0: several labels an image are not measured"),
+    (EYE[:3] * np.nan, "in row 0: several labels an image are not measured"),
+    (2 * EYE[:3] - EYE[1:4], "must be 0 or more and sum to 1"),
+    (np.array([[3], [1], [1]]), "labels must be one class for each image, shape (N,), or shares of all classes, (N, K), got shape (3, 1)"),
+    (np.ones((3, 1)), "labels must be one class for each image, shape (N,), or shares of all classes, (N, K), got shape (3, 1)"),
+    (np.array(3), "or shares of all classes, (N, K), got shape ()"),
+    (EYE[:3, :7], "labels, as shares, must be of 10 classes, got 7"),
+    (np.array([0.0, 1, 2]), "labels must be whole numbers, got float64"),
+    (np.array([False, True, True]), "labels must be whole numbers, got bool"),
+    (np.array([1, -1, 2]), "labels must be from 0 to 9, got -1"),
+    (np.array([1, 10, 2]), "labels must be from 0 to 9, got 10")])
+def test_labels_that_name_no_class_are_refused(labels, message):
+    for form in (labels, torch.from_numpy(labels)):
+        with pytest.raises((ValueError, TypeError)) as fault: hard_labels(form, 10)
+        assert message in str(fault.value)
+
+
+def test_labels_are_looked_at_wherever_they_are_drawn_or_counted():
+    "The number of classes need not be known."
+    several = TensorDataset(torch.zeros(3, 3, 32, 32), torch.from_numpy(EYE[:3] + EYE[1:4]))
+    unknown = TensorDataset(torch.zeros(3, 3, 32, 32), torch.tensor([0, -1, -1]))
+    for dataset, message in ((several, "several labels an image"), (unknown, "labels must be 0 or more, got -1")):
+        for show in (dataset_labels, show_random_samples, show_class_samples):
+            with pytest.raises(ValueError, match=message): show(dataset)
+
+
+def test_of_equal_shares_the_first_counts():
+    for form in (np.array, torch.tensor):
+        equal(hard_labels(form([[0.5, 0, 0.5], [0, 0.5, 0.5]]), 3), form([0, 1]))
+        equal(hard_labels(form([[0, 1], [1, 0]]) > 0), form([1, 0]))  # one-hot, as bool
+        equal(hard_labels(form([2, 0])), form([2, 0]))
+    equal(len(hard_labels(np.array([]), 10)), 0)
+
+
+def test_what_the_data_says_of_itself():
+    nameless = TensorDataset(torch.zeros(2, 3, 32, 32), torch.zeros(2))
+    equal((info_of(nameless), info_of(DataLoader(nameless), ()).classes), (DatasetInfo(), ()))
+    equal(info_of(DataLoader(Stripes()), ()), DatasetInfo())

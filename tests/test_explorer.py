@@ -12,6 +12,7 @@ from torch import nn
 from tools import close, equal
 
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
+from cifar_gradcam.engine.pictures import lay_over
 from cifar_gradcam.gradcam import explain
 from cifar_gradcam.mistakes.explorer import (
     build_explorer, colour_table, explore_mistakes, Explorer, for_script, map_tiles, sprite_sheet)
@@ -189,3 +190,9 @@ def test_other_sizes_classes_and_statistics():
     with pytest.raises(ValueError, match=re.escape(
             "dataset must give images of one size, got [(3, 47, 64), (3, 48, 64)]")):
         explore_mistakes(small, record, owls, layers=small[0])
+
+def test_tiles_of_nan():
+    "As a whole number NaN would be 0: no evidence."
+    with pytest.raises(ValueError, match="maps hold NaN or infinity"): map_tiles(np.full((1, 2, 2), np.nan))
+    with pytest.raises(ValueError, match="heat holds NaN or infinity"):
+        lay_over(Image.new("RGB", (4, 4)), np.full((4, 4), np.nan))

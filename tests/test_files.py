@@ -111,3 +111,12 @@ def test_the_ground_floor_imports_nothing_of_the_package():
                "if m.startswith('cifar_gradcam.') or m == 'torch'))")
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
     assert eval(done.stdout) == ["cifar_gradcam.engine", "cifar_gradcam.engine.files"]
+
+
+def test_without_a_stream_there_is_no_bar(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(files, "tqdm", tqdm_of_terminals)
+    for stream in (None, object()):  # pythonw, or `2>&-`; what only writes
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert not watched()
+        assert list(progress(range(3), "steps")) == [0, 1, 2]

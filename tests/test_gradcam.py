@@ -575,7 +575,7 @@ def test_fewer_mistakes_than_asked_for_or_none(narrow, few, capsys):
     ("method must be one of gradcam, gradcam++", dict(method="grad-cam")),
     ("got 'own'", dict(scale="own")),
     ("device must be", dict(device="abacus")),
-    ("classes must be at least 10 names, got 2", dict(classes=("a", "b")))])
+    ("classes must be 10 names, one for each output of the model, got 2", dict(classes=("a", "b")))])
 def test_drawings_that_are_refused(narrow, few, text, how):
     loader = DataLoader(TensorDataset(few.images, torch.from_numpy(few.labels)))
     refused(lambda: plot_misclassified(narrow, loader, **how), contains=text, exc=ValueError)
@@ -671,7 +671,7 @@ def test_one_channel_and_names_and_statistics_of_ones_own():
     refused(lambda: draw_mistakes(grey, mistakes, three), exc=ValueError,
             contains="mean and std must be 1 numbers each, one for each channel of the images, got 3")
     refused(lambda: draw_mistakes(grey, mistakes, ("a", "b"), mean=[0.4], std=[0.2]),
-            contains="classes must be at least 3 names, got 2: pass the class names")
+            contains="classes must be 3 names, got 2: pass the class names")
     refused(lambda: find_mistakes(grey, [(pixels, torch.zeros(4, dtype=int))]), exc=ValueError,
             contains="labels must be one class for each of 5 images, got shape (4,)")
     refused(lambda: find_mistakes(grey, [(pixels,)]), exc=TypeError, contains="images and labels")
@@ -717,7 +717,54 @@ def test_networks_without_such_a_layer():
     equal(target_layers(network, None, x), [network.layer3[-1]])
     vit = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 16, num_classes=4)
     for call in (lambda: explain(vit, x, [3]),
-                 lambda: plot_misclassified(vit, [(images[:3], torch.tensor([1, 2, 3]))], CLASSES)):
+                 lambda: plot_misclassified(vit, [(images[:3], torch.tensor([1, 2, 3]))], CLASSES[:4])):
         refused(call, exc=ValueError, contains="lay tokens out as maps")
     refused(lambda: explain(vit, x, [3], layers="encoder.ln"), exc=ValueError,
             contains="got one of shape (1, 17, 16): for tokens, see tokens_as_maps")
+
+# Never wrong without a word
+
+def test_mistakes_of_a_network_that_gives_nan(small):
+    "Class 0 is then the answer to everything: among images of class 0 there would be no mistake."
+    broken = copy.deepcopy(small)
+    with torch.no_grad(): broken.head.bias[:] = torch.nan
+    for call in (lambda: find_mistakes(broken, [(wide, some * 0)]), lambda: explain(broken, wide, some),
+                 lambda: explain(broken, wide, some, "scorecam"), lambda: signed_maps(broken, wide, some)):
+        refused(call, exc=ValueError, contains="its weights hold NaN or infinity, look at head.bias")
+
+class Root(nn.Module):
+    "Its gradient at 0 is infinite: times 0, NaN."
+    def forward(self, x): return (0 * x).sum((2, 3)).sqrt()
+
+class Centred(nn.Module):
+    "Each image on its own scale: a black one has none."
+    def forward(self, x): return x / x.std((1, 2, 3), keepdim=True)
+
+class Constant(nn.Module):
+    "A channel that is the same everywhere comes first."
+    def forward(self, x): return torch.cat([0 * x[:, :1] + 1, x], 1)
+
+def test_maps_that_are_nan_though_the_logits_are_not():
+    torch.manual_seed(0)
+    root = nn.Sequential(nn.Conv2d(3, 8, 3), Root(), nn.Linear(8, 10)).eval()
+    own = nn.Sequential(Centred(), nn.Conv2d(3, 8, 3, padding=1), Constant(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                        nn.Linear(9, 10)).eval()
+    for case in ((root, wide, some, "hirescam", "0"), (own, wide, some, "scorecam", "2")):
+        network, x, targets, method, layer = case
+        for call, args in ((explain, case), (signed_maps, (network, x, targets, None, method, layer))):
+            refused(call, args=args, exc=ValueError,
+                    contains=f"{method} gives NaN or infinity though the logits are finite")
+    grey = np.full((4, 4), np.nan)
+    refused(lambda: overlay(np.zeros((4, 4, 3)), grey), contains="heat holds NaN or infinity", exc=ValueError)
+
+def test_names_that_are_not_as_many_as_outputs(small):
+    "Only of data that says nothing of its classes the numbers are the names."
+    class Own(TensorDataset): info = DatasetInfo(("cup", "chair"))
+    loader = DataLoader(Own(wide, some % 2), 4)
+    for call in (lambda: find_mistakes(small, loader), lambda: plot_misclassified(small, loader)):
+        refused(call, exc=ValueError, contains="classes must be 10 names, one for each output of the model, got 2")
+    mistakes = find_mistakes(small, loader, classes=CLASSES[::-1])
+    equal(mistakes.classes, CLASSES[::-1])
+    plot_misclassified(small, loader, CLASSES, no_misclf=2)
+    refused(lambda: draw_mistakes(small, mistakes, (*CLASSES, "cup")), exc=ValueError,
+            contains="classes must be 10 names, got 11: pass the class names")

@@ -200,6 +200,34 @@ def test_a_file_of_something_else_is_not_continued(network, dataset, record, tmp
     refused(lambda: measure(network, dataset, file, **SMALL), contains="holds no measurement")
 
 
+def test_a_measurement_goes_on_with_its_own_images_only(network, dataset, record, tmp_path):
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(record))
+    relabelled = [(image, (label + 1) % 10) for image, label in dataset]
+    for changed in (relabelled, dataset[:31]):
+        refused(lambda: measure(network, changed, file, **SMALL), exc=ValueError,  # noqa: B023
+                contains="record.json was measured on other images")
+    file.write_text(json.dumps(record | {"probability": [9900] * 30}))  # of pictures with the same labels
+    refused(lambda: measure(network, dataset, file, **SMALL), contains="record.json was measured on other images")
+
+
+def test_one_image_decides_nothing(record):
+    few = json.loads(json.dumps(record)) | {"maps": {}}
+    for name, score in (("random blobs", 0), ("gradcam layer4", 0), ("layercam layer3", 900)):
+        entry = json.loads(json.dumps(record["maps"]["gradcam layer4"]))
+        entry["scores"] = {measure: [score] * 3 for measure in MEASURES}
+        few["maps"][name] = entry
+    equal((recommend(few)["challenger"], recommend(few)["choice"]), ("layercam layer3", "gradcam layer4"))
+    for entry in few["maps"].values(): entry["scores"] = {m: 2 * v for m, v in entry["scores"].items()}
+    equal(recommend(few)["choice"], "layercam layer3")
+
+
+def test_images_are_counted_not_read(record):
+    more = json.loads(json.dumps(record))
+    for entry in more["maps"].values(): entry["images"] = 500
+    equal([row["images"] for row in rank_table(more)], [row["images"] for row in rank_table(record)])
+
+
 def test_measure_refuses(network, dataset):
     refused(lambda: measure(network, dataset, images=1), contains="images must be from 2 to")
     refused(lambda: measure(network, dataset, images=2, costly_images=1),
@@ -400,5 +428,19 @@ def test_the_command(network, dataset, tmp_path, capsys):
     equal(len(json.loads(file.with_name("verdicts.json").read_text())["verdicts"]), 3)
     text = capsys.readouterr().out
     assert "Recommended: " in text and "random blobs" in text
+    # All there are, where there are fewer than the default, or than were asked for.
+    for asked, told in ({}, 500), (dict(images=60), 60), (dict(quick=True), QUICK["images"]):
+        equal(faithfulness_command(network, dataset[:15], tmp_path / f"fifteen{told}.json", **dict(
+            images=None, sanity=[], judged=3, verdicts=0, maps=maps, steps=2) | asked), 0)
+        assert f"--images 15: all test images there are, in place of {told}" in capsys.readouterr().out
     refused(lambda: faithfulness_command(network, dataset, file / "no" / "where.json"),
             contains="out: there is no folder", exc=FileNotFoundError)
+
+
+def test_a_record_of_shares_is_that_of_their_classes(network, dataset):
+    how = dict(images=4, costly_images=2, sanity_images=2, verdicts=0, maps=(("random pixels", ()),), sanity=())
+    plain = measure(network, dataset, **how)
+    soft = [(image, 0.6 * torch.eye(10)[label] + 0.04) for image, label in dataset]
+    equal(measure(network, soft, **how)["labels"], plain["labels"])
+    several = [(image, share > 0) for image, share in soft]
+    refused(lambda: measure(network, several, **how), contains="several labels an image are not measured", exc=ValueError)

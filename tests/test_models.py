@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from tools import close, equal, refused
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -22,6 +24,7 @@ from cifar_gradcam.engine.models import (
     TokensAsMaps, answers, check_order, dtype_and_device_of, export_onnx, images_and_labels,
     images_for, last_spatial_layer, logits_for, logits_of, network_at, plain_network,
     tokens_as_maps, unwrap)
+from cifar_gradcam.engine.pictures import explain_pictures
 from cifar_gradcam.gradcam import explain
 from cifar_gradcam.resnet import MODELS, ResNet18
 
@@ -371,3 +374,84 @@ def test_export_names_what_it_needs(small, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     refused(lambda: export_onnx(small, tmp_path / "a.onnx"), exc=ImportError,
             contains='needs onnx and onnxscript: pip install "cifar_gradcam[onnx]"')
+
+
+def with_nan(place, value=float("nan")):
+    network = make_small()
+    with torch.no_grad(): network.get_parameter(place).view(-1)[0] = value
+    return network
+
+
+def test_a_network_that_gives_nan_is_refused_and_the_cause_named():
+    def ask(network, images): return [*answers(network, [(images, torch.zeros(2, dtype=int))], "bar")]
+    for place in ("head.bias", "second.0.weight"):
+        refused(ask, args=[with_nan(place), images], exc=models.NotFinite,
+                contains="the model gives NaN or infinity for image no. 0 of the batch: its weights hold "
+                         f"NaN or infinity, look at {place}")
+    spoiled = images.clone(); spoiled[1, 0, 0, 0] = torch.inf
+    refused(ask, args=[make_small(), spoiled], exc=ValueError,
+            contains="images hold NaN or infinity: no. 1 of the batch")
+    class Divides(Small):
+        def forward(self, x): return super().forward(x) / x.flatten(1).std(1, keepdim=True)
+    plain = torch.stack([images[0], torch.ones_like(images[0])])
+    refused(ask, args=[Divides().eval(), plain], exc=models.NotFinite,
+            contains="for image no. 1 of the batch: its weights are finite, look for a division or a root")
+    assert last_spatial_layer(Divides(), plain[1:])  # asks for shapes alone
+    (_, _, logits), = ask(with_nan("head.bias", -torch.inf), images)  # a class that is ruled out
+    assert logits[:, 0].isneginf().all() and logits[:, 1:].isfinite().all()
+    refused(ask, args=[with_nan("head.bias", torch.inf), images], contains="look at head.bias", exc=models.NotFinite)
+
+
+def test_one_output_is_no_answer_but_can_be_explained():
+    torch.manual_seed(0)
+    one = nn.Sequential(make_small().first, nn.AdaptiveAvgPool2d(4), nn.Conv2d(8, 8, 1), nn.ReLU(),
+                        nn.Flatten(), nn.Linear(128, 1)).eval()
+    class Both(nn.Module):
+        def __init__(self): super().__init__(); self.network = one
+        def forward(self, x): return torch.cat([torch.zeros_like(z := self.network(x)), z], 1)
+    ok = torch.zeros(2, dtype=int)
+    refused(lambda: [*answers(one, [(images, ok)], "bar")], exc=ValueError,
+            contains="the model has a single output, and softmax over one number is always 1: put it into a "
+                     "module whose forward returns torch.cat([torch.zeros_like(z), z], 1)")
+    (_, _, logits), = answers(Both(), [(images, ok)], "bar")
+    with torch.no_grad(): close(logits.softmax(1)[:, 1:], one(images).sigmoid(), 1e-6)
+    close(explain(one, images, [0, 0], layers="2"), explain(Both(), images, [1, 1], layers="network.2"), 1e-5)
+
+
+@pytest.mark.parametrize("labels, message", [
+    (torch.eye(10)[:2] + torch.eye(10)[1:3], "several labels an image are not measured"),
+    (torch.eye(7)[:2], "labels, as shares, must be of 10 classes, got 7"),
+    (torch.tensor([[1], [1]]), "labels must be one class for each image, shape (N,)"),
+    (torch.tensor([0.0, 1.0]), "labels must be whole numbers, got"),
+    (torch.tensor([1, -100]), "labels must be from 0 to 9, got -100"),
+    (torch.tensor([1, 10]), "labels must be from 0 to 9, got 10")])
+def test_labels_that_are_no_classes_are_refused(labels, message):
+    with pytest.raises((ValueError, TypeError)) as fault: [*answers(make_small(), [(images, labels)], "bar")]
+    assert message in str(fault.value)
+
+
+def test_pictures_get_no_answer_where_there_is_none(tmp_path):
+    Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3)).save(tmp_path / "a.png")
+    one = nn.Sequential(make_small(), nn.Linear(10, 1)).eval()
+    for network, classes, text in ((one, ("tumour",), "the model has a single output"),
+                                   (with_nan("head.bias"), "abcdefghij", "look at head.bias")):
+        refused(explain_pictures, args=[network, tmp_path / "a.png", tmp_path / "out", None, classes],
+                contains=text, exc=ValueError)
+
+
+def test_outputs_that_are_probabilities_are_told():
+    "Of 97 % a softmax makes 67 %; the logarithm of probabilities is as good as logits."
+    def told(network):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            for _ in answers(network, [(images, targets)], "bar"): pass
+        return ["look like probabilities" in str(warning.message) for warning in found]
+    equal(told(nn.Sequential(make_small(), nn.Softmax(1))), [True])
+    equal(told(nn.Sequential(make_small(), nn.LogSoftmax(1))) + told(make_small()), [])
+
+
+def test_an_empty_batch_is_no_reason_to_stop_or_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = [*answers(make_small(), [(images[:0], targets[:0]), (images, targets)], "bar")]
+    equal([len(logits) for _, _, logits in given], [0, 2])

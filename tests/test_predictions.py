@@ -20,6 +20,7 @@ from cifar_gradcam.mistakes.predictions import (
     panel_grid, plot_confusion, plot_reliability, predict, Predictions, RANKINGS,
     reference_predictions, reliability_bins, score_table, show_predictions, SHOWN_TO_PEOPLE,
     wilson_interval, worst)
+from cifar_gradcam.gradcam import find_mistakes
 from cifar_gradcam.resnet import ResNet18
 from cifar_gradcam.train import evaluate
 
@@ -120,6 +121,7 @@ def test_a_record_made_by_hand_is_checked():
             contains="labels must have shape (3,), as there are 3 rows of logits, got (2,)")
     refused(lambda: record_of(np.zeros((2, 10)), [0., 1.]), exc=TypeError,
             contains="labels must be whole numbers, got float64")
+    refused(lambda: record_of(np.full((1, 10), np.nan), [0]), contains="logits hold NaN or infinity")
     refused(lambda: record_of(np.zeros(10), [0]), contains="logits must have shape (N, 10)")
 
 # predict
@@ -170,7 +172,7 @@ def test_batched_images_are_a_loader(small):
     (images[:, :, :16, :16], truth, {}, "images must have shape (N, 3, 32, 32), got (32, 3, 16, 16)"),
     (images[0], truth[:3], {}, "images must have shape (N, C, H, W), got (3, 32, 32)"),
     (images, truth + 9, {}, "labels must be from 0 to 9, got"),
-    (images * float("nan"), truth, {}, "logits hold NaN or infinity")])
+    (images * float("nan"), truth, {}, "images hold NaN or infinity: no. 0 of the batch")])
 def test_bad_input_is_refused(small, images, truth, how, text):
     refused(lambda: predict(small, loader_of(images, truth, **how)), contains=text)
 
@@ -450,3 +452,22 @@ def test_labels_that_people_disputed():
     equal(list(SHOWN_TO_PEOPLE), sorted(set(SHOWN_TO_PEOPLE)))
     equal(sum(choice in CLASSES for choice in DISPUTED_LABELS.values()), 18)
     differ(DISPUTED_LABELS[1227], "cat")
+
+# Never wrong without a word
+
+def test_one_output_gives_no_record(small):
+    one = nn.Sequential(small, nn.Linear(10, 1))
+    refused(lambda: predict(one, [(few, 0 * some)], classes=("tumour",)), contains="the model has a single output")
+    refused(lambda: record_of(np.zeros((2, 1)), [0, 0], ("tumour",)), contains="classes must be two or more, got 1")
+
+@pytest.mark.parametrize("labels, text", [
+    (torch.eye(10)[:12 - 2] + torch.eye(10)[[*range(1, 10), 0]], "several labels an image are not measured"),
+    (some[:10, None], "labels must be one class for each image, shape (N,)"), (torch.ones(10, 1), "labels must be one class for each image, shape (N,)"),
+    (torch.eye(7)[some[:10] % 7], "labels, as shares, must be of 10 classes, got 7")])
+def test_labels_that_are_no_classes(small, labels, text):
+    refused(lambda: predict(small, [(few[:10], labels)]), contains=text)
+
+def test_every_pass_tells_of_images_that_are_not_normalised(small):
+    for ask in (evaluate, find_mistakes, predict):
+        with pytest.warns(UserWarning, match="were they normalised"):
+            ask(small, loader_of(images.clamp(0, 1), truth))

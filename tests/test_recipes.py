@@ -231,7 +231,7 @@ def test_options_that_few_use_together(tmp_path, root, cut_run, monkeypatch):
 
 @pytest.mark.parametrize("wrong, fault", (
     (dict(data="real"), "CIFAR-10 is not complete"), (dict(device="cuda:99"), "is not available"),
-    (dict(max_lr=1e30), "rate may be too high"), (dict(hold_out=64), "n must be from 1 to 63")))
+    (dict(max_lr=1e30), "rate may be too high"), (dict(hold_out=64), "hold_out must be below the 64 training images")))
 def test_a_run_that_fails_before_its_first_epoch_leaves_the_folder_to_the_next(
         tmp_path, root, monkeypatch, wrong, fault):
     def offline(*_, **__): raise OSError("no network")

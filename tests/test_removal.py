@@ -1,4 +1,6 @@
 "Removing pixels: orders, fillings, ROAD, curves, controls and intervals."
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -224,3 +226,11 @@ def test_bootstrap_of_few_and_of_bad_values():
     for values in ([], np.zeros((2, 3))):
         refused(lambda values=values: bootstrap_interval(values),
                 contains="one number for each image")
+
+
+def test_no_probability_from_nan_or_from_one_output(network, images):
+    one, broken = nn.Sequential(network, nn.Linear(10, 1)), copy.deepcopy(network)
+    with torch.no_grad(): broken[-1].bias[3] = torch.nan
+    targets = torch.zeros(len(images), dtype=torch.long)
+    for model, text in ((one, "the model has a single output"), (broken, "look at 5.bias")):
+        refused(class_probability, args=[model, images, targets], contains=text, exc=ValueError)

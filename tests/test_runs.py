@@ -17,13 +17,15 @@ from tools import close, equal, refused
 from torch import nn
 
 from cifar_gradcam.data import DatasetInfo
-from cifar_gradcam.engine.recipes import train_run
+from cifar_gradcam.engine.recipes import rounding_gap, train_run
 from cifar_gradcam.engine.weights import load_foreign_weights
 from cifar_gradcam.engine.runs import (
     Averaged, check_folder, Checkpoints, claim_folder, COLUMNS, differences, environment, EPOCH_FILES,
     faults_in_words, FolderIsBusy, History, hold_folder, load_checkpoint, load_info, load_recipe,
     load_reference, Recipe, reference_folder, reference_history, restore,
     save_checkpoint, save_weights, state_of, table_row)
+from cifar_gradcam.lab.maps import faithfulness_record
+from cifar_gradcam.mistakes.predictions import reference_predictions
 
 
 # ---- recipes
@@ -312,6 +314,15 @@ def test_the_reference_that_ships():
     assert not reference.training
     equal(sum(p.numel() for p in reference.parameters()), 11_173_962)
     equal(len(reference_history()), load_recipe(reference_folder()).epochs)
+    # What is shown side by side: weights, answers, metrics and history are of one network.
+    metrics, answers = json.loads((reference_folder() / "metrics.json").read_text()), reference_predictions()
+    answers.check_model(reference)
+    close(answers.accuracy, metrics["test_accuracy"], eps=1e-9)
+    equal((len(answers), len(reference_history())), (metrics["test_images"], metrics["epochs"]))
+    close(sum(reference_history().column("seconds")), metrics["seconds"], eps=1e-6)
+    assert abs(reference_history().rows[-1]["test_accuracy"] - metrics["test_accuracy"]) <= rounding_gap(len(answers))
+    for record in (faithfulness_record()["settings"], json.loads(
+            (reference_folder().parent / "records" / "verdicts.json").read_text())): equal(record["weights"], answers.weights)
 
 
 def test_an_environment_names_no_paths():

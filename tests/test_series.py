@@ -1,5 +1,5 @@
 "Chapter 16: series of runs, their records in folders and in zips, and their comparison."
-import runpy, shutil
+import json, re, runpy, shutil, zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -194,17 +194,121 @@ def test_a_damaged_record_is_named(records, file, content):
     load_record(str(records / "crop-seed1"))
 
 
+@pytest.mark.parametrize("file, change, wanted", [
+    ("metrics.json", lambda p: change_json(p, test_loss=np.nan), "its numbers must be finite, got "),
+    ("metrics.json", lambda p: change_json(p, test_accuracy="99.9"), "unsupported operand"),
+    ("history.csv", lambda p: change_row(p, 0, test_loss=np.inf), "its numbers must be finite, got "),
+    ("predicted.npy", lambda p: answer(p, 1.5, float), "predicted.npy must hold classes, shape (N,), got float64"),
+    ("predicted.npy", lambda p: np.save(p, np.zeros((80, 1), int)), "got int64 of shape (80, 1)")])
+def test_a_record_of_what_is_no_number(records, file, change, wanted):
+    change(records / "crop-seed0" / file)
+    with pytest.raises(ValueError, match="crop-seed0 cannot be read: .*" + re.escape(wanted)):
+        load_record(records / "crop-seed0")
+
+
 def test_a_part_of_a_record_that_is_missing_is_named(records, places, tmp_path):
     (records / "none-seed0" / "predicted.npy").unlink()
     with pytest.raises(FileNotFoundError, match="none-seed0/predicted.npy"): load_record(records / "none-seed0")
     with pytest.raises(FileNotFoundError, match="config.json is not there"): load_record(tmp_path)
 
 
-def test_a_record_that_was_cut_by_hand_does_not_fit_its_recipe(records):
-    record = records / "crop-seed0"
-    History(History.load(record / "history.csv").rows[:1]).save(record / "history.csv")
-    with pytest.raises(ValueError, match="does not fit its recipe: 1 epochs of 2, 80 answers to 80 images"):
-        load_record(record)
+def change_json(path, **changes): path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change_row(path, row, **changes):
+    rows = History.load(path).rows
+    rows[row] |= changes
+    History(rows).save(path)
+
+
+def answer(path, value, kind=np.uint8):
+    predicted = np.load(path).astype(kind)
+    predicted[3] = value
+    np.save(path, predicted)
+
+
+@pytest.mark.parametrize("file, change, wanted", [
+    ("history.csv", lambda p: History(History.load(p).rows[:1]).save(p), "history.csv says epochs [1], config.json [1, 2]"),
+    ("history.csv", lambda p: change_row(p, 1, epoch=3), "history.csv says epochs [1, 3], config.json [1, 2]"),
+    ("history.csv", lambda p: change_row(p, 1, lr=0.5), "history.csv says last lr 0.5, config.json 5e-06"),
+    ("history.csv", lambda p: change_row(p, 0, lr=0.5), "history.csv says highest lr 0.5, config.json at most 0.05"),
+    ("history.csv", lambda p: change_row(p, 0, test_accuracy=33.3), "history.csv says test_accuracy 33.3, which is no share of the 80 images in"),
+    ("history.csv", lambda p: change_row(p, 0, train_accuracy=120), "history.csv says train_accuracy 120.0, which is no share of the 80"),
+    ("history.csv", lambda p: change_row(p, 1, test_accuracy=100), "history.csv says last test_accuracy 100.0, metrics.json"),
+    ("history.csv", lambda p: change_row(p, 1, seconds=1e4), "metrics.json says seconds "),
+    ("metrics.json", lambda p: change_json(p, test_accuracy=99.9), "metrics.json says test_accuracy 99.9, which is no share of its 80 test_im"),
+    ("metrics.json", lambda p: change_json(p, test_accuracy=100), "history.csv says last test_accuracy "),
+    ("metrics.json", lambda p: change_json(p, test_accuracy_with_flip=-5), "metrics.json says test_accuracy_with_flip -5, which is no share"),
+    ("metrics.json", lambda p: change_json(p, test_loss=0.01), "metrics.json says test_loss 0.01, its test_accuracy at lea"),
+    ("metrics.json", lambda p: change_json(p, test_images=40), "metrics.json says test_images 40, predicted.npy 80"),
+    ("metrics.json", lambda p: change_json(p, train_images=81), "metrics.json says train_images 81, config.json at most 80"),
+    ("metrics.json", lambda p: change_json(p, epochs=40), "metrics.json says epochs 40, config.json 2"),
+    ("metrics.json", lambda p: change_json(p, seconds=0), "metrics.json says seconds 0, history.csv "),
+    ("predicted.npy", lambda p: np.save(p, np.load(p)[:40]), "metrics.json says test_images 80, predicted.npy 40"),
+    ("predicted.npy", lambda p: answer(p, 10), "predicted.npy says class 10, config.json's data have classes 0 to 9"),
+    ("predicted.npy", lambda p: answer(p, -1, int), "predicted.npy says class -1"),
+    ("config.json", lambda p: change_json(p, limit=50), "metrics.json says test_images 80, config.json at most 50"),
+    ("config.json", lambda p: change_json(p, hold_out=20), "metrics.json says test_images 80, config.json 20"),
+    ("config.json", lambda p: change_json(p, max_lr=None), "range_test.json is not there, config.json says max_lr None"),
+    ("config.json", lambda p: p.with_name("range_test.json").write_text(json.dumps(
+        dict(lrs=[1.0], losses=[2.0], suggestion=1.0))), "range_test.json is there, config.json says max_lr 0.05")])
+def test_parts_of_a_record_that_contradict_each_other(records, file, change, wanted):
+    change(records / "crop-seed0" / file)
+    with pytest.raises(ValueError, match="the parts of .*crop-seed0 disagree: .*" + re.escape(wanted)):
+        load_record(records / "crop-seed0")
+    load_record(records / "crop-seed1")
+
+
+def unpacked(name, run, to):
+    with zipfile.ZipFile(lab.shipped_records(name).root.filename) as packed:
+        packed.extractall(to, [entry for entry in packed.namelist() if entry.startswith(f"{run}/")])
+    return to / run
+
+
+def test_a_shipped_record_that_was_edited(tmp_path, monkeypatch):
+    (tmp_path / "peaks-wide").mkdir(); shutil.copy(lab.records_folder() / "peaks-wide.zip", tmp_path)
+    run = unpacked("peaks-wide", "0.05-seed0", tmp_path / "peaks-wide")
+    found = unpacked("peaks-wide", "range-test-seed0", tmp_path / "peaks-wide")
+    held = unpacked("schedule-peaks", "OneCycle-0.5-seed10", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    said = load_record(run).accuracy
+    for folder, file, change, wanted in (
+            (run, "metrics.json", lambda p: change_json(p, test_accuracy=99.9), f"test_accuracy 99.9, predicted.npy {said}"),
+            (run, "metrics.json", lambda p: change_json(p, test_accuracy=round(said + 0.01, 2)), f"predicted.npy {said}"),
+            (run, "metrics.json", lambda p: change_json(p, test_accuracy_with_flip=99.9), "test_accuracy_with_flip 99.9, its"),
+            (run, "metrics.json", lambda p: change_json(p, train_images=45_000), "train_images 45000, config.json 50000"),
+            (run, "predicted.npy", lambda p: np.save(p, np.roll(np.load(p), 1)), f"test_accuracy {said}, predicted.npy "),
+            (found, "range_test.json", lambda p: change_json(p, suggestion=0.5), "suggestion 0.5, its curve "),
+            (found, "range_test.json", lambda p: change_json(p, losses=[1.0]), "its curve losses must be as many as lrs ("),
+            (held, "metrics.json", lambda p: change_json(p, test_accuracy=99.9), "history.csv says last test_accuracy "),
+            (held, "metrics.json", lambda p: change_json(p, test_images=10_000), "test_images 10000, predicted.npy 5000")):
+        change(folder / file)
+        with pytest.raises(ValueError, match=re.escape(wanted)): load_record(folder)
+        (folder / file).write_bytes(before[folder / file])
+        load_record(folder)
+    # `load_series`, from a zip: the failing input that was reported
+    name, files = "0.05-seed0/metrics.json", {}
+    with zipfile.ZipFile(tmp_path / "peaks-wide.zip") as packed: files = {n: packed.read(n) for n in packed.namelist()}
+    files[name] = json.dumps(json.loads(files[name]) | dict(test_accuracy=99.9)).encode()
+    with zipfile.ZipFile(tmp_path / "peaks-wide.zip", "w") as packed:
+        for entry, content in files.items(): packed.writestr(entry, content)
+    monkeypatch.setattr(lab, "records_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match=f"metrics.json says test_accuracy 99.9, predicted.npy {said}"):
+        load_series("peaks-wide")
+
+
+@pytest.mark.parametrize("name", lab.series)
+def test_the_parts_of_each_record_that_ships_agree(name): load_series(name)
+
+
+def test_an_edited_run_is_not_recorded(four_runs, trained, places):
+    def edited(recipe, folder, root):
+        history = copied(recipe, folder, root)
+        change_json(folder / "metrics.json", test_accuracy=100)
+        return history
+    copied, lab.train_run = lab.train_run, edited  # `trained` puts it back
+    with pytest.raises(ValueError, match="small/crop-seed0 disagree: "): run_series("small", **places)
+    assert not places["records"].exists()
 
 
 def test_a_run_that_another_process_makes_is_left_to_it(trained, places, capsys):
@@ -265,9 +369,14 @@ def test_what_cannot_be_compared_is_refused():
     for first, second, labels, more, message in (
             (one, one[:, :9], truth, {}, r"got \(1, 4000\) and \(1, 9\)"),
             (truth, truth, truth, {}, r"one shape, \(seeds, images\), got \(4000,\)"),
+            (one, one, truth[:1], {}, r"labels must be one for each of 4,000 images, got shape \(1,\)"),
             ([[0]], [[0]], [0], {}, "images must be at least 2, got 1"),
             (one, one, truth, dict(confidence=95), "between 0 and 1, got 95")):
         with pytest.raises(ValueError, match=message): compare(first, second, labels, **more)
+
+
+    for labels in (truth[:1], truth[0]):
+        with pytest.raises(ValueError, match=r"labels must have shape \(4000,\)"): mcnemar(one[0], one[0], labels)
 
 
 def kept(seed, **more):
@@ -280,6 +389,8 @@ def test_arms_must_have_the_same_seeds_and_the_test_images():
     with pytest.raises(ValueError, match=r"the same seeds, got \[0, 1\] and \[1, 0\]"): compare_arms(*arms.values())
     with pytest.raises(ValueError, match="got one of 5 held-out training images"):
         compare_arms([kept(0, hold_out=5)], [kept(0)])
+    with pytest.raises(ValueError, match="tested on CIFAR-10's test images, got one of 'synthetic'"):
+        compare_arms([kept(0)], [kept(0, data="synthetic")])
     with pytest.raises(ValueError, match=r"against must be one of \('a', 'b'\), got 'c'"): plot_series(arms, "c")
     drawn = plot_series(arms | {"b": arms["b"][::-1]}, "a")
     equal([list(line.get_xdata()) for line in drawn.axes[0].lines], [[90, 91], [90.5]] * 2)

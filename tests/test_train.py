@@ -560,3 +560,64 @@ def test_what_chapter_04_says_of_the_first_real_run():
     assert (test[:14] < 0).sum() == 4 and (test[14:] > 0).all()  # jumps, then the last five epochs
     ahead = np.subtract(first.column("test_accuracy"), first.column("train_accuracy"))
     assert (ahead[:10] > 0).sum() > 5 and -4.5 < ahead[-1] < -3.5
+
+
+# ---- never wrong without a word
+
+@pytest.mark.parametrize("average", [None, 0.5])
+def test_a_test_loss_that_is_nan_ends_the_run_and_the_whole_epochs_stay(tmp_path, average):
+    "A step with a rate of 1e20: batch norm keeps the training loss finite, its statistics overflow."
+    class Jumps:
+        def after_epoch(self, run):
+            run.optimizer.param_groups[0]["lr"] = 1e20
+            self.state = copy.deepcopy(run.model.state_dict())
+    for folder in (tmp_path, None):
+        network, jumps = small_network(), Jumps()
+        how = dict(EPOCHS=3, lr_scheduler=None, seed=0, run_dir=folder, hooks=[jumps], recipe=Recipe(average=average))
+        refused(train_test_loop, args=[network, "cpu", tiny(70), tiny(70)], kwargs=how, exc=LossIsNaN,
+                contains="the test loss is NaN or infinite after epoch 2/3")
+        for name, value in jumps.state.items(): assert torch.equal(network.state_dict()[name], value), name
+    rows = History.load(tmp_path / "history.csv").rows
+    equal((len(rows), len(load_checkpoint(tmp_path / "checkpoint.pt")["history"])), (1, 1))
+    assert "nan" not in (tmp_path / "history.csv").read_text()
+
+
+def test_the_test_loss_of_a_criterion_that_gives_nan():
+    def broken(logits, labels): return logits.mean() * float("inf" if not logits.requires_grad else 1)
+    refused(lambda: evaluate(small_network(), tiny(), broken), contains="the loss is", exc=ValueError)
+    refused(lambda: loop(tiny(), tiny(), 0.1, 2, criterion=broken, lr_scheduler=None), exc=LossIsNaN,
+            contains="the test loss is NaN or infinite after epoch 1/2")
+
+
+def test_nan_in_weights_or_test_images_is_no_accuracy():
+    broken = small_network()
+    with torch.no_grad(): broken[-1].bias[:] = float("nan")
+    refused(lambda: evaluate(broken, tiny()), exc=ValueError,
+            contains="the model gives NaN or infinity for image no. 0 of the batch: its weights hold")
+    refused(lambda: evaluate(small_network(), Fails(tiny(), 1, nan=True)), exc=ValueError,
+            contains="images hold NaN or infinity: no. 0 of the batch")
+
+
+several = (torch.rand(70, 10, generator=torch.Generator().manual_seed(2)) > 0.7).float()
+
+@pytest.mark.parametrize("labels, message", [
+    (several, "several labels an image are not measured"), (truth[:, None], "labels must be one class for each image, shape (N,)"),
+    (truth.float(), "labels must be whole numbers, got"),
+    (truth.where(truth != 3, -100), "labels must be from 0 to 9, got -100"), (truth - 1, "got -1"), (truth + 3, "got 10"),
+    (torch.eye(5)[truth % 5], "labels, as shares, must be of 10 classes, got 5")])
+def test_labels_that_are_no_classes_are_not_counted(labels, message):
+    loader = DataLoader(TensorDataset(pixels, labels), 32)
+    def mean(logits, labels): return logits.mean()
+    measures = (lambda: evaluate(small_network(), loader, mean), lambda: number_right(torch.zeros(70, 10), labels),
+                lambda: train_epoch(small_network(), loader, sgd(), mean))
+    for measure in measures:
+        with pytest.raises((ValueError, TypeError)) as fault: measure()
+        assert message in str(fault.value)
+
+
+def test_one_output_is_not_counted():
+    one = nn.Sequential(small_network(), nn.Linear(10, 1))
+    loader = DataLoader(TensorDataset(pixels, (truth % 2)[:, None].float()), 32)
+    for measure in (lambda: train_epoch(one, loader, sgd(), nn.BCEWithLogitsLoss()),
+                    lambda: evaluate(one, loader, nn.BCEWithLogitsLoss())):
+        refused(measure, contains="the model has a single output, and softmax over one number is always 1", exc=ValueError)

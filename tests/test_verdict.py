@@ -225,3 +225,24 @@ def test_verdicts_are_written_and_continued(network, mute, images, answers, tmp_
 
 def test_shipped_verdicts_belong_to_the_shipped_weights(network):
     equal(shipped_verdicts(network), {})
+
+
+def test_labels_as_shares_and_labels_that_are_none(network, mute, images, answers, tmp_path):
+    said = answers[:, -1].tolist()
+    shares = torch.eye(10)[[(said[0] + 1) % 10, *said[1:]]] * 0.6 + 0.04
+    record = write_verdicts(mute, [*zip(images, shares)], tmp_path / "a.json")
+    equal(record["verdicts"], write_verdicts(
+        mute, [*zip(images, shares.argmax(1).tolist())], tmp_path / "b.json")["verdicts"])
+    equal(json.loads(mistake_page(mute, [*zip(images, shares)], 0, tmp_path)[1].read_text())["true"],
+          CLASSES[int(shares[0].argmax())])
+    for labels, text in ((shares > 0, "several labels an image are not measured"), ([-1] * 6, "got -1")):
+        refused(write_verdicts, args=[mute, [*zip(images, labels)], tmp_path / "c.json"], contains=text, exc=ValueError)
+    refused(lambda: mistake_page(mute, [*zip(images, shares > 0)], 0, tmp_path), contains="several labels", exc=ValueError)
+
+
+def test_names_must_be_as_many_as_outputs(network, images):
+    "Else three classes of one's own would be called airplane, automobile and bird."
+    three = copy.deepcopy(network)
+    three.linear = torch.nn.Linear(64, 3)
+    refused(lambda: explain_mistake(three, images[0], 2, draw=False), exc=ValueError,
+            contains="classes must be 3 names, one for each output of the model, got 10")

@@ -184,6 +184,7 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
     """Train a network into a run folder. The same command again continues a run that was cut
     off, and returns at once when the run is finished."""
     from cifar_gradcam.engine import distributed, recipes
+    from cifar_gradcam.lab.series import load_record
     with distributed.process_group():
         recipe = asked_recipe(args)
         history = recipes.train_run(recipe, args.out, args.root)
@@ -192,7 +193,7 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
             print(f"{len(history)} of {recipe.epochs} epochs are in {args.out}; "
                   f"continue with: {_resuming(args.out, args.root)}")
             return 130
-        metrics = json.loads((args.out / "metrics.json").read_text())
+        metrics = load_record(args.out).metrics
         print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
               f"on {metrics['test_images']:,} {_kind(recipe)}images "
               f"after {metrics['epochs']} epochs of {metrics['train_images']:,}.")
@@ -230,7 +231,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
             low, high = wilson_interval(n - len(report.mistakes), n)
             print(f"95 % interval of the accuracy: {100 * low:.1f} to {100 * high:.1f} %.")
         maps = [out / row["map"] for row in report.rows]
-        if maps: _name_files([*maps, out / "pictures.csv"])
+        if maps: _name_files(map(pictures.plain_name, [*maps, out / "pictures.csv"]))
         return report.status
     if args.image is not None:
         from cifar_gradcam.mistakes.verdict import mistake_page
@@ -244,6 +245,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
     right, first = mistakes.seen - len(mistakes), mistakes[:args.mistakes]
     print(f"Test accuracy {100 * right / mistakes.seen:.2f} %: "
           f"{right:,} of {mistakes.seen:,} {_kind(recipe)}images are right.")
+    _compare_with_metrics(args, recipe, right, mistakes.seen)
     if len(first) < args.mistakes:
         print(f"{args.mistakes} mistakes were asked for; there are {len(first)}.")
     grid, paths = (math.ceil(max(len(first), 1) / 5), 5), []
@@ -259,11 +261,27 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
     return 0
 
 # %% ../../nbs/14_command_line.ipynb #g61
+def _run_folder(args):  # None: weights in place of a run
+    from cifar_gradcam.engine.runs import reference_folder
+    return reference_folder() if str(args.run) == "reference" else args.run
+
+def _compare_with_metrics(args, recipe, right, seen):
+    # A run's own record of these images: told where weights, images or record were changed.
+    from cifar_gradcam.engine import recipes, runs
+    run = _run_folder(args)
+    if not run or not (run / "metrics.json").exists(): return
+    if runs.load_recipe(run).data != recipe.data: return
+    metrics = json.loads((run / "metrics.json").read_text())
+    kept, images = metrics["test_accuracy"], metrics["test_images"]
+    if images != seen or abs(kept - 100 * right / seen) > recipes.rounding_gap(seen):
+        print(f"{run}/metrics.json says {kept:.2f} % of {images:,} images: since then the "
+              "weights, the images or that file were changed.")
+
 def _open_run(args, unfinished=False):
     # recipe, network on its device, what it knows of its data, folder to write into
     from cifar_gradcam.engine import datasets, devices, runs
-    weights, is_reference = getattr(args, "weights", None), str(args.run) == "reference"
-    if (args.run is None) == (weights is None):
+    weights, run = getattr(args, "weights", None), _run_folder(args)
+    if (run is None) == (weights is None):
         raise ValueError("name either a run, or weights by --weights FILE")
     for name in ("key", "model", "size", "normalise", "mean", "std"):
         if not weights and getattr(args, name, None) is not None:
@@ -271,13 +289,12 @@ def _open_run(args, unfinished=False):
     if weights:
         recipe, (model, info) = runs.Recipe(), _open_weights(args)
     else:
-        run = runs.reference_folder() if is_reference else args.run
         recipe, model = load_run(run, args.root, unfinished)
         info = runs.load_info(run)
     data = datasets.data_source(args.data, recipe.data) if "data" in args else recipe.data
     if data != recipe.data:  # what was held out is the run's own
         recipe = dataclasses.replace(recipe, data=data, hold_out=0)
-    out = args.out or (Path(".") if weights or is_reference else args.run)
+    out = args.out or (run if run and run == args.run else Path("."))
     try:  # whether it can be written into is known now, not after an hour
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out): pass
@@ -319,7 +336,8 @@ def _open_weights(args):
     else: info = datasets.load_images(args.root, data)[0].info
     if n != len(info.classes):
         if not free:
-            raise ValueError(f"{file} is of {n} classes; {names} has {len(info.classes)}")
+            raise ValueError(f"{file} is of {n} classes; {names} has {len(info.classes)}: name "
+                             "other data by --data, or explain pictures with --images")
         info, names = info._replace(classes=tuple(map(str, range(n)))), "numbers"
     given = (args.mean, args.std) if args.mean else weights.CONSTANTS.get(args.normalise)
     if args.normalise == "dataset":
@@ -380,15 +398,27 @@ def calibrate_command(args: argparse.Namespace) -> int:  # exit status
     from cifar_gradcam.engine import files, recipes
     from cifar_gradcam.mistakes.predictions import calibrate, predict
     recipe, model, info, out = _open_run(args)
+    few = 100  # from so many test images of the reference, temperatures from 0.39 to 0.70,
+    # where all give 0.60; from 50 of them down to 0.05, the end of the search
     if not recipe.hold_out:
-        raise ValueError(f"{args.run} held no training images out; train one that does, into a "
-                         "folder of its own: cifar_gradcam train --hold-out 5000 --out FOLDER")
+        n = json.loads((_run_folder(args) / "metrics.json").read_text())["train_images"]
+        raise ValueError(f"{args.run} held no training images out; " + (
+            f"its {n} training images are too few: a temperature needs at least {few} held out"
+            if n < 2 * few else "train one that does, into a folder of its own: cifar_gradcam "
+            f"train --hold-out {max(n // 10, few)} --out FOLDER"))
     held_out, test = (recipes.recipe_loaders(what, args.root, info=info)[1]
                       for what in (recipe, dataclasses.replace(recipe, hold_out=0)))
-    result = calibrate(predict(model, held_out), predict(model, test))
+    held_out, test = predict(model, held_out), predict(model, test)
+    _compare_with_metrics(args, recipe, int(held_out.correct.sum()), len(held_out))
+    result = calibrate(held_out, test)
     files.write_json(out / "calibration.json", result)
     print(f"Temperature {result['temperature']:.3f}; expected calibration error "
           f"{result['before']['error']:.2f} before, {result['after']['error']:.2f} after.")
+    if not 0.051 < result["temperature"] < 19.9:
+        print("That is an end of the search: no temperature fits these held-out images best.")
+    if min(len(held_out), len(test)) < few:
+        print(f"{len(held_out)} held-out and {len(test)} test images are few; from {few} on "
+              "the numbers mean something.")
     _name_files([out / "calibration.json"])
     return 0
 
@@ -399,6 +429,7 @@ def measure_command(args: argparse.Namespace) -> int:  # exit status
     from cifar_gradcam.lab.maps import faithfulness_command
     recipe, model, info, out = _open_run(args)
     _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
+    if len(test_data) < 2: raise ValueError("at least 2 test images are needed, got 1")
     return faithfulness_command(model, test_data, out / "faithfulness.json", args.quick,
                                 images=args.images, data=recipe.data)
 
@@ -430,15 +461,25 @@ def main(argv: list[str] | None = None,  # None: the arguments of the process
          ) -> int:                       # exit status: 1 after an error, 130 after Ctrl-C,
                                          # 141 where nobody reads on
     "The command `cifar_gradcam`."
-    for stream in (sys.stdout, sys.stderr):  # a letter that it has no code for is spelled out
+    # A closed stream (`>&-`, pythonw) is None, and its number goes to the next file opened.
+    while (file := os.open(os.devnull, os.O_RDWR)) < 3: pass
+    os.close(file)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, "w"))
+        stream = getattr(sys, name)  # a letter that it has no code for is spelled out
         if hasattr(stream, "reconfigure") and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     try:
         try: return _obey(read_arguments(argv))
         finally: sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has gone, as `head` does: there is no one to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # what shells use for that
+    except OSError as fault:  # of a stream: `_obey` tells all others
+        for stream in (sys.stdout, sys.stderr):  # what it could not write goes nowhere
+            try: stream.flush()
+            except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        # Whoever read has gone, as `head` does: there is no one to tell. Shells use 141.
+        if isinstance(fault, BrokenPipeError): return 141
+        print(f"cifar_gradcam: the output cannot be written: {fault}", file=sys.stderr)
+        return 1
 
 def _obey(args):
     try:

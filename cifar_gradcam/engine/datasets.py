@@ -310,15 +310,16 @@ def visible_files(folder: Path,
     files, left = [], Counter()
     for parent, folders, names in itertools.islice(os.walk(folder, onerror=stop),
                                                    None if deep else 1):
-        parent, maps = Path(parent), listed_maps(Path(parent)) or ()
+        parent, maps = Path(parent), listed_maps(Path(parent))
+        own_table = None if maps is None else parent / "pictures.csv"
         left["hidden or system files"] += sum(map(_is_hidden, names)) + sum(
             len(inside) for name in filter(_is_hidden, folders)
             for *_, inside in os.walk(parent / name))
         folders[:] = itertools.filterfalse(_is_hidden, folders)
         # A link to a folder is not followed. Whoever reads these files names it as no picture.
         for path in map(parent.joinpath, (*folders, *itertools.filterfalse(_is_hidden, names))):
-            if is_map(path, maps): left["maps of an earlier call"] += 1
-            elif path.is_file() or path.is_symlink(): files.append(path)
+            if is_map(path, maps or ()): left["maps of an earlier call"] += 1
+            elif path != own_table and (path.is_file() or path.is_symlink()): files.append(path)
     return sorted(files), left
 
 def _is_hidden(name): return name.startswith(".") or name.lower() in SYSTEM_NAMES
@@ -366,7 +367,7 @@ def class_folders(folder: Path,
     "The folders in a folder that are named as classes, and those that are not."
     numbers, labelled, others = {}, [], []
     for k, name in enumerate(classes):
-        numbers.setdefault(unicodedata.normalize("NFC", name), []).append(k)
+        numbers.setdefault(unicodedata.normalize("NFC", str(name)), []).append(k)
     for path in sorted(folder.iterdir()):
         if _is_hidden(path.name) or not path.is_dir(): continue
         fitting = numbers.get(class_name(path), [])

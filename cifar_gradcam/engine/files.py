@@ -30,7 +30,8 @@ def write_json(path: str | Path, content) -> None:
 def watched() -> bool:
     "True if bars are shown: on a terminal or in a notebook, without TQDM_DISABLE=1."
     if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"): return False
-    return sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
+    terminal = getattr(sys.stderr, "isatty", bool)()  # pythonw and `2>&-` leave no stream
+    return terminal or issubclass(tqdm, tqdm_notebook)
 
 def progress(steps: Iterable,            # with a length, such as a loader
              label: str,                 # stands in front

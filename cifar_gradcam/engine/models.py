@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'unwrap', 'plain_state', 'logits_of', 'images_and_labels',
-           'plain_network', 'dtype_and_device_of', 'images_for', 'logits_for', 'network_at', 'answers', 'check_order',
-           'Maps', 'last_spatial_layer', 'TokensAsMaps', 'tokens_as_maps', 'LogitsAndMaps', 'export_onnx']
+           'plain_network', 'dtype_and_device_of', 'images_for', 'NotFinite', 'check_outputs', 'logits_for',
+           'network_at', 'answers', 'check_order', 'Maps', 'last_spatial_layer', 'TokensAsMaps', 'tokens_as_maps',
+           'LogitsAndMaps', 'export_onnx']
 
 # %% ../../nbs/17_models.ipynb #m05
-import contextlib, copy, math, os, threading, weakref
+import contextlib, copy, math, os, threading, warnings, weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import BatchSampler, SequentialSampler
 
+from ..data import check_normalised, hard_labels
 from .files import progress
 from .devices import autocast, lay_side_by_side, select_precision, tuned
 
@@ -146,15 +148,42 @@ def images_for(model: nn.Module,
     if device.type != "cpu": return images
     return images.contiguous(memory_format=torch.channels_last)
 
+class NotFinite(ValueError):
+    "A model gives NaN or infinity for images that hold neither."
+
+def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
+    "Refuse a single output: nothing can be counted, and no probability computed."
+    if logits.shape[1] < 2:
+        raise ValueError("the model has a single output, and softmax over one number is "
+                         "always 1: put it into a module whose forward returns "
+                         "torch.cat([torch.zeros_like(z), z], 1), and name two classes")
+
 def logits_for(network: nn.Module,  # from `plain_network`
                images: Tensor,      # normalised, shape (N, C, H, W)
-               ) -> Tensor:         # logits, shape (N, classes)
-    "The logits of a network for a batch; a ValueError that names the shape, if it fails."
-    try: return network(images_for(network, images))
+               single: bool = False,  # one output will do: it is explained, not counted
+               ) -> Tensor:         # logits, shape (N, classes); -inf: a probability of 0
+    "The logits of a network for a batch; a ValueError names what is wrong with either."
+    try: logits = network(images_for(network, images))
     except torch.cuda.OutOfMemoryError: raise  # says enough
     except (RuntimeError, ValueError, IndexError, AssertionError) as fault:
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
+    if not single: check_outputs(logits)
+    shares = (logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)
+    if not single and len(logits) and shares.all():
+        warnings.warn("the model's outputs look like probabilities, and a softmax of these is "
+                      "far too even: take the last softmax out of the model, or the logarithm "
+                      "of its outputs", stacklevel=3)
+    if (sound := logits.amax(1).isfinite()).all(): return logits
+    if not (whole := images.flatten(1).isfinite().all(1)).all():
+        raise ValueError(f"images hold NaN or infinity: no. {int((~whole).nonzero()[0])} "
+                         "of the batch")
+    weights = (*network.named_parameters(), *network.named_buffers())
+    broken = [name for name, value in weights if not value.isfinite().all()]
+    raise NotFinite(
+        f"the model gives NaN or infinity for image no. {int((~sound).nonzero()[0])} of the "
+        "batch: its weights " + (f"hold NaN or infinity, look at {broken[0]}" if broken else
+        "are finite, look for a division or a root in it, or for numbers that grow too large"))
 
 @contextlib.contextmanager
 def network_at(model: nn.Module,
@@ -173,16 +202,17 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:  # images, labels, logits
     "Each batch of a loader with the logits that a network gives for it: float32, (N, K)."
     with network_at(model, precision) as network:
-        for batch in progress(loader, label):
+        for number, batch in enumerate(progress(loader, label)):
             images, labels = images_and_labels(batch)
             if images.ndim != 4:
                 raise ValueError("images must have shape (N, C, H, W), "
                                  f"got {tuple(images.shape)}")
-            if len(labels) != len(images):
-                raise ValueError(f"labels must be one class for each of {len(images)} images, "
-                                 f"got shape {tuple(labels.shape)}")
             # Not around the loop: leaving inference mode, in network_at, turns it on again.
             with torch.no_grad(): logits = logits_for(network, images).float()
+            if len(hard_labels(labels.cpu(), logits.shape[1])) != len(images):
+                raise ValueError(f"labels must be one class for each of {len(images)} images, "
+                                 f"got shape {tuple(labels.shape)}")
+            if not number and len(images): check_normalised(images)
             yield images, labels, logits
 
 def check_order(loader) -> None:
@@ -237,7 +267,9 @@ def _watch(network, example):
     def note(layer, inputs, output):
         calls.append((names[layer], layer, tuple(getattr(output, "shape", ()))))
     hooks = [layer.register_forward_hook(note) for layer in names]
-    try: logits_for(network, example[:1])
+    try:
+        with contextlib.suppress(NotFinite):  # shapes alone are wanted
+            logits_for(network, example[:1], single=True)
     finally:
         for hook in hooks: hook.remove()
     return calls

@@ -50,6 +50,7 @@ def lay_over(picture: Image.Image,  # RGB
              heat: np.ndarray,      # the map, shape (h, w), from 0 to 1
              ) -> Image.Image:      # as large as the picture
     "A map over a picture in grey, at its resolution: `overlay` for pictures of any size."
+    if not np.isfinite(heat).all(): raise ValueError("heat holds NaN or infinity")
     colours = overlay(np.zeros((1, 256, 3)), np.linspace(0, 1, 256)[None], opacity=1)[0]
     levels = Image.fromarray((255 * np.asarray(heat)).round().astype(np.uint8))
     coloured = levels.resize(picture.size, Image.Resampling.BILINEAR)
@@ -139,8 +140,9 @@ def _find(paths, classes):  # picture: its true class, "" if no folder says it; 
             files, more = visible_files(folder, deep=label is not None)
             left += more
             for file in files:
-                if file.suffix.lower() not in endings: continue
-                if label is None: found.setdefault(_place(file), (file, ""))
+                if file.suffix.lower() not in endings:
+                    left["files in class folders with other endings"] += label is not None
+                elif label is None: found.setdefault(_place(file), (file, ""))
                 else: found[_place(file)] = file, classes[label]
         notes += left_out(path, left)
         names = [class_name(other) for other in others if listed_maps(other) is None]

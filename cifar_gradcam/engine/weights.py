@@ -162,6 +162,8 @@ def cifar_resnet(depth: int,             # layers with weights: 20, 32, 44, 56
                  num_classes: int = 10,  # length of the output
                  ) -> nn.Module:         # for images of 32 × 32, as those in CIFAR-10
     "He et al. (2015, sec. 4.2) with projections, under the names that torchvision uses."
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth must be 6n + 2, from 8, got {depth}")
     channels, layers = 16, OrderedDict(conv1=nn.Conv2d(3, 16, 3, padding=1, bias=False),
                                        bn1=nn.BatchNorm2d(16), relu=nn.ReLU())
     for name, planes, stride in (("layer1", 16, 1), ("layer2", 32, 2), ("layer3", 64, 2)):
@@ -199,12 +201,12 @@ def recognise(state: dict[str, Tensor],  # from `read_state_dict`
     if any(fits != [*found.values()][0] for fits in found.values()): _refuse_to_choose([*found])
     for fits in found.values(): return fits[0]
     if name: return name, {}  # what does not fit is said when it is filled
+    small = any(one.endswith("conv1.weight") and value.shape[1:] == (3, 3, 3)
+                and one.replace("conv1", "fc") in state for one, value in state.items())
     raise ValueError(f"the weights are of none of {', '.join(MODELS)}, cifar_resnet20 to 56 and "
                      "torchvision's ResNets"
-                     + "; a first convolution of 3 × 3 under torchvision's names leaves its "
-                     "stride open, and whether a pooling follows" * any(
-                         name.endswith("conv1.weight") and value.shape[1:] == (3, 3, 3)
-                         and name.replace("conv1", "fc") in state for name, value in state.items())
+                     + ("; a first convolution of 3 × 3 under torchvision's names leaves its "
+                        "stride open, and whether a pooling follows") * small
                      + ". Name their network, package:function (--model in a terminal), or "
                      "make it, and load_foreign_weights(network, path). They begin with "
                      f"{', '.join([*state][:3])}")
@@ -220,11 +222,12 @@ def network_like(state: dict[str, Tensor],  # these: see `recognise`
 def _ways(name, state, key):  # pairs: where in the file it fits, called with which sizes
     with torch.device("meta") if name in NETWORKS else contextlib.nullcontext():
         own = plain_state(_call(name))
-        first, *_, last = names = [n for n in own if not n.endswith(_COUNTER)]
+        names = [n for n in own if not n.endswith(_COUNTER)]
         for place in _search(state, own, key)[0]:
-            if not state.keys() >= {place + n for n in names}: continue
-            width = {"width": len(state[place + first])} if name in MODELS else {}
-            for sizes in ({}, width | {"num_classes": state[place + last].shape[:1].numel()}):
+            if not names or not state.keys() >= {place + n for n in names}: continue
+            sizes = {"num_classes": state[place + names[-1]].shape[:1].numel()}
+            if name in MODELS: sizes["width"] = len(state[place + names[0]])
+            for sizes in ({}, sizes):
                 with contextlib.suppress(TypeError):  # it may know no num_classes
                     wanted = plain_state(_call(name, **sizes))
                     if place in _search(state, wanted, key)[1]:

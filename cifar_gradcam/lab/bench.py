@@ -41,7 +41,15 @@ def bench_record(name: str = "cpu",  # or "gpu"
                  ) -> dict | None:   # as from `run_bench`; None: nothing was measured
     "The measurement that ships with the package."
     path = Path(cifar_gradcam.__file__).parent / "records" / f"bench_{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists(): return None
+    record, base = json.loads(path.read_text()), {}  # base: the first row of each group
+    for row in record["rows"]:
+        rates = row["images_per_second"]
+        wanted = spread(rates, base.setdefault(row["group"], rates)) if rates else None
+        if row.get("ratio") != wanted:
+            raise ValueError(f"{path} says ratio {row.get('ratio')} of {row['name']!r}, its "
+                             f"rates {wanted}")
+    return record
 
 # %% ../../nbs/13_speed.ipynb #s07
 @dataclass(frozen=True)
@@ -214,6 +222,9 @@ class BenchPlan:
             raise ValueError(f"batch_size must be at least 2 images, got {self.batch_size}")
         if self.images < self.batch_size:
             raise ValueError(f"images must be at least one batch of {self.batch_size}, "
+                             f"got {self.images}; take more, or a smaller batch_size")
+        if self.images > 50_000:
+            raise ValueError("images must be at most the 50,000 of the training set, "
                              f"got {self.images}")
         if self.repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {self.repeats}")
@@ -231,7 +242,7 @@ def run_bench(device=None,            # see `select_device`
     settings = dict(device=device.type, data=source) | asdict(plan)
     del settings["compile"]  # the rows say whether it was there
     # Full batches only: torch.compile would compile again for a smaller one.
-    whole = min(plan.images, 50_000) // plan.batch_size * plan.batch_size
+    whole = plan.images // plan.batch_size * plan.batch_size
     steps = list(bench_rows(device, *load_datasets(root, source, whole), plan))
     share, rows, timers = plan.seconds / plan.repeats / len(steps), [], []
     # A GPU's workers prepare batches while other rows are timed: four, not to be counted.

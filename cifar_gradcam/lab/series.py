@@ -8,7 +8,7 @@ __all__ = ['series', 'RECORD_FILES', 'Series', 'records_folder', 'shipped_record
            'plot_series', 'list_series', 'beside_record']
 
 # %% ../../nbs/16_experiments.ipynb #x05
-import io, json, shutil, zipfile
+import io, json, math, shutil, zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,11 +16,13 @@ import numpy as np
 from matplotlib import pyplot as plt
 from scipy.stats import binomtest, t as student
 
+from ..engine.datasets import STAND_INS
 from ..engine.figures import INK
-from ..engine.recipes import recipes, train_run
-from ..engine.runs import (
-    differences, FolderIsBusy, History, hold_folder, load_recipe, Recipe, reference_folder)
-from ..lr_finder import RangeTest
+from ..engine.recipes import recipes, rounding_gap, train_run
+from cifar_gradcam.engine.runs import (
+    COLUMNS, differences, FolderIsBusy, History, hold_folder, load_recipe, Recipe,
+    reference_folder)
+from ..lr_finder import RangeTest, RULES, suggest_lr
 from ..mistakes.predictions import reference_predictions
 
 # %% ../../nbs/16_experiments.ipynb #x10
@@ -184,22 +186,107 @@ class RunRecord:
     @property
     def accuracy(self): return self.metrics["test_accuracy"]  # in %, of the weights, float32
 
-def load_record(folder: str | Path | zipfile.Path) -> RunRecord:
-    "Read a record; a FileNotFoundError if a part is missing, a ValueError if it is damaged."
+def load_record(folder: str | Path | zipfile.Path) -> RunRecord:  # or a finished run's folder
+    "Read a record; a ValueError if it is damaged, or if two of its parts disagree."
     if isinstance(folder, str): folder = Path(folder)
     try:
         recipe, history = load_recipe(folder), History.load(folder / "history.csv")
         metrics = json.loads((folder / "metrics.json").read_text())
         predicted = np.load(io.BytesIO((folder / "predicted.npy").read_bytes()))
-        curve = folder / "range_test.json"
+        if predicted.ndim != 1 or predicted.dtype.kind not in "iu":
+            raise ValueError(f"predicted.npy must hold classes, shape (N,), got "
+                             f"{predicted.dtype} of shape {predicted.shape}")
+        curve, names = folder / "range_test.json", folder / "data.json"
         curve = RangeTest(**json.loads(curve.read_text())) if curve.exists() else None
-        epochs, answers, images = len(history), len(predicted), metrics["test_images"]
+        classes = 10 if recipe.data in ("real", "synthetic") else math.inf
+        if names.exists(): classes = len(json.loads(names.read_text())["classes"])
+        for part in (*history.rows, {name: 0 + metrics[name] for name in _MEASURED}):
+            if not all(math.isfinite(value) for value in part.values()): raise ValueError(
+                f"its numbers must be finite, got {part}")
+        [history.column(name) for name in COLUMNS]
     except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as fault:
         raise ValueError(f"the record {folder} cannot be read: {fault}") from fault
-    if epochs != recipe.epochs or answers != images:
-        raise ValueError(f"{folder} does not fit its recipe: {epochs} epochs of "
-                         f"{recipe.epochs}, {answers} answers to {images} images")
-    return RunRecord(recipe, history, metrics, predicted, curve)
+    record = RunRecord(recipe, history, metrics, predicted, curve)
+    for same, one, other in _statements(record, classes):
+        if not same:
+            raise ValueError(f"the parts of the record {folder} disagree: {one}, {other}")
+    return record
+
+_MEASURED = ("test_accuracy", "test_accuracy_with_flip", "test_loss", "test_images",
+             "train_images", "epochs", "seconds")
+
+def _statements(record, classes):
+    # of two parts about one thing: whether they agree, what one says, what the other says
+    recipe, history, curve = record.recipe, record.history, record.range_test
+    accuracy, flipped, loss, images, trained, epochs, seconds = (
+        record.metrics[name] for name in _MEASURED)
+    def measured(name): return f"metrics.json says {name} {record.metrics[name]}"
+    yield epochs == recipe.epochs, measured("epochs"), f"config.json {recipe.epochs}"
+    numbers, wanted = history.column("epoch"), [*range(1, recipe.epochs + 1)]
+    yield numbers == wanted, f"history.csv says epochs {numbers}", f"config.json {wanted}"
+    yield (images == len(record.predicted), measured("test_images"),
+           f"predicted.npy {len(record.predicted)}")
+    # How many images there are: of CIFAR it is known, of other data at most.
+    known = recipe.data in STAND_INS
+    for name, n, all_images, held in (("test_images", images, 10_000, 0),
+                                      ("train_images", trained, 50_000, recipe.hold_out)):
+        most = min(recipe.limit or math.inf, all_images if known else math.inf) - held
+        exact = known or bool(recipe.hold_out and not held)
+        if recipe.hold_out and not held: most = recipe.hold_out
+        yield (n == most if exact else n <= most, measured(name),
+               f"config.json {'' if exact else 'at most '}{most}")
+    for said in (record.predicted.min(), record.predicted.max()):
+        yield (0 <= said < classes, f"predicted.npy says class {said}",
+               f"config.json's data have classes 0 to {classes - 1}")
+    # Accuracies are shares of whole images; those of CIFAR-10's test images can be counted.
+    def share(percent, n): return (0 <= percent <= 100
+                                   and abs(percent * n / 100 - round(percent * n / 100)) < 1e-6)
+    for name in ("test_accuracy", "test_accuracy_with_flip"):
+        yield (share(record.metrics[name], images), measured(name),
+               f"which is no share of its {images} test_images")
+    for name, n in (("train_accuracy", trained), ("test_accuracy", images)):
+        for percent in history.column(name):
+            yield (share(percent, n), f"history.csv says {name} {percent}",
+                   f"which is no share of the {n} images in metrics.json")
+    if (labels := _labels(recipe)) is not None:
+        counted = 100 * np.equal(record.predicted, labels).mean()
+        yield (abs(accuracy - counted) < 1e-6, measured("test_accuracy"),
+               f"predicted.npy {counted}")
+    last = history.rows[-1]
+    yield (abs(last["test_accuracy"] - accuracy) <= rounding_gap(images),
+           f"history.csv says last test_accuracy {last['test_accuracy']}",
+           f"metrics.json {accuracy}")
+    if recipe.data == "real":  # of the records that ship, 3.5 points apart at most
+        yield (abs(flipped - accuracy) <= 10, measured("test_accuracy_with_flip"),
+               f"its test_accuracy {accuracy}")
+    least = math.log(2) * (1 - accuracy / 100)  # a wrong answer has half the probability
+    yield (loss > least - 1e-6, measured("test_loss"),  # at most, that of the true class
+           f"its test_accuracy at least {least:.3f}")
+    total = sum(history.column("seconds"))
+    yield math.isclose(seconds, total, rel_tol=1e-6), measured("seconds"), f"history.csv {total}"
+    # Learning rates.
+    yield ((curve is None) == (recipe.max_lr is not None),
+           f"range_test.json is {'not ' * (curve is None)}there",
+           f"config.json says max_lr {recipe.max_lr}")
+    peak, source = recipe.max_lr, "config.json"
+    if curve:
+        peak, source, found = curve.suggestion, "range_test.json", []
+        try: found = [suggest_lr(curve.lrs, curve.losses, rule=rule) for rule in RULES]
+        except ValueError as fault: of_curve = fault
+        else: of_curve = " or ".join(f"{rate:.3g}" for rate in sorted({*found}))
+        yield peak in found, f"{source} says suggestion {peak}", f"its curve {of_curve}"
+    ends = {"OneCycle": recipe.final_lr, "Constant": 1, "Step": 0.01}  # of the peak
+    if recipe.schedule in ends and epochs * math.ceil(trained / recipe.batch_size) > 2:
+        wanted = ends[recipe.schedule] * peak
+        yield (math.isclose(last["lr"], wanted, rel_tol=1e-6),
+               f"history.csv says last lr {last['lr']:.3g}", f"{source} {wanted:.3g}")
+    highest = max(history.column("lr"))
+    yield (highest <= peak * (1 + 1e-6), f"history.csv says highest lr {highest:.3g}",
+           f"{source} at most {peak:.3g}")
+
+def _labels(recipe):  # of CIFAR-10's test images; None if the run was tested on others
+    if recipe.data != "real" or recipe.hold_out: return None
+    return reference_predictions().labels[:recipe.limit]
 
 def load_series(name: str,  # a key of `series`
                 records: str | Path | None = None,  # where to look besides the package
@@ -231,6 +318,7 @@ def run_series(name: str,                # a key of `series`
                     print(f"{name}/{run} was cut off; the same command continues it")
                     return False
                 if not recorded(name, run, records):
+                    load_record(folder)  # do its parts agree?
                     record_run(folder, Path(records) / name / run)
         except FolderIsBusy:
             print(f"{name}/{run} is being made by another process", flush=True)
@@ -242,6 +330,9 @@ def mcnemar(first, second,  # predicted classes, shape (N,) each
             labels,         # true classes, shape (N,)
             ) -> float:     # p: how often chance alone parts two equally good networks so far
     "McNemar's exact test: of the images that one alone gets right, who has more?"
+    if not np.shape(first) == np.shape(second) == np.shape(labels):
+        raise ValueError(f"labels must have shape {np.shape(first)}, as first and second, got "
+                         f"{np.shape(labels)}, {np.shape(first)} and {np.shape(second)}")
     right, other = np.equal(first, labels), np.equal(second, labels)
     alone, others = int((right & ~other).sum()), int((other & ~right).sum())
     return binomtest(alone, alone + others).pvalue if alone + others else 1.0
@@ -265,6 +356,9 @@ def compare(first, second,  # predicted classes, (seeds, images); a row each has
     if np.ndim(first) != 2 or np.shape(first) != np.shape(second):
         raise ValueError("first and second must have one shape, (seeds, images), "
                          f"got {np.shape(first)} and {np.shape(second)}")
+    if np.shape(labels) != np.shape(first)[1:]:
+        raise ValueError(f"labels must be one for each of {len(first[0]):,} images, got shape "
+                         f"{np.shape(labels)}")
     if len(first[0]) < 2: raise ValueError(f"images must be at least 2, got {len(first[0])}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
@@ -293,8 +387,11 @@ def compare_arms(first: list[RunRecord],   # a record for each seed
     if held_out := [r for r in (*first, *second) if r.recipe.hold_out]:
         raise ValueError("records must be of runs tested on the test images, got one of "
                          f"{held_out[0].recipe.hold_out} held-out training images")
+    if other := [r.recipe.data for r in (*first, *second) if r.recipe.data != "real"]:
+        raise ValueError("records must be of runs tested on CIFAR-10's test images, got one of "
+                         f"{other[0]!r}")
     predicted = ([record.predicted for record in arm] for arm in (first, second))
-    return compare(*predicted, reference_predictions().labels, confidence)
+    return compare(*predicted, _labels(first[0].recipe), confidence)
 
 def plot_series(arms: dict[str, list[RunRecord]],  # from `load_series`, or some of them
                 against: str,            # the arm that the others are compared with

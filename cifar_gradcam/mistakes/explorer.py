@@ -50,6 +50,8 @@ def map_tiles(predicted_maps: np.ndarray,  # shape (N, H, W), from 0 to 1
               *others: np.ndarray,  # the same, for the true class; for the contrast
               ) -> np.ndarray:      # uint8, shape (N, H, W, 3)
     "Maps of an image as one tile: red for the predicted, green for the true, blue for the contrast."
+    if not np.isfinite([predicted_maps, *others]).all():
+        raise ValueError("maps hold NaN or infinity")
     tiles = np.zeros((*np.shape(predicted_maps), 3), np.uint8)
     for channel, maps in enumerate((predicted_maps, *others)):
         # The place in a table of 256 colours, as matplotlib's colour maps count it.

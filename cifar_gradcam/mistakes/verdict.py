@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, info_of
+from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of
 from ..engine.datasets import data_source
 from ..engine.devices import tuned
 from ..engine.figures import INK
@@ -26,7 +26,7 @@ from ..engine.files import progress, write_whole
 from ..engine.models import answers, dtype_and_device_of
 from ..engine.runs import reference_folder
 from ..gradcam import explain, overlay, signed_maps
-from .predictions import fingerprint
+from .predictions import fingerprint, output_names
 from .removal import (
     all_logits, control_maps, impute, removal_order, removed_pixels)
 from .sanity import likeness_while_forgetting
@@ -145,6 +145,7 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
         raise ValueError(f"image must be one tensor of shape (3, H, W), got {got}")
     if repeats < 2: raise ValueError(f"repeats must be at least 2, got {repeats}")
     p = all_logits(model, image[None], precision="float32")[0].softmax(0)
+    classes = output_names(None, len(p), classes)
     if int(true) != true or not 0 <= true < len(p):
         raise ValueError(f"true must be a class from 0 to {len(p) - 1}, got {true}")
     first, second = p.argsort(descending=True)[:2].tolist()
@@ -250,8 +251,9 @@ def mistake_page(model: nn.Module,
     if not 0 <= index < len(dataset):
         raise ValueError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
     image, label = dataset[index]
+    label = int(hard_labels(np.asarray(label)[None])[0])
     how = info_of(dataset)._asdict() | how
-    page = {"index": index} | explain_mistake(model, image, int(label), draw=False, **how)
+    page = {"index": index} | explain_mistake(model, image, label, draw=False, **how)
     Path(out).mkdir(parents=True, exist_ok=True)
     picture, numbers = (Path(out) / f"image_{index}.{kind}" for kind in ("png", "json"))
     fig = draw_explanation(page)
@@ -305,7 +307,7 @@ def write_verdicts(model: nn.Module,
     settings = {k: v for k, v in record.items() if k != "verdicts"}
     record |= known_record(out, settings, "verdicts")
     batches = answers(model, DataLoader(dataset, 250), "answers")
-    x, labels, logits = map(torch.cat, zip(*batches))
+    x, labels, logits = map(torch.cat, zip(*((x, hard_labels(y), z) for x, y, z in batches)))
     said = logits.argmax(1).cpu()
     rows = [row for row in (said != labels).nonzero()[:limit, 0].tolist()
             if str(row) not in record["verdicts"]]
