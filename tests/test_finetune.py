@@ -65,6 +65,7 @@ def test_a_last_layer_of_other_classes_is_new(home, tune):
     equal(tuple(state["linear.weight"].shape), (3, 64))
     close(state["layer4.1.conv2.weight"], given(home)["layer4.1.conv2.weight"], 1e-6)
     assert "but the last layer, which is new: 3 classes in place of 10" in printed
+    assert "Few steps" not in printed  # that is said of training from scratch
     # as the recipe draws it
     fresh = recipe_model(small, num_classes=3).linear.weight.detach()
     close(state["linear.weight"], fresh, 1e-3)

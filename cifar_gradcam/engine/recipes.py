@@ -130,7 +130,8 @@ def train_run(recipe: Recipe,   # what to do
         # Of the recipe called quick, in batches of 50 of 1,000 images: 16 % are right after
         # 20 steps, 32 % after 100, 46 % after 200. All images take it to 57 % in 200.
         few_steps = 200
-        if (steps := recipe.epochs * len(train_loader)) < few_steps:
+        steps = recipe.epochs * len(train_loader)
+        if steps < few_steps and not recipe.weights:  # from scratch
             print(f"Few steps ({steps}): this network may learn little. For {few_steps}, take "
                   f"--epochs {math.ceil(few_steps / len(train_loader))}, or a --batch-size "
                   f"below {min(recipe.batch_size, len(train_loader.dataset))}.", flush=True)
