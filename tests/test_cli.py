@@ -22,13 +22,12 @@ from tools import close, equal, refused
 
 import cifar_gradcam
 from cifar_gradcam import gradcam
-from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD
+from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, DatasetInfo
 from cifar_gradcam.engine import cli, pictures, recipes
 from cifar_gradcam.engine.cli import (
     asked_recipe, data_name, load_run, main, parser, positive_int, read_arguments)
 from cifar_gradcam.engine.datasets import synthetic_images
-from cifar_gradcam.engine.runs import Recipe
-from cifar_gradcam.engine.runs import History, load_info, load_recipe
+from cifar_gradcam.engine.runs import History, load_info, load_recipe, Recipe, reference_folder
 from cifar_gradcam.engine.weights import cifar_resnet
 from cifar_gradcam.lab import series
 from cifar_gradcam.lab.bench import BenchPlan
@@ -155,10 +154,12 @@ def test_every_field_of_a_recipe_is_an_option():
         momentum=0.8, nesterov=True, weight_decay=0.1, decay_all=True, label_smoothing=0.2,
         initialization="he", zero_last=True, whiten=True, sync_batchnorm=True, accumulate=2, average=0.5,
         pipeline="batched", pad=2, flip="alternating", cutout=3, cutout_share=0.5,
-        cutout_fill="brighter", hold_out=7, width=8, weights="a.pth", seed=9, data="synthetic",
-        limit=50, precision="float32", compile=True, device="cpu")
+        cutout_fill="brighter", hold_out=7, width=8, weights="a.pth", weights_key="ema", seed=9,
+        data="synthetic", limit=50, precision="float32", compile=True, device="cpu")
+    equal(recipe_of("--weights", "a.pth", "--freeze", "layer3"), Recipe(weights="a.pth", freeze="layer3"))
     words = []
     for field in dataclasses.fields(Recipe):
+        if field.name == "freeze": continue  # not together with whiten
         value, option = getattr(other, field.name), "--" + field.name.replace("_", "-")
         assert value != field.default, field.name
         words += [option] if value is True else [option, str(value)]
@@ -513,6 +514,22 @@ def test_other_data_of_known_classes(first, grain, undrawn):
                           ([first, "--data", "grain"], "classes that are not known: oats, rye, whe"),
                           (["--weights", "of_seven.pth", "--data", "grain"], "of 7 classes; ")):
         fails(wanted, "explain", *words, "--root", "generated")
+
+
+def test_fine_tuned_from_the_reference_and_explained(undrawn):
+    "Another number of classes: refused before, with `it is of 10 classes, the network of 2`."
+    write_folder("fruit", 4, ("fig", "plum"))
+    tuned = "train --recipe finetune --data fruit --epochs 1 --precision float32 --out runs/tuned".split()
+    printed = succeeds(*tuned, "--freeze", "layer4")
+    assert "all of reference but the last layer, which is new: 2 classes in place of 10" in printed
+    assert "frozen: all up to layer4; trained: 1,026 of 11,169,858 parameters" in printed
+    reference, network = load_run(reference_folder())[1], load_run(Path("runs/tuned"))[1]
+    for name, value in reference.state_dict().items():
+        if "linear" not in name: assert torch.equal(value, network.state_dict()[name]), name
+    equal(load_info(Path("runs/tuned")), DatasetInfo(("fig", "plum")))  # images normalised as for the reference
+    assert "of 4 images are right" in succeeds("explain", "runs/tuned", "--mistakes", "1")
+    fails("freeze='stem' needs weights to start from", *tuned, "--weights", "none", "--freeze", "stem")
+    with pytest.raises(SystemExit): read_arguments(["train", "--freeze", "layer5"])
 
 
 def test_a_folder_that_has_gone(undrawn):

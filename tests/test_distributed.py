@@ -27,8 +27,10 @@ from cifar_gradcam.engine.distributed import (
     by_first, check_device, from_first, has_own_share, process_count, process_group, process_rank,
     Processes, rows_of_all, several_started, SharedLoader, silence, SumOverAll, synchronized,
     Together, usual_hooks)
+from cifar_gradcam.engine.recipes import train_run
 from cifar_gradcam.engine.runs import (
     Averaged, Checkpoints, FolderIsBusy, History, hold_folder, load_checkpoint, Recipe)
+from cifar_gradcam.engine.weights import read_state_dict
 from cifar_gradcam.train import LossIsNaN, train_test_loop
 
 # Processes start from a server that has imported everything, where the system can fork.
@@ -329,6 +331,20 @@ def test_two_processes_read_batches_and_answers_by_their_names(run, folder):
     "Fifty images in batches of 16: four batches, and three of them make an update."
     given = dict(root=folder, recipe=replace(averaging, accumulate=3), named=True)
     agree(run(1, **given), run(2, **given), eps=2e-3)
+
+
+@pytest.mark.parametrize("more", ({}, dict(sync_batchnorm=False, average=0.9)))
+def test_frozen_stages_stay_as_they_are_in_all_processes(run, folder, tmp_path, more):
+    tiny = replace(few_steps, epochs=1, data="synthetic", limit=50, width=8)
+    run(1, job=train_run, recipe=tiny, out=tmp_path / "first", root=folder)
+    frozen = replace(tiny, weights=str(tmp_path / "first"), freeze="layer3", **more)
+    several = run(2, job=train_run, recipe=frozen, out=tmp_path / "frozen", root=folder)
+    equal([len(history) for history, _ in several], [1, 1])
+    equal([printed.count("frozen: all up to layer3") for _, printed in several], [1, 0])
+    before, after = (read_state_dict(tmp_path / name / "weights.safetensors") for name in ("first", "frozen"))
+    for name, value in before.items():
+        if not name.startswith(("layer4", "linear")): assert torch.equal(value, after[name]), name
+    assert not torch.equal(before["layer4.1.bn2.weight"], after["layer4.1.bn2.weight"])
 
 
 def test_a_loss_that_is_nan_in_one_process_ends_all(run, folder, tmp_path):

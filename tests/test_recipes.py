@@ -58,7 +58,7 @@ def optimizer_of(folder): return torch.load(folder / "checkpoint.pt", weights_on
 def test_the_named_recipes():
     equal(recipes["tutorial"], Recipe())
     for name, recipe in recipes.items():
-        size = {"quick": (4, 16), "reference": (40, 64)}.get(name, (20, 64))
+        size = {"quick": (4, 16), "reference": (40, 64), "finetune": (15, 64)}.get(name, (20, 64))
         equal((recipe.epochs, recipe.width, recipe.hold_out, recipe.data), (*size, 0, "real"))
         equal(Recipe(**json.loads(json.dumps(asdict(recipe)))), recipe)
 

@@ -118,7 +118,9 @@ def _add_fields(made):  # of `Recipe`, and where to start from
         elif name == "data": how |= dict(type=data_name, metavar="DATA")
         else:
             number = next(k for k in names or [value] if k is not type(None))
-            how |= dict(metavar=number.__name__.upper(), type=functools.partial(_field_value, kind))
+            many = typing.get_origin(number) is typing.Literal
+            how |= dict(metavar="NAME" if many else number.__name__.upper(),
+                        type=functools.partial(_field_value, kind))
         fields.add_argument("--" + name.replace("_", "-"), **how,
                             help=f"{about} [{'none' if default is None else default}]")
 

@@ -394,7 +394,8 @@ class Images:
 
 def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CLASS/…
                   limit: int | None = None,  # at most so many of each part
-                  info: DatasetInfo | None = None,  # what a trained network goes by
+                  info: DatasetInfo | None = None,  # what a trained network goes by;
+                                                    # no classes: those of the folder
                   ) -> tuple[Images, Images]:  # to train on, to test on
     "Pictures of any size and kind as 32 × 32 images, the mean colour around them."
     folder = _as_path(folder)
@@ -413,10 +414,10 @@ def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CL
     if unused:
         print(f"Tests read {plain_name(testing)}; not used: "
               f"{', '.join(map(plain_name, unused))}", flush=True)
-    classes = info.classes if info else tuple(
+    classes = info and info.classes or tuple(
         dict.fromkeys(map(class_name, class_folders(training, ())[1])))
     parts = [_read_part(part, classes, limit) for part in (training, testing)]
-    if info is None:
+    if not (info and info.classes):
         small, labels, _ = parts[0]
         absent = [name for k, name in enumerate(classes) if k not in labels]
         if len(classes) < 2:
@@ -425,7 +426,7 @@ def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CL
         if absent and limit is None:
             raise DataError(f"{training} holds no picture of {', '.join(absent[:5])}")
         pixels = np.concatenate([np.reshape(picture, (-1, 1, 1, 3)) for picture in small])
-        info = _measured(classes, pixels)
+        info = info._replace(classes=classes) if info else _measured(classes, pixels)
     images = []
     for small, labels, files in parts:
         squares = np.empty((len(small), 32, 32, 3), np.uint8)
@@ -476,7 +477,7 @@ def _measured(classes, images):  # four digits, as CIFAR-10's
 def load_images(root=None,                  # see `data_root`; a folder needs none
                 source: str | None = None,  # see `data_source`
                 limit: int | None = None,   # at most so many images of each part
-                info: DatasetInfo | None = None,  # what a trained network goes by
+                info: DatasetInfo | None = None,  # see `folder_images`
                 ) -> tuple[Images, Images]:  # to train on, to test on
     "The images of any source, and what they say of themselves."
     if limit is not None and limit < 1:
@@ -486,6 +487,7 @@ def load_images(root=None,                  # see `data_root`; a folder needs no
     parts = [_load(source, root, train, max(limit or 1000, 5)) for train in (True, False)]
     measured = DatasetInfo()
     if "CIFAR100" in source: measured = _measured(parts[0].classes, parts[0].data)
+    if info and info.classes == (): info = info._replace(classes=measured.classes)
     if info is not None and info.classes != measured.classes:
         raise DataError(f"source {source!r} has other classes than the network, which "
                         f"knows {len(info.classes)}: {', '.join(info.classes[:10])}")

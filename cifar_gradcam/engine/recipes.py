@@ -20,6 +20,7 @@ from ..data import DatasetInfo, hard_labels, info_of
 from .batches import BatchedImages
 from .devices import select_device, select_precision
 from .distributed import by_first, process_group
+from .finetune import freeze_up_to, info_behind, start_from
 from .files import write_json, write_whole
 from .models import answers
 from .optimizers import fold_first, initialize, whiten_first
@@ -48,6 +49,10 @@ recipes = {
 recipes["quick"] = replace(
     recipes["reference"], width=16, epochs=4, max_lr_epoch=1, batch_size=250, max_lr=0.5,
     matrix_lr=0.04, final_lr=1e-4, cutout=0)
+# A few pictures of other classes, from the weights of many: chapter 21.
+recipes["finetune"] = Recipe(
+    weights="reference", epochs=15, batch_size=20, max_lr=0.01, max_lr_epoch=3, momentum=0.9,
+    weight_decay=5e-4, pipeline="batched", pad=2, cutout=0)
 
 # %% ../../nbs/10_reference_run.ipynb #f07
 def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
@@ -102,13 +107,16 @@ def train_run(recipe: Recipe,   # what to do
     history = by_first(finished)
     if history is not None: return history
     device = select_device(recipe.device)
-    train_loader, test_loader = recipe_loaders(recipe, root, device)
+    given = by_first(lambda: info_behind(recipe.weights, out)) if recipe.weights else None
+    train_loader, test_loader = recipe_loaders(
+        recipe, root, device, given and given._replace(classes=()))
     info, dtype = info_of(train_loader), str(select_precision(device, recipe.precision))
     model = recipe_model(recipe, device, len(info.classes))
+    if recipe.freeze: freeze_up_to(model, recipe.freeze)
     with contextlib.ExitStack() as contexts:
         def start():  # the first process's weights will be those of all
             if recipe.weights and not (out / "checkpoint.pt").exists():
-                load_foreign_weights(model, recipe.weights)
+                print(start_from(model, recipe, info, given), flush=True)
             contexts.enter_context(hold_folder(out))
             claim_folder(out, recipe, info)
             write_json(out / "environment.json", environment(device) | {"precision": dtype})
@@ -122,7 +130,8 @@ def train_run(recipe: Recipe,   # what to do
         # Of the recipe called quick, in batches of 50 of 1,000 images: 16 % are right after
         # 20 steps, 32 % after 100, 46 % after 200. All images take it to 57 % in 200.
         few_steps = 200
-        if (steps := recipe.epochs * len(train_loader)) < few_steps:
+        steps = recipe.epochs * len(train_loader)
+        if steps < few_steps and not recipe.weights:  # from scratch
             print(f"Few steps ({steps}): this network may learn little. For {few_steps}, take "
                   f"--epochs {math.ceil(few_steps / len(train_loader))}, or a --batch-size "
                   f"below {min(recipe.batch_size, len(train_loader.dataset))}.", flush=True)

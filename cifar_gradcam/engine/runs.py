@@ -92,7 +92,13 @@ class Recipe:
     width: Annotated[int, about("channels of the first stage; 64 is ResNet-18, "
                                 "16 are He's networks for CIFAR-10", ge=1)] = 64
     weights: Annotated[str | None, about(
-        "file of weights to start from; none: from scratch")] = None
+        "weights to start from: a file, the folder of a run, or: reference; "
+        "none: from scratch", min_length=1)] = None
+    weights_key: Annotated[str | None, about(
+        "where in that file, such as model_ema; none: found", min_length=1)] = None
+    freeze: Annotated[Literal["stem", "layer1", "layer2", "layer3", "layer4"] | None, about(
+        "all up to this stage stays as those weights have it (stem, layer1, layer2, "
+        "layer3, layer4); none: all is trained")] = None
     seed: Annotated[int, about("of initialisation, order and augmentation", ge=0)] = 0
     data: Annotated[str, about("real (CIFAR-10), synthetic, CIFAR100, or a folder of pictures",
                                min_length=1)] = "real"
@@ -107,6 +113,13 @@ class Recipe:
         if self.pipeline != "batched" and self.flip == "alternating":
             raise ValueError("flip='alternating' needs pipeline='batched', "
                              f"got {self.pipeline!r}")
+        for name in ("weights_key", "freeze"):
+            if self.weights is None and getattr(self, name) is not None:
+                raise ValueError(f"{name}={getattr(self, name)!r} needs weights to start "
+                                 "from, got weights=None")
+        if self.freeze and self.whiten:
+            raise ValueError("whiten=True trains the first convolution in other coordinates, "
+                             f"which freeze={self.freeze!r} leaves as it is: take one of them")
 
 # %% ../../nbs/12_runs.ipynb #f20
 def faults_in_words(error: pydantic.ValidationError,  # of a `Recipe`
