@@ -89,7 +89,7 @@ def write_model(network, path, precision):
     "A network of the book for the browser: images -> logits, maps."
     import onnx
 
-    from cifar_gradcam.engine.models import export_onnx
+    from cifar_gradcam.engine.layers import export_onnx
     model = shrink(add_maps(onnx.load(export_onnx(network, path)), network), precision)
     onnx.checker.check_model(model)
     onnx.save(model, path)

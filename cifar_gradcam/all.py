@@ -10,7 +10,7 @@ from .augment import download_data
 from .data import (
     CLASSES, denormalize, show_class_samples, show_image_rgb, show_random_samples)
 from .engine.devices import select_cuda, select_device
-from .engine.models import export_onnx
+from .engine.layers import export_onnx
 from .engine.pictures import explain_pictures
 from .engine.recipes import recipes, train_run
 from .engine.runs import load_reference, Recipe

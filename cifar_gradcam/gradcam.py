@@ -23,9 +23,9 @@ from .data import (
     check_normalised, CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of)
 from .engine.devices import select_device
 from .engine.files import progress
-from .engine.models import (
-    answers, check_maps, check_order, images_for, last_spatial_layer, layer_outputs,
-    network_at, target_layer, unwrap)
+from .engine.layers import (
+    check_maps, last_spatial_layer, layer_outputs, target_layer)
+from .engine.models import answers, check_order, images_for, network_at, unwrap
 from .mistakes.predictions import (
     fingerprint, output_names, percent, panel_grid, Predictions)
 from .resnet import ResNet

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, DatasetInfo
-from .models import _describe, plain_state, unwrap
+from .models import describe, plain_state, unwrap
 from ..resnet import MODELS
 
 # %% ../../nbs/17a_weights.ipynb #m41
@@ -53,7 +53,7 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
         state[name] = tensor
     if state: return state
     raise ValueError(f"{path} holds no weights: wanted tensors by name, alone or in "
-                     f"dictionaries with names, got {_describe(content)[:200]}")
+                     f"dictionaries with names, got {describe(content)[:200]}")
 
 def _named(content, prefix=""):  # tensors in mappings, whatever these are called
     for name, value in content.items() if isinstance(content, Mapping) else ():
