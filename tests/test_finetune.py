@@ -71,6 +71,13 @@ def test_a_last_layer_of_other_classes_is_new(home, tune):
     close(state["linear.weight"], fresh, 1e-3)
 
 
+def test_a_data_set_of_a_hundred_classes(home, tune, tmp_path):
+    state, printed = tune(data="synthetic-CIFAR100", limit=150)
+    equal(len(state["linear.bias"]), 100); assert "100 classes in place of 10" in printed
+    equal(load_info(tmp_path / "run")[1:], (CIFAR10_MEAN, CIFAR10_STD))
+    equal(load_info(tmp_path / "run").classes[:2], ("class_00", "class_01"))
+
+
 def test_as_many_classes_of_other_names_are_other_classes(home, tune, tmp_path):
     "Before: the rows of airplane, automobile, … were taken for those of a, b, … without a word."
     ten = write_folder(tmp_path / "ten", tuple("abcdefghij"), 40)
