@@ -283,8 +283,8 @@ def measure(model: nn.Module,  # trained, on any device
     counts = {"images": images, "costly_images": min(costly_images, images),
               "sanity_images": min(sanity_images, images)}
     for name, n in counts.items():
-        if 2 <= n <= len(dataset): continue
-        raise ValueError(f"{name} must be from 2 to {len(dataset)}, got {n}")
+        if not 2 <= n <= len(dataset):
+            raise ValueError(f"{name} must be from 2 to {len(dataset)}, got {n}")
     settings = counts | {
         "verdicts": verdicts, "steps": steps, "path_steps": PATH_STEPS, "seed": seed,
         "weights": fingerprint(model), "data": data_source(data), "precision": precision,
@@ -299,7 +299,8 @@ def measure(model: nn.Module,  # trained, on any device
         whole = all_logits(model, x, precision=precision)
         kept = torch.tensor(record["probability"])[:len(x)] / UNIT
         apart = ((whole.float().softmax(1).amax(1).cpu() - kept).abs() > 0.05).sum()
-        if [int(y) for _, y in chosen] != record["labels"] or apart > 2 + len(x) / 100:
+        labels = hard_labels(np.array([np.asarray(y) for _, y in chosen])).tolist()
+        if labels != record["labels"] or apart > 2 + len(x) / 100:
             raise ValueError(f"{out} was measured on other images; write to another file")
         ends = {b: (all_logits(model, blank_images(x, b), precision=precision), whole)
                 for b in BASELINES}
@@ -466,14 +467,12 @@ def recommend(record: dict,  # from `measure`
              and entry.get("target", "predicted") == "predicted"]
     if default not in names:
         raise ValueError(f"default must be one of {', '.join(names)}, got {default!r}")
-    first, second = slice(0, None, 2), slice(1, None, 2)
-    means = {name: image_scores(record, name)[first].mean() for name in names}
+    means = {name: image_scores(record, name)[::2].mean() for name in names}
     challenger = max(names, key=lambda name: (means[name], name == default))
-    lead, low, high = compare_maps(record, challenger, default, images=second)
+    lead, low, high = compare_maps(record, challenger, default, images=slice(1, None, 2))
     choice = challenger if low > 0 and max(images.values()) > 3 else default  # not of one
-    beats = compare_maps(record, choice, best_control(record))[1] > 0
     return dict(default=default, challenger=challenger, lead=lead, low=low, high=high,
-                choice=choice, beats=beats)
+                choice=choice, beats=compare_maps(record, choice, best_control(record))[1] > 0)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #n01
 def faithfulness_command(model: nn.Module,  # trained, on the device to use
