@@ -6,7 +6,6 @@
 __all__ = ['GAMES', 'LEAST', 'cover', 'covered_logits', 'cell_values', 'facts', 'places', 'in_words', 'draw_facts']
 
 # %% ../../nbs/08a_covering.ipynb #ca05
-from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -136,14 +135,15 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
     if not torch.is_tensor(image) or image.ndim != 3:
         got = tuple(image.shape) if hasattr(image, "shape") else type(image).__name__
         raise ValueError(f"image must be one tensor of shape (C, H, W), got {got}")
+    if not 1 <= grid <= 8:
+        raise ValueError(f"grid must be from 1 to 8, as all pairs of cells are tried, got {grid}")
     cells = grid**2
     def ask(game, sets):  # the logits if sets of cells are covered, (M, cells)
         rows = torch.zeros(len(sets), dtype=torch.long)
         sets = sets.reshape(-1, grid, grid)
         return covered_logits(model, image[None], rows, sets, game, **how)
     ones, none = torch.eye(cells).bool(), torch.zeros(1, cells).bool()
-    twos = torch.tensor([[cell in pair for cell in range(cells)] for pair in
-                         combinations(range(cells), 2)]).bool().reshape(-1, cells)
+    one, another = torch.triu_indices(cells, cells, 1)
     whole = ask("mean", none)[0]
     if len(whole) < 2: raise ValueError("model must have at least two classes, got one")
     if int(true) != true or not 0 <= true < len(whole):
@@ -176,7 +176,7 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
                     for key in ("falls", "values"))
     rank = value.argsort(descending=True).argsort()
     heads = rank < torch.arange(1, cells // 2 + 1)[:, None]  # the best cell; best two; …
-    twos = twos[(twos.float() @ worth).argsort(descending=True)]
+    twos = (ones[one] | ones[another])[(worth[one] + worth[another]).argsort(descending=True)]
     cover = [max(said["turns"], key=worth.tolist().__getitem__)] if said["turns"] else (
         first_that(twos, other) or first_that(heads[2:], other))
     most = {game["most"] for game in games.values()}
@@ -218,20 +218,20 @@ def in_words(found: dict,      # from `facts`
     values = [value for game in found["games"].values() for value in game["values"]]
     if max(map(abs, values)) <= LEAST:
         return f"{says[0]} Covering changes nothing; no place can be named."
-    if not any(found[key] for key in ("holds", "halves", "turns", "cover", "keeps")):
+    if not any(found[key] for key in ("holds", "opposes", "halves", "turns", "cover")):
         return f"{says[0]} The three ways disagree; no place can be named."
     says.append("In all three ways of covering (mean colour, blur, imputed):")
     def at(cells):
         count = "one cell" if len(cells) == 1 else f"{len(cells)} cells"
         return f"{count}, {places(cells, grid)},"
-    said = [f"{at(found[key])} {'carry' if len(found[key]) > 1 else 'carries'} evidence for "
-            f"{a} rather than {b}" for key, a, b in (
+    said = [f"{at(found[key])} {'carry' if len(found[key]) > 1 else 'carries'} evidence "
+            f"for {a} rather than {b}" for key, a, b in (
                 ("holds", predicted, other), ("opposes", other, predicted)) if found[key]]
     if cover: said.append(f"with {at(cover)} covered, the answer becomes {other}")
     if found["halves"] and len(cover) != 1:
         said.append(f"with {at(found['halves'][:1])} covered, the lead of {predicted} "
                     "falls by half or more")
-    if keeps:
+    if 0 < len(keeps) <= grid:  # many cells are no place
         blank = [name for name, game in found["games"].items()
                  if game["blank"] == found["predicted"]]
         said.append(f"{at(keeps)} alone, the rest covered, "
@@ -263,7 +263,8 @@ def draw_facts(image: Tensor,    # normalised, shape (C, H, W)
         for cell in found["holds"]:
             corner = cell % grid + 0.05, cell // grid + 0.05
             for colour, width in (("black", 3), ("white", 1.2)):
-                ax.add_patch(plt.Rectangle(corner, 0.9, 0.9, fill=False, ec=colour, lw=width))
+                frame = plt.Rectangle(corner, 0.9, 0.9, fill=False, ec=colour, lw=width)
+                ax.add_patch(frame)
         ax.set_xticks(np.arange(grid) + 0.5, range(1, grid + 1), fontsize=7)
         ax.set_yticks(np.arange(grid) + 0.5, range(1, grid + 1), fontsize=7)
         ax.tick_params(length=0)
