@@ -298,6 +298,23 @@ def test_places():
     equal(places([0], 1), "row 1, column 1")
 
 
+def test_words():
+    games = dict.fromkeys(GAMES, {"values": [1.0], "blank": 0})
+    none = dict(holds=[], opposes=[], halves=[], turns=[], cover=[], keeps=[], costliest=None)
+    found = none | dict(predicted=1, other=0, true=0, grid=4, games=games)
+    start = "The network answers b; the class is a. "
+    all_say = start + "In all three ways of covering (mean colour, blur, imputed): "
+    equal(in_words(found, "abc"), start + "The three ways disagree; no place can be named.")
+    equal(in_words(found | {"keeps": [0, 1, 2, 3, 4]}, "abc"), start + "The three ways disagree; no place can be named.")
+    equal(in_words(found | {"costliest": 0}, "abc"), all_say + "of single cells, that in row 1, column 1 (upper left) costs most.")
+    equal(in_words(found | {"halves": [0, 1]}, "abc"), all_say + "with any of 2 cells, row 1, columns 1 and 2 (upper left and "
+          "upper centre), covered, the lead of b falls by half or more.")
+    blank = {name: game | {"blank": 1} for name, game in games.items() if name != "blur"} | {"blur": games["blur"]}
+    text = in_words(found | {"holds": [5], "keeps": [5, 6], "games": blank}, "abc")
+    assert text.endswith("2 cells, row 2, columns 2 and 3 (centre), alone, the rest covered, are still called b (so is the "
+                         "wholly covered picture: mean and imputed).")
+
+
 def test_refused_facts(network, images):
     refused(lambda: facts(network, images, 0), contains="image must be one tensor of shape (C, H, W), got (3, 3, 32, 32)")
     refused(lambda: facts(network, images[0], 10), contains="true must be a class from 0 to 9, got 10")

@@ -213,12 +213,13 @@ def in_words(found: dict,      # from `facts`
     predicted, other = classes[found["predicted"]], classes[found["other"]]
     grid, cover, keeps = found["grid"], found["cover"], found["keeps"]
     says = [f"The network answers {predicted}" + (
-        f"; the class is {other}." if predicted != classes[found["true"]] else
+        f"; the class is {other}." if found["predicted"] != found["true"] else
         f", which is right; its second choice is {other}.")]
     values = [value for game in found["games"].values() for value in game["values"]]
     if max(map(abs, values)) <= LEAST:
         return f"{says[0]} Covering changes nothing; no place can be named."
-    if not any(found[key] for key in ("holds", "opposes", "halves", "turns", "cover")):
+    named = [found[key] for key in ("holds", "opposes", "halves", "turns", "cover")]
+    if not any(named) and found["costliest"] is None:
         return f"{says[0]} The three ways disagree; no place can be named."
     says.append("In all three ways of covering (mean colour, blur, imputed):")
     def at(cells):
@@ -229,8 +230,11 @@ def in_words(found: dict,      # from `facts`
                 ("holds", predicted, other), ("opposes", other, predicted)) if found[key]]
     if cover: said.append(f"with {at(cover)} covered, the answer becomes {other}")
     if found["halves"] and len(cover) != 1:
-        said.append(f"with {at(found['halves'][:1])} covered, the lead of {predicted} "
+        any_of = "any of " * (len(found["halves"]) > 1)
+        said.append(f"with {any_of}{at(found['halves'])} covered, the lead of {predicted} "
                     "falls by half or more")
+    if found["costliest"] is not None and cover != [found["costliest"]]:
+        said.append(f"of single cells, that in {places([found['costliest']], grid)} costs most")
     if 0 < len(keeps) <= grid:  # many cells are no place
         blank = [name for name, game in found["games"].items()
                  if game["blank"] == found["predicted"]]
