@@ -133,6 +133,13 @@ def test_a_linear_network_has_a_closed_form(exact, h, w):
     assert errors.max() < 1e-4
 
 
+def test_exact_with_sixteen_cells():
+    x, net = smooth_images(1), Linear()
+    values, _ = cell_values(net, x, [0], exact=True, batch_size=512)
+    each = (x * net.weights[0]).sum(1).detach()[0]
+    close(values[0].float(), each.unflatten(0, (4, 8)).unflatten(2, (4, 8)).sum((1, 3)), eps=1e-4)
+
+
 @pytest.mark.parametrize("game", GAMES)
 @pytest.mark.parametrize("how", [dict(grid=4, pairs=2), dict(grid=5, pairs=3), dict(grid=2, exact=True), dict(grid=1)])
 def test_values_sum_to_what_covering_all_costs(network, images, game, how):
