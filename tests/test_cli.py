@@ -307,6 +307,9 @@ def test_what_is_measured_and_where_it_goes(first):
     equal(counts, dict(images=9, data="synthetic"))
     with mock.patch(MEASURE, return_value=0) as measure: succeeds("faithfulness", first, "--root", "generated")
     equal(measure.call_args.args[2:], (Path(first, "faithfulness.json"), False))
+    with mock.patch("cifar_gradcam.lab.facts.facts_command", return_value=0) as measure:
+        succeeds("faithfulness", first, *"--root generated --facts --images 9".split())
+    equal(measure.call_args.args[2:], (Path(first, "facts.json"), False, 9, "synthetic"))
 
 
 def test_one_image(first):

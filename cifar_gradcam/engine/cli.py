@@ -65,6 +65,8 @@ def _add_options(made, command):
     if command == "faithfulness":
         option("--images", **number, help="test images, chosen by a fixed seed (default: 500)")
         option("--quick", action="store_true", help="few images: to see that it works")
+        option("--facts", action="store_true", help="instead of maps: what the network answers "
+               "if cells of its mistakes, and of as many right answers, are covered")
     if command == "experiment":
         option("series", nargs="?", metavar="SERIES", help="which one: see --list")
         option("--list", action="store_true",
@@ -426,10 +428,14 @@ def measure_command(args: argparse.Namespace) -> int:  # exit status
     """Measure which heat map to believe. Every method and layer is measured on a run's network;
     the same command continues where it was cut off."""
     from cifar_gradcam.augment import load_datasets
+    from cifar_gradcam.lab.facts import facts_command
     from cifar_gradcam.lab.maps import faithfulness_command
     recipe, model, info, out = _open_run(args)
     _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
     if len(test_data) < 2: raise ValueError("at least 2 test images are needed, got 1")
+    if args.facts:
+        return facts_command(model, test_data, out / "facts.json", args.quick, args.images,
+                             recipe.data)
     return faithfulness_command(model, test_data, out / "faithfulness.json", args.quick,
                                 images=args.images, data=recipe.data)
 
