@@ -326,6 +326,6 @@ def test_refused_facts(network, images):
     refused(lambda: facts(network, images, 0), contains="image must be one tensor of shape (C, H, W), got (3, 3, 32, 32)")
     refused(lambda: facts(network, images[0], 10), contains="true must be a class from 0 to 9, got 10")
     refused(lambda: facts(network, images[0], 1.5), contains="true must be a class from 0 to 9, got 1.5")
-    refused(lambda: facts(Constant(1), images[0], 0), contains="model must have at least two classes")
+    refused(lambda: facts(Constant(1), images[0], 0), contains="the model has a single output")
     refused(lambda: facts(network, images[0], 0, grid=33), contains="grid must be from 1 to 8")
     refused(lambda: facts(network, images[0, :, :3], 0), contains="grid must be from 1 to 3")

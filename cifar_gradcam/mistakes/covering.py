@@ -145,7 +145,6 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
     ones, none = torch.eye(cells).bool(), torch.zeros(1, cells).bool()
     one, another = torch.triu_indices(cells, cells, 1)
     whole = ask("mean", none)[0]
-    if len(whole) < 2: raise ValueError("model must have at least two classes, got one")
     if int(true) != true or not 0 <= true < len(whole):
         raise ValueError(f"true must be a class from 0 to {len(whole) - 1}, got {true}")
     first, second = whole.argsort(descending=True)[:2].tolist()
