@@ -408,11 +408,11 @@ def test_three_numbers(text, capsys):
 def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
     torch.manual_seed(0)
-    Path("own_nets.py").write_text("from cifar_gradcam.resnet import ResNet18\ndef make(): return ResNet18(width=8)\n")
+    Path("cli_nets.py").write_text("from cifar_gradcam.resnet import ResNet18\ndef make(): return ResNet18(width=8)\n")
     Path("seas").mkdir(exist_ok=True); Image.new("RGB", (90, 60), "teal").save("seas/sea.png")
     state = load_run(Path(first))[1].state_dict()
     wanted = accuracy(succeeds(*weights_of(state, "--data synthetic")))
-    printed = succeeds(*weights_of(state, "--data synthetic --model own_nets:make"))
+    printed = succeeds(*weights_of(state, "--data synthetic --model cli_nets:make"))
     assert accuracy(printed) == wanted and "assumed: mean and std (" in printed and "size (--size)" in printed
     twin = MODELS["ResNet20"](width=8).state_dict()
     fails("foreign.pth: the weights fit ResNet20 and PlainNet20", *weights_of(twin, "--data synthetic"))
