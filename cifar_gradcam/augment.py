@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from .data import (
-    check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo)
+    check_colours, check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo)
 from .engine.datasets import data_source, load_images, SOURCES
 from .engine.files import check_guard
 
@@ -32,6 +32,7 @@ def plain_transform(mean=CIFAR10_MEAN,  # of the training images, a number a cha
                     std=CIFAR10_STD,    # the same
                     ) -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
     "What every image goes through, without randomness: normalise, then channels first."
+    check_colours(mean, std)
     return A.Compose([A.Normalize(mean=mean, std=std), ToTensorV2()])
 
 # %% ../nbs/01_augmentations.ipynb #b06
@@ -57,6 +58,7 @@ def train_transform(pad: int = 4,             # pixels of reflection on each sid
                     ) -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
     "Pad by reflection, crop 32 × 32, flip, normalise, cut out a square that is then 0."
     check_changes(pad, cutout, cutout_share, cutout_fill)
+    check_colours(mean, std)
     if not 0 <= flip <= 1: raise ValueError(f"flip must be a probability, got {flip}")
     steps = [A.PadIfNeeded(32 + 2 * pad, 32 + 2 * pad, border_mode=cv2.BORDER_REFLECT_101),
              A.RandomCrop(32, 32), A.HorizontalFlip(p=flip),
@@ -94,6 +96,7 @@ class AugmentedImages(Dataset):
                  files=(),                # where each image comes from, where it is a file
                  ):
         check_images(images, labels, len(classes))
+        check_colours(mean, std)
         soft = np.ndim(labels) == 2
         self.data, self.files = np.asarray(images), tuple(files)
         self.targets = (torch.tensor(np.float32(labels)) if soft
@@ -199,7 +202,13 @@ def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedI
                  loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                  ) -> tuple[DataLoader, DataLoader]:  # the second in order and complete
     "Loaders of a training set and a test set, with one set of arguments."
-    args = _loader_arguments(loader_args)
+    args, inner = _loader_arguments(loader_args), test_data
+    while isinstance(inner, Subset): inner = inner.dataset
+    for step in getattr(getattr(inner, "transform", None), "transforms", ()):
+        if any(word in type(step).__name__ for word in ("Random", "Flip", "Dropout")):
+            raise ValueError(f"test_data must not be augmented, got {type(step).__name__} in "
+                             "its transform: part images by hold_out(train_data, n), or load "
+                             "them a second time with plain_transform()")
     train_loader = DataLoader(train_data, **args)
     if train_loader.generator is None:
         seed_epoch(train_loader, torch.initial_seed() % 2**63, epoch=0)
@@ -213,7 +222,7 @@ def hold_out(train_data: AugmentedImages,  # or a `Subset`; left as it is
              ) -> tuple[AugmentedImages, AugmentedImages]:  # the rest, the held out
     "Part the training images into those to train on and those to choose by."
     total = len(train_data)
-    if not 0 < n < total:
+    if n not in range(1, total):
         raise ValueError(f"n must be from 1 to {total - 1} images, got {n}")
     order = np.random.default_rng(0).permutation(total)
     return _in_two(train_data, order[n:], order[:n])
@@ -238,7 +247,7 @@ def folds(train_data: AugmentedImages,  # or a `Subset`; left as it is
           ) -> Iterator[tuple[AugmentedImages, AugmentedImages]]:  # as from `hold_out`
     "K pairs for cross-validation, dealt out at random: the rest to train on, and a fold."
     total = len(train_data)
-    if not 2 <= k <= total:
+    if k not in range(2, total + 1):
         raise ValueError(f"k must be from 2 to {total} folds, got {k}")
     order = np.random.default_rng(seed).permutation(total)
     parts = np.array_split(order, k)  # one pair at a time: each is a copy of the images

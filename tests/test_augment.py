@@ -11,10 +11,10 @@ from PIL import Image
 from sklearn.model_selection import KFold
 from tools import close, differ, equal
 from torch.utils.data import DataLoader, Subset, TensorDataset
-from torchvision.transforms import RandomHorizontalFlip
+from torchvision.transforms import Compose, RandomHorizontalFlip
 
 from cifar_gradcam.augment import (
-    FILLS, LOADER_DEFAULTS, AugmentedImages, _loader_arguments, download_data, folds, hold_out, load_datasets, plain_transform,
+    FILLS, LOADER_DEFAULTS, AugmentedImages, _loader_arguments, download_data, folds, hold_out, load_datasets, make_loaders, plain_transform,
     seed_epoch, seed_transform, seed_worker, train_transform)
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, dataset_labels, denormalize
 from cifar_gradcam.engine.datasets import DataError, synthetic_images
@@ -445,3 +445,20 @@ def test_what_gives_no_order_is_refused():
     seed_epoch([1, 2], 0, 0); seed_epoch((1, 2), 0, 0)  # the same batches in each pass
     class Foreign: pass
     with pytest.raises(TypeError, match=r"or have a method set_epoch\(seed, epoch\), got Foreign"): seed_epoch(Foreign(), 0, 0)
+
+
+def test_test_images_that_would_be_augmented():
+    images = AugmentedImages(*synthetic_images(20, np.random.default_rng(0)), train_transform())
+    parts = torch.utils.data.random_split(images, [10, 10])
+    for train, test in (parts, (images, images), (images, Subset(parts[1], [1]))):
+        with pytest.raises(ValueError, match="test_data must not be augmented, got RandomCrop"): make_loaders(train, test)
+    flipped = TensorDataset(torch.zeros(2, 3, 32, 32))
+    flipped.transform = Compose([RandomHorizontalFlip()])
+    with pytest.raises(ValueError, match="got RandomHorizontalFlip"): make_loaders(images, flipped)
+    make_loaders(*hold_out(images, 10))
+
+
+@pytest.mark.parametrize("part", [lambda images: hold_out(images, 0.2), lambda images: folds(images, 2.5)])
+def test_parts_are_whole_numbers(part):
+    images = AugmentedImages(*synthetic_images(20, np.random.default_rng(0)), train_transform())
+    with pytest.raises(ValueError, match="must be from"): part(images)

@@ -1,4 +1,6 @@
 "Looking at data: statistics, colours, labels, figures, and the guard of images and labels."
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from tools import close, equal
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision import transforms
 
+from cifar_gradcam.augment import AugmentedImages, plain_transform, train_transform
 from cifar_gradcam.data import (
-    CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo, channel_counts, channel_statistics, check_images, dataset_labels,
+    CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo, channel_counts, channel_statistics, check_colours, check_images, dataset_labels,
     denormalize, hard_labels, info_of, picture_grid, show_class_samples, show_image_rgb, show_random_samples)
 from cifar_gradcam.engine.datasets import synthetic_images
 
@@ -259,3 +262,31 @@ def test_what_the_data_says_of_itself():
     nameless = TensorDataset(torch.zeros(2, 3, 32, 32), torch.zeros(2))
     equal((info_of(nameless), info_of(DataLoader(nameless), ()).classes), (DatasetInfo(), ()))
     equal(info_of(DataLoader(Stripes()), ()), DatasetInfo())
+
+
+@pytest.mark.parametrize("mean, std, message", [
+    (CIFAR10_MEAN, (0, 0.2, 0.2), "std must be three numbers above 0"), (CIFAR10_MEAN, (math.nan,) * 3, "std must be"),
+    ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), "mean must be .* by 255"), (CIFAR10_MEAN, (58.4, 57.1, 57.4), "std must be"),
+    ((0.5, 0.5), (0.5, 0.5), "mean must be three"), (CIFAR10_MEAN, -np.array(CIFAR10_STD), "std must be")])
+def test_colours_that_no_pixels_have(mean, std, message, stripes):
+    for use in (plain_transform, lambda mean, std: train_transform(mean=mean, std=std),
+                lambda mean, std: denormalize(torch.zeros(3, 4, 4), mean, std),
+                lambda mean, std: AugmentedImages(stripes.data, stripes.targets, None, mean=mean, std=std)):
+        with pytest.raises(ValueError, match=message): use(mean, std)
+    check_colours((0, 0, 0), (1, 1, 1))  # pixels as they are
+
+
+def test_names_of_classes_where_they_do_not_fit(stripes):
+    for show in (show_random_samples, show_class_samples, lambda *given: show_image_rgb(*given, index=int(np.argmax(stripes.targets)))):
+        with pytest.raises(ValueError, match="classes must name every label: 1 names"): show(stripes, ("a",))
+        with pytest.raises(ValueError, match="classes must be in label order, airplane, automobile"): show(stripes, CLASSES[::-1])
+    show_random_samples(stripes, [f"Klasse {k}" for k in range(10)])  # a translation
+    plt.close("all")
+
+
+def test_the_centre_of_a_larger_image():
+    image = torch.zeros(3, 64, 48)
+    image[:, 28:36, 20:28] = 0.5
+    fig = show_image_rgb(TensorDataset(image[None], torch.tensor([0])), index=0)
+    assert len({text.get_text() for text in fig.axes[-1].texts}) == 1
+    plt.close(fig)

@@ -344,7 +344,7 @@ def test_steps_of_several_batches_are_those_of_larger_ones():
     close(ours.losses[:n], wanted.losses[:n], eps=1e-4)
     with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
         range_test(linear(), small, accumulate=0)
-    with pytest.raises(ValueError, match=r"criterion must give one number, the mean loss, got shape \(16,\)"):
+    with pytest.raises(ValueError, match=r"criterion must give one number, the mean loss of a batch, got shape \(16,\)"):
         range_test(linear(), small, criterion=nn.CrossEntropyLoss(reduction="none"))
 
 

@@ -471,3 +471,20 @@ def test_every_pass_tells_of_images_that_are_not_normalised(small):
     for ask in (evaluate, find_mistakes, predict):
         with pytest.warns(UserWarning, match="were they normalised"):
             ask(small, loader_of(images.clamp(0, 1), truth))
+
+
+def test_measures_of_nothing_or_of_the_same():
+    record = record_of(np.eye(10, dtype=np.float32), range(10))
+    refused(lambda: record[:0].accuracy, contains="record is empty")
+    refused(lambda: calibrate(record, record), contains="held_out must be of other images than test")
+    refused(lambda: wilson_interval(2.7, 10), contains="right and n must be whole numbers, got 2.7 and 10")
+    refused(lambda: wilson_interval(2, 10, confidence=95), contains="confidence must be between 0 and 1, got 95")
+    refused(lambda: record_of(np.array([[0.0] * 9 + [-np.inf]]), [0]), contains="-inf in row 0 for class 9")
+
+
+def test_classes_in_another_order_than_the_datasets():
+    dataset = TensorDataset(torch.zeros(4, 3, 32, 32), torch.arange(4))
+    dataset.classes = CLASSES
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    refused(lambda: predict(network, DataLoader(dataset, 2), classes=CLASSES[::-1]), contains="classes must be in label order")
+    equal(predict(network, DataLoader(dataset, 2), classes="abcdefghij").classes, tuple("abcdefghij"))

@@ -234,3 +234,11 @@ def test_no_probability_from_nan_or_from_one_output(network, images):
     targets = torch.zeros(len(images), dtype=torch.long)
     for model, text in ((one, "the model has a single output"), (broken, "look at 5.bias")):
         refused(class_probability, args=[model, images, targets], contains=text, exc=ValueError)
+
+
+def test_targets_that_are_no_classes_and_values_that_are_no_numbers():
+    logits = torch.zeros(2, 10)
+    for wrong in ([3, 12], [-1, 2]):
+        refused(probability_of, args=(logits, torch.tensor(wrong)), contains=f"targets must be from 0 to 9, got {wrong}")
+        refused(probability_of, args=(logits, torch.tensor([1, 2]), torch.tensor(wrong)), contains="against must be from 0")
+    refused(lambda: bootstrap_interval([1, float("nan"), 2]), contains="values must be finite, got nan")

@@ -23,7 +23,7 @@ from cifar_gradcam.engine.runs import (
     Averaged, check_folder, Checkpoints, claim_folder, COLUMNS, differences, environment, EPOCH_FILES,
     faults_in_words, FolderIsBusy, History, hold_folder, load_checkpoint, load_info, load_recipe,
     load_reference, Recipe, reference_folder, reference_history, restore,
-    save_checkpoint, save_weights, state_of, table_row)
+    save_checkpoint, save_weights, state_of, table_row, load_metrics)
 from cifar_gradcam.lab.maps import faithfulness_record
 from cifar_gradcam.mistakes.predictions import reference_predictions
 
@@ -329,3 +329,24 @@ def test_an_environment_names_no_paths():
     assert {"device", "threads", "torch", "python"} <= set(environment("cpu"))
     places = sys.prefix, os.getcwd(), os.path.expanduser("~")
     for value in environment("cpu").values(): assert not any(place in str(value) for place in places)
+
+
+def test_weights_too_large_for_half_precision_stay_as_they_are(tmp_path):
+    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    network[0].weight.data[2, 3] = -7e4
+    save_weights(network, tmp_path / "weights.safetensors")
+    kept = load_file(tmp_path / "weights.safetensors")
+    assert torch.equal(kept["0.weight"], network[0].weight)
+    equal(kept["1.weight"].dtype, torch.float16)
+
+
+@pytest.mark.parametrize("text", ["epoch,lr\n1,0.1\n", ",".join(COLUMNS) + "\n1,0.1,2\n", ",".join(COLUMNS) + "\n" + "1," * 6 + "x"])
+def test_a_damaged_history(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text)
+    refused(lambda: History.load(tmp_path / "history.csv"), contains="history.csv must hold numbers under epoch, lr")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"test_accuracy": 3}', '{"test_acc', '{"test_accuracy": "x"}'])
+def test_damaged_metrics(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    refused(lambda: load_metrics(tmp_path), contains="metrics.json holds no measurement of a run")

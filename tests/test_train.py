@@ -22,7 +22,7 @@ from cifar_gradcam.engine.runs import (
     COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, load_recipe, Recipe)
 from cifar_gradcam.gradcam import find_mistakes
 from cifar_gradcam.lab.series import compare_arms, load_series, recorded
-from cifar_gradcam.lr_finder import range_test
+from cifar_gradcam.lr_finder import max_lr, range_test
 from cifar_gradcam.mistakes.predictions import predict
 from cifar_gradcam.train import (
     advance, evaluate, LossIsNaN, make_schedule, number_right, one_cycle,
@@ -837,3 +837,85 @@ def test_one_output_is_not_counted():
     loader = DataLoader(TensorDataset(pixels, truth % 2), 32)
     for measure in (lambda: train_epoch(one, loader, sgd(), binary), lambda: evaluate(one, loader, binary)):
         refused(measure, contains="the model has a single output, and softmax over one number is always 1", exc=ValueError)
+
+
+def broken(part, value=math.nan):  # the data, and one image of the second batch is not finite
+    return [(torch.where(torch.arange(len(x))[:, None, None, None] == 3, value, x) if i == part else x, y)
+            for i, (x, y) in enumerate(tiny())]
+
+
+def test_images_that_are_not_finite_are_told_from_a_rate_that_is_too_high():
+    def train(value, accumulate):
+        network = small_network()
+        train_epoch(network, broken(1, value), torch.optim.SGD(network.parameters(), 0.1), cross_entropy,
+                    accumulate=accumulate)
+    for value in (math.nan, math.inf):
+        for accumulate in (1, 2):
+            refused(train, args=(value, accumulate), exc=LossIsNaN, contains="the images of that batch hold NaN")
+        refused(max_lr, args=(small_network(), broken(1, value), False), contains="images hold NaN or infinity: no. 3")
+    network = small_network()
+    network[-1].bias.data[2] = math.nan
+    refused(lambda: train_test_loop(network, "cpu", tiny(), tiny(), 0.1, 1), exc=LossIsNaN, contains="no update came before")
+
+
+@pytest.mark.parametrize("labels, message", [
+    (truth + 1, "labels must be from 0 to 9, got 10"), (truth * 3, "labels must be from 0 to 9, got"),
+    (truth[:-1], "labels must be one class for each of 70 images"),
+    (nn.functional.one_hot(truth, 12).float(), "labels, as shares, must be of 10 classes, got 12")])
+def test_labels_that_are_no_classes_in_training(labels, message):
+    batches = [(pixels, labels)]
+    before = small_network()
+    network = copy.deepcopy(before)
+    for use in (lambda: train_test_loop(network, "cpu", batches, tiny(), 0.1, 1),
+                lambda: train_epoch(network, batches, torch.optim.SGD(network.parameters(), 0.1), cross_entropy),
+                lambda: max_lr(network, batches, plot=False)): refused(use, contains=message)
+    for name, weight in before.named_parameters(): assert torch.equal(weight, network.get_parameter(name))
+
+
+def test_one_output_is_refused_before_a_step():
+    one = nn.Sequential(nn.Flatten(), nn.Linear(3072, 1))
+    def binary(logits, labels): return logits.sum() * 0
+    for use in (lambda: train_test_loop(one, "cpu", [(pixels, truth % 2)], tiny(), 0.1, 1, criterion=binary),
+                lambda: max_lr(one, [(pixels, truth % 2)], plot=False, criterion=binary)):
+        refused(use, contains="the model has a single output")
+
+
+@pytest.mark.parametrize("frozen, make, message", [
+    (False, lambda network: torch.optim.SGD(small_network().parameters(), 0.1), "optimizer must hold parameters of model"),
+    (False, lambda network: torch.optim.LBFGS(network.parameters()), "got LBFGS, which asks"),
+    (True, lambda network: None, "all have requires_grad=False"),
+    (True, lambda network: torch.optim.SGD(network.parameters(), 0.1), "all have requires_grad=False")])
+def test_optimizers_that_would_not_train_the_network(frozen, make, message):
+    network = small_network().requires_grad_(not frozen)
+    refused(lambda: train_test_loop(network, "cpu", tiny(), tiny(), 0.1, 1, optimizer=make(network)), contains=message)
+    refused(lambda: range_test(network, tiny(), make(network)), contains=message)
+
+
+def test_a_sum_is_no_mean():
+    summed = nn.CrossEntropyLoss(reduction="sum")
+    for use in (lambda: evaluate(small_network(), tiny(), summed), lambda: loop(tiny(), tiny(), 0.1, 1, criterion=summed),
+                lambda: max_lr(small_network(), tiny(), plot=False, criterion=summed)):
+        refused(use, contains="the mean loss of a batch, got its sum")
+
+
+def test_training_images_are_looked_at_as_test_images_are():
+    bytes_ = [((60 * x + 120).clamp(0, 255).byte(), y) for x, y in tiny()]
+    with pytest.warns(UserWarning, match="were they normalised"): loop(bytes_, tiny(), 0.01, 1)
+    with pytest.warns(UserWarning, match="were they normalised"): range_test(small_network(), bytes_, num_iter=100)
+    with pytest.warns(UserWarning, match="drop_last=True: its last 6 images"):
+        evaluate(small_network(), tiny(drop_last=True))
+
+
+def test_a_range_test_without_a_peak_asks_for_one():
+    refused(lambda: loop([(pixels[:2], truth[:2])], tiny(), EPOCHS=1, criterion=lambda z, y: z.sum() * 0 + 1),
+            contains="give one, max_LR=0.1 say (in a terminal: --max-lr 0.1)")
+
+
+def test_a_folder_with_a_checkpoint_of_another_network_or_a_damaged_curve(tmp_path):
+    loop(tiny(), tiny(), 0.1, 1, seed=0, run_dir=tmp_path / "run")
+    other = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    refused(lambda: train_test_loop(other, "cpu", tiny(), tiny(), 0.1, 1, seed=0, run_dir=tmp_path / "run"),
+            contains="belongs to another network or optimizer")
+    for text in ('{"suggestion": "x"}', '{"lrs": [', "[]", "{}"):
+        (tmp_path / "range_test.json").write_text(text)
+        refused(lambda: loop(tiny(), tiny(), EPOCHS=1, run_dir=tmp_path), contains="range_test.json cannot be read")

@@ -273,7 +273,7 @@ def _compare_with_metrics(args, recipe, right, seen):
     run = _run_folder(args)
     if not run or not (run / "metrics.json").exists(): return
     if runs.load_recipe(run).data != recipe.data: return
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = runs.load_metrics(run)
     kept, images = metrics["test_accuracy"], metrics["test_images"]
     if images != seen or abs(kept - 100 * right / seen) > recipes.rounding_gap(seen):
         print(f"{run}/metrics.json says {kept:.2f} % of {images:,} images: since then the "
@@ -397,13 +397,13 @@ def load_run(folder: Path,              # of a run
 def calibrate_command(args: argparse.Namespace) -> int:  # exit status
     """Mend a run's confidences by a temperature. It is fitted on the training images that the
     run held out; what it does is measured on the test images."""
-    from cifar_gradcam.engine import files, recipes
+    from cifar_gradcam.engine import files, recipes, runs
     from cifar_gradcam.mistakes.predictions import calibrate, predict
     recipe, model, info, out = _open_run(args)
     few = 100  # from so many test images of the reference, temperatures from 0.39 to 0.70,
     # where all give 0.60; from 50 of them down to 0.05, the end of the search
     if not recipe.hold_out:
-        n = json.loads((_run_folder(args) / "metrics.json").read_text())["train_images"]
+        n = runs.load_metrics(_run_folder(args))["train_images"]
         raise ValueError(f"{args.run} held no training images out; " + (
             f"its {n} training images are too few: a temperature needs at least {few} held out"
             if n < 2 * few else "train one that does, into a folder of its own: cifar_gradcam "

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'SCRIPT', 'unwrap', 'plain_state', 'logits_of',
            'training_logits', 'describe', 'images_and_labels', 'plain_network', 'dtype_and_device_of', 'images_for',
-           'NotFinite', 'check_outputs', 'logits_for', 'network_at', 'answers', 'check_order']
+           'NotFinite', 'check_outputs', 'check_labels', 'check_finite', 'logits_for', 'network_at', 'answers',
+           'check_order']
 
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, threading, warnings, weakref
@@ -189,6 +190,21 @@ def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
                          "always 1: put it into a module whose forward returns "
                          "torch.cat([torch.zeros_like(z), z], 1), and name two classes")
 
+def check_labels(labels: Tensor,  # as a loader gave them, see `hard_labels`
+                 logits: Tensor,  # shape (N, classes)
+                 ) -> None:
+    "Refuse labels that are not one of a model's classes for each of its answers."
+    check_outputs(logits)
+    if len(hard_labels(labels, logits.shape[1])) != len(logits):
+        raise ValueError(f"labels must be one class for each of {len(logits)} images, "
+                         f"got shape {tuple(labels.shape)}")
+
+def check_finite(images: Tensor) -> None:  # shape (N, …)
+    "A ValueError that names the first image with NaN or infinity."
+    whole = images.flatten(1).isfinite().all(1)
+    if not whole.all(): raise ValueError("images hold NaN or infinity: no. "
+                                         f"{int((~whole).nonzero()[0])} of the batch")
+
 def logits_for(network: nn.Module,  # from `plain_network`
                images: Tensor,      # normalised, shape (N, C, H, W)
                single: bool = False,  # one output will do: it is explained, not counted
@@ -206,9 +222,7 @@ def logits_for(network: nn.Module,  # from `plain_network`
                       "far too even: take the last softmax out of the model, or the logarithm "
                       "of its outputs", stacklevel=3)
     if (sound := logits.amax(1).isfinite()).all(): return logits
-    if not (whole := images.flatten(1).isfinite().all(1)).all():
-        raise ValueError(f"images hold NaN or infinity: no. {int((~whole).nonzero()[0])} "
-                         "of the batch")
+    check_finite(images)
     weights = (*network.named_parameters(), *network.named_buffers())
     broken = [name for name, value in weights if not value.isfinite().all()]
     raise NotFinite(
@@ -234,6 +248,9 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     "Each batch of a loader with the logits that a network gives for it: float32, (N, K)."
     device = dtype_and_device_of(model)[1]
     dtype = select_precision(device, precision)
+    if getattr(loader, "drop_last", False) and (left := len(loader.sampler) % loader.batch_size):
+        warnings.warn(f"the loader has drop_last=True: its last {left} images are left out",
+                      stacklevel=3)
     with network_at(model) as network:  # what the loader computes stays in float32
         for number, batch in enumerate(progress(loader, label)):
             images, labels = images_and_labels(batch)
@@ -242,9 +259,7 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
                                  f"got {tuple(images.shape)}")
             # Not around the loop: leaving inference mode, in network_at, turns it on again.
             with torch.no_grad(), autocast(device, dtype): logits = logits_for(network, images)
-            if len(hard_labels(labels.cpu(), logits.shape[1])) != len(images):
-                raise ValueError(f"labels must be one class for each of {len(images)} images, "
-                                 f"got shape {tuple(labels.shape)}")
+            check_labels(labels.cpu(), logits)
             if not number and len(images): check_normalised(images)
             yield images, labels, logits.float()
 

@@ -132,9 +132,10 @@ def train_run(recipe: Recipe,   # what to do
         few_steps = 200
         steps = recipe.epochs * len(train_loader)
         if steps < few_steps and not recipe.weights:  # from scratch
+            size = min(recipe.batch_size, len(train_loader.dataset))
             print(f"Few steps ({steps}): this network may learn little. For {few_steps}, take "
-                  f"--epochs {math.ceil(few_steps / len(train_loader))}, or a --batch-size "
-                  f"below {min(recipe.batch_size, len(train_loader.dataset))}.", flush=True)
+                  f"--epochs {math.ceil(few_steps / len(train_loader))}"
+                  + f", or a --batch-size below {size}" * (size > 1) + ".", flush=True)
         history = train_test_loop(model, device, train_loader, test_loader,
                                   seed=recipe.seed, run_dir=out, recipe=recipe)
         fold_first(model)

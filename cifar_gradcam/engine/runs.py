@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EPOCH_FILES', 'COLUMNS', 'MAY_DIFFER', 'about', 'Recipe', 'faults_in_words', 'differences', 'check_folder',
-           'claim_folder', 'load_recipe', 'load_info', 'FolderIsBusy', 'hold_folder', 'History', 'table_row',
-           'save_checkpoint', 'load_checkpoint', 'state_of', 'restore', 'Checkpoints', 'Averaged', 'save_weights',
-           'reference_folder', 'reference_history', 'load_reference', 'environment']
+           'claim_folder', 'load_recipe', 'load_metrics', 'load_info', 'FolderIsBusy', 'hold_folder', 'History',
+           'table_row', 'save_checkpoint', 'load_checkpoint', 'state_of', 'restore', 'Checkpoints', 'Averaged',
+           'save_weights', 'reference_folder', 'reference_history', 'load_reference', 'environment']
 
 # %% ../../nbs/12_runs.ipynb #u05
 import contextlib, copy, csv, json, os, platform, re, shlex
@@ -182,6 +182,17 @@ def load_recipe(folder) -> Recipe:  # a path, or a folder inside a zip
     except (TypeError, ValueError) as error: fault = error  # no JSON, or no object
     raise ValueError(f"{path} is no recipe of this version: {fault}")
 
+def load_metrics(folder: str | Path) -> dict:  # of numbers, see `measure_run`
+    "What was measured of a finished run."
+    path = Path(folder) / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text())
+        for name in ("test_accuracy", "test_images", "train_images"): 0 + metrics[name]
+        return metrics
+    except (KeyError, TypeError, ValueError) as fault:
+        raise ValueError(f"{path} holds no measurement of a run ({type(fault).__name__}: "
+                         f"{fault})") from fault
+
 def load_info(folder: str | Path) -> DatasetInfo:  # names, mean, standard deviation
     "What the network of a run knows of its data."
     path, data = Path(folder) / "data.json", load_recipe(folder).data
@@ -241,8 +252,11 @@ class History:
         "Read what `save` wrote."
         path = Path(path) if isinstance(path, str) else path
         rows = csv.DictReader(path.read_text().splitlines())
-        return cls([{k: int(v) if k == "epoch" else float(v) for k, v in row.items()}
-                    for row in rows])
+        try: return cls([{name: (int if name == "epoch" else float)(row[name])
+                          for name in COLUMNS} for row in rows])
+        except (KeyError, TypeError, ValueError) as fault:
+            raise ValueError(f"{path} must hold numbers under {', '.join(COLUMNS)}, in each "
+                             f"row ({type(fault).__name__}: {fault})") from fault
 
 def table_row(row: dict) -> str:  # keys: `COLUMNS`
     "One epoch as a line of text."
@@ -305,7 +319,10 @@ class Checkpoints:
         if self.path.exists(): self.state = load_checkpoint(self.path)
         if self.state and run.seed is None: run.seed = self.state["setup"]["seed"]
         if run.max_lr is None and curve.exists():
-            run.max_lr = json.loads(curve.read_text())["suggestion"]
+            try: run.max_lr = 0.0 + json.loads(curve.read_text())["suggestion"]
+            except (KeyError, TypeError, ValueError) as fault:
+                raise ValueError(f"{curve} cannot be read; delete it to test anew "
+                                 f"({type(fault).__name__}: {fault})") from fault
 
     def begin(self, run):
         if self.folder and run.range_test:
@@ -314,7 +331,10 @@ class Checkpoints:
         kept = asdict(Recipe()) | self.state["setup"]  # of an earlier version: without new fields
         if changed := differences(kept, run.setup, MAY_DIFFER):
             raise ValueError(f"{self.path} belongs to another run: {changed}")
-        restore(run, self.state)
+        try: restore(run, self.state)
+        except (KeyError, RuntimeError, ValueError) as fault:  # other names, or other shapes
+            raise ValueError(f"{self.path} belongs to another network or optimizer; choose "
+                             f"another folder ({type(fault).__name__}: {fault})") from fault
         run.history.save(self.folder / "history.csv")  # it may be an epoch behind
         self.state = None  # it is in the file
 
@@ -348,9 +368,11 @@ class Averaged:
 def save_weights(model: nn.Module,  # wrapped or not: plain names are written
                  path: str | Path) -> None:
     "The model's state as safetensors: tensors of two or more dimensions in half precision."
-    halved = {name: value.half() if value.ndim > 1 and value.is_floating_point() else value
-              for name, value in plain_state(model).items()}
-    write_whole(path, save({name: v.cpu().contiguous() for name, v in halved.items()}))
+    def halved(value):  # as it is if a number in it is too large, above 65,504
+        half = value.half() if value.ndim > 1 and value.is_floating_point() else value
+        return half if half.isfinite().all() else value
+    write_whole(path, save({name: halved(value).cpu().contiguous()
+                            for name, value in plain_state(model).items()}))
 
 # %% ../../nbs/12_runs.ipynb #e20
 def reference_folder() -> Path:

@@ -24,7 +24,7 @@ from scipy.special import ndtri, softmax
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..data import CLASSES, denormalize, hard_labels, info_of
+from ..data import class_names, CLASSES, denormalize, hard_labels, info_of
 from ..engine.files import write_whole
 from ..engine.models import answers, check_order, plain_state
 from ..engine.runs import reference_folder
@@ -58,7 +58,10 @@ class Predictions:
         outside = self.labels[(self.labels < 0) | (self.labels >= k)]
         if len(outside):
             raise ValueError(f"labels must be from 0 to {k - 1}, got {int(outside[0])}")
-        if not np.isfinite(self.logits).all(): raise ValueError("logits hold NaN or infinity")
+        if len(broken := np.argwhere(~np.isfinite(self.logits))):
+            row, column = broken[0].tolist()
+            raise ValueError(f"logits hold NaN or infinity: {self.logits[row, column]} in row "
+                             f"{row} for class {column}; a class that is ruled out may have -1e4")
 
     def __len__(self): return len(self.labels)
 
@@ -90,7 +93,9 @@ class Predictions:
         return -np.log(chances[np.arange(len(self)), self.labels].clip(1e-300))
 
     @property
-    def accuracy(self): return 100 * self.correct.mean()  # in %
+    def accuracy(self):  # in %
+        _not_empty(self)
+        return 100 * self.correct.mean()
 
     def most_confident(self) -> "Predictions":
         "The same images, the surest answers first."
@@ -153,7 +158,7 @@ def output_names(loader,        # of the images that the model was shown; None: 
                  classes=None,  # names in label order; None: the dataset's
                  ) -> tuple:    # K names; numbers where the dataset says none
     "What the outputs of a model are called."
-    names = tuple(classes or info_of(loader, ()).classes)
+    names = class_names(loader, classes, ())
     if not names: return CLASSES if k == len(CLASSES) else tuple(map(str, range(k)))
     if len(names) == k: return names
     raise ValueError(f"classes must be {k} names, one for each output of the model, "
@@ -170,7 +175,11 @@ def wilson_interval(right,         # how many of `n` came out right; a number or
                     confidence: float = 0.95,  # of the interval, from 0 to 1
                     ) -> tuple:    # lower and upper end, shares from 0 to 1
     "Wilson's confidence interval for a share (Wilson, 1927)."
-    right, n = np.broadcast_arrays(np.asarray(right, dtype=int), np.asarray(n, dtype=int))
+    right, n = np.broadcast_arrays(right, n)
+    if (right % 1 != 0).any() or (n % 1 != 0).any(): raise ValueError(
+        f"right and n must be whole numbers, got {right} and {n}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     if (n < 1).any(): raise ValueError(f"n must be at least 1, got {n.min()}")
     if (right < 0).any() or (right > n).any(): raise ValueError("right must be from 0 to n")
     share, z = right / n, ndtri(0.5 + 0.5 * confidence)  # of the normal distribution
@@ -338,6 +347,8 @@ def calibrate(held_out: Predictions,  # for training images that the weights hav
     if held_out.weights != test.weights:
         raise ValueError(f"held_out and test must be of one network, got {held_out.weights} "
                          f"and {test.weights}")
+    if np.array_equal(held_out.logits, test.logits):
+        raise ValueError("held_out must be of other images than test, got the same answers")
     temperature = fit_temperature(held_out)
     def measured(record):  # error and accuracy in %, mean loss
         return dict(error=expected_calibration_error(record), loss=float(record.loss.mean()),

@@ -120,6 +120,10 @@ def probability_of(logits: Tensor,   # shape (N, K)
                    against: Tensor | None = None,  # the only other choice, (N,)
                    ) -> Tensor:      # shape (N,)
     "The probability of one class of each image, among all or among two."
+    for name, chosen in dict(targets=targets, against=against).items():
+        if chosen is not None and ((chosen < 0) | (chosen >= logits.shape[1])).any():
+            raise ValueError(f"{name} must be from 0 to {logits.shape[1] - 1}, got "
+                             f"{chosen.tolist()}")
     score = logits.gather(1, targets.cpu()[:, None])[:, 0]
     if against is None: return (score - logits.logsumexp(1)).exp()
     return (score - logits.gather(1, against.cpu()[:, None])[:, 0]).sigmoid()
@@ -241,6 +245,8 @@ def bootstrap_interval(values,                    # one number an image, shape (
     if values.ndim != 1 or not len(values):
         raise ValueError("values must be one number for each image, "
                          f"got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"values must be finite, got {values[~np.isfinite(values)][0]}")
     if len(values) == 1: return values[0].item(), values[0].item()  # SciPy wants two or more
     interval = stats.bootstrap((values,), np.mean, n_resamples=draws,
                                confidence_level=confidence, method="percentile",
