@@ -256,8 +256,8 @@ def _call(name, **sizes):
     try: make = NETWORKS.get(name) or getattr(importlib.import_module(module), function)
     except Exception as fault:  # of any kind, as code of the user's is run
         raise ValueError(f"the name of a network must be one of {', '.join(MODELS)}, or "
-                         f"package:function, such as torchvision.models:resnet18, got {name!r}: "
-                         f"{type(fault).__name__}: {fault}") from fault
+                         f"package:function, got {name!r} "
+                         f"({type(fault).__name__}: {fault}); for example, torchvision.models:resnet18") from fault
     if sizes: return make(**sizes)
     try:
         try: network = make()
