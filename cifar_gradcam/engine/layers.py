@@ -235,10 +235,7 @@ class TokensAsMaps(nn.Module):
         fits = {grid for grid in grids
                 if math.prod(grid) == n and _lies_as(grid, image)}
         told = self.skip is not None and self.rows is not None and n > 0
-        if told and not fits and n % self.rows == 0:  # patches may be no squares
-            fits = {(self.rows, n // self.rows)}
-            swapped = (n // self.rows, self.rows)  # columns given as rows
-            if _lies_as(swapped, image) and not _lies_as(swapped[::-1], image): fits = set()
+        if told and not fits and n % self.rows == 0: fits = {(self.rows, n // self.rows)}
         fits = {grid for grid in fits if self.rows in (None, grid[0])}
         if len(fits) == 1 and self.skip in (None, front) and all(differ[front:front + n]):
             return batch, front, *fits.pop(), back
