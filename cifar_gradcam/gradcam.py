@@ -24,7 +24,7 @@ from .data import (
 from .engine.devices import select_device
 from .engine.files import progress
 from .engine.layers import (
-    check_maps, last_spatial_layer, layer_outputs, target_layer)
+    check_maps, last_spatial_layer, layer_outputs, Maps, target_layer)
 from .engine.models import answers, check_order, images_for, network_at, unwrap
 from .mistakes.predictions import (
     fingerprint, output_names, percent, panel_grid, Predictions)
@@ -221,6 +221,10 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
 
 def _finite_maps(seen, method):  # on the CPU, or a ValueError
     maps = METHODS[method](seen).float().cpu()
+    if isinstance(seen.layer, Maps) and not (maps if seen.G is None else seen.G).any():
+        raise ValueError("patches at the layer do not count, as no logit changes with them: "
+                         "pass an earlier layer to tokens_as_maps; explain(…) without layers "
+                         "names the last one that counts")
     if maps.isfinite().all(): return maps
     raise ValueError(f"{method} gives NaN or infinity though the logits are finite: look for a "
                      "division or a root in the model, or pass another layer or method")

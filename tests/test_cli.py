@@ -362,9 +362,9 @@ def test_weights_wherever_they_lie(first, undrawn):
     both = {"model": other, "model_ema": {"n_averaged": torch.tensor(9), **{f"module.{k}": v for k, v in state.items()}}}
     fails("foreign.pth cannot", *weights_of(both, data, "--model", "ResNet34"))
     printed = fails("under 'model' and under 'model_ema.module', and they differ", *weights_of(both, data))
-    assert "--key" in printed and "foreign.pth" in printed
-    equal(accuracy(succeeds(*weights_of(both, data, "--key", "model_ema"))), wanted)
-    fails("key must name a part of the file: model, model_ema; got 'ema'", *weights_of(both, data, "--key", "ema"))
+    assert "--weights-key" in printed and "foreign.pth" in printed
+    equal(accuracy(succeeds(*weights_of(both, data, "--weights-key", "model_ema"))), wanted)
+    fails("key must name a part of the file: model, model_ema; got 'ema'", *weights_of(both, data, "--weights-key", "ema"))
 
 
 def test_the_colours_of_foreign_weights_are_named_or_said(first, undrawn):
@@ -392,7 +392,9 @@ def test_the_colours_of_foreign_weights_are_named_or_said(first, undrawn):
                           ("--mean 0,0,0 --std 1,0,1", "--std must be above 0, got (1.0, 0.0, 1.0)"),
                           ("--mean 0,0,0 --std 1,1,1 --normalise half", "--normalise goes without --mean and --std")):
         fails(wanted, *weights_of(state, "--data synthetic " + words))
-    for option, value in (("--normalise", "half"), ("--key", "net"), ("--model", "ResNet20"), ("--size", "32"),
+    Path("sea").mkdir(exist_ok=True); Image.new("RGB", (32, 32), "teal").save("sea/sea.png")
+    fails("--normalise dataset needs the data: name it by --data", *weights_of(state, "--normalise dataset --images sea"))
+    for option, value in (("--normalise", "half"), ("--weights-key", "net"), ("--model", "ResNet20"), ("--size", "32"),
                           ("--std", "1,1,1")):
         fails(f"{option} goes with --weights; a run knows its own", "explain", first, option, value)
         fails(f"{option} goes with --weights; a run knows its own", "explain", "reference", option, value)

@@ -296,7 +296,7 @@ def test_tokens_of_torchvision_by_hand(vit):
 
 def test_a_layer_where_patches_no_longer_matter_is_no_last_layer(vit):
     with tokens_as_maps(vit, "encoder.layers.encoder_layer_2") as maps:
-        assert not explain(vit, images, targets, layers=maps).any()
+        refused(explain, args=[vit, images, targets, "gradcam", maps], contains="do not count")
         refused(lambda: explain(vit, images, targets), exc=ValueError, contains="lay tokens out as maps")
     nn.init.zeros_(vit.heads.head.weight)
     refused(lambda: last_spatial_layer(vit, images), exc=ValueError,
@@ -472,3 +472,39 @@ def test_export_names_what_it_needs(small, tmp_path, monkeypatch):
     monkeypatch.setattr(its_module, "find_spec", lambda name: None)
     refused(lambda: export_onnx(small, tmp_path / "a.onnx"), exc=ImportError,
             contains='needs onnx and onnxscript: pip install "cifar_gradcam[onnx]"')
+
+
+def test_nothing_is_exported_that_gives_nan(small, tmp_path):
+    path = tmp_path / "net.onnx"
+    small.head.bias.data[0] = torch.nan
+    for layers in (None, "second"):
+        refused(export_onnx, args=[small, path, images, layers], exc=ValueError, contains="look at head.bias")
+    for wrong, words in ((images * torch.nan, "images hold NaN"), (images[0], "do not fit the model"),
+                         (images[:, :1], "do not fit the model")):
+        refused(export_onnx, args=[make_small(), path, wrong, "second"], exc=ValueError, contains=words)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_cannot_be_exported_says_why(small, tmp_path):
+    small.first[0].register_forward_hook(lambda layer, inputs, out: out.numpy().any() and None)
+    refused(export_onnx, args=[small, tmp_path / "net.onnx", images, "second"], exc=ValueError,
+            contains="the model cannot be exported: ")
+    assert not [*tmp_path.iterdir()]
+    hooked = make_small()
+    hooked.first[1].register_full_backward_hook(lambda *given: None)
+    hooked.second[0].register_full_backward_hook(lambda *given: None)  # in front of a ReLU in place
+    assert export_onnx(hooked, tmp_path / "net.onnx", images, "second").exists()
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "ablationcam"])
+def test_patches_that_do_not_count_have_no_map(vit, method):
+    with tokens_as_maps(vit, "encoder.ln") as maps:
+        refused(explain, args=[vit, images, targets, method, maps], exc=ValueError,
+                contains="patches at the layer do not count")
+
+
+def test_refusals_of_a_layout_stand_alone():
+    model, x = Tokens(1), torch.randn(2, 3, 48, 64)
+    with tokens_as_maps(model, "blocks.0", skip=5) as maps, pytest.raises(ValueError) as fault:
+        explain(model, x, [0, 1], layers=maps)
+    assert "have no clear layout" in str(fault.value) and "do not fit" not in str(fault.value)

@@ -380,3 +380,26 @@ def test_an_empty_batch_is_no_reason_to_stop_or_to_warn():
         warnings.simplefilter("error")
         given = [*answers(make_small(), [(images[:0], targets[:0]), (images, targets)], "bar")]
     equal([len(logits) for _, _, logits in given], [0, 2])
+
+
+class Gives(nn.Module):  # what a function makes of the logits
+    def __init__(self, change):
+        super().__init__()
+        self.inner, self.change = make_small(), change
+
+    def forward(self, x): return self.change(self.inner(x))
+
+
+@pytest.mark.parametrize("change", [lambda z: torch.cat([z, z]), lambda z: z[:1]])
+def test_rows_of_logits_are_those_of_images(change):
+    data = DataLoader([*zip(images, targets.tolist())], batch_size=2)
+    for ask in (lambda: explain(Gives(change), images, targets, layers="inner.second"),
+                lambda: [*answers(Gives(change), data, "")]):
+        refused(ask, exc=ValueError, contains="one row of logits for each of 2 images")
+
+
+@pytest.mark.parametrize("change", [lambda z: z.long(), lambda z: z.to(torch.complex64), lambda z: z[:, :0]])
+def test_no_logits_are_whole_complex_or_none(change):
+    refused(explain, args=[Gives(change), images, targets, "gradcam", "inner.second"], exc=TypeError,
+            contains="the model must return logits of shape (N, classes)")
+    equal(logits_of((torch.ones(2, 3), torch.ones(2, 1, dtype=torch.long))), torch.ones(2, 3))

@@ -1,6 +1,7 @@
 "Files of weights: read without running code, into networks that they fit."
 import copy
 import itertools
+import warnings
 from argparse import Namespace
 from pathlib import Path
 
@@ -188,7 +189,7 @@ def test_two_that_fit_and_differ(saved, tmp_path, capsys, content, places, form)
     network = make_small()
     refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="they differ: choose by key")
     with pytest.raises(ValueError) as fault: load_foreign_weights(network, path)
-    assert all(repr(place) in str(fault.value) for place in places) and "--key" in str(fault.value)
+    assert all(repr(place) in str(fault.value) for place in places) and "--weights-key" in str(fault.value)
     close(network.head.weight, ONE["head.weight"])  # as it was
     wanted = {place: TWO if any(w in place for w in ("ema", "teacher", "best")) else ONE for place in places}
     for place in places:
@@ -395,3 +396,68 @@ def test_networks_that_are_not_known(small):
     network = torchvision.models.resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)  # with stride 1 or 2, pooled or not
     refused(lambda: network_like(network.state_dict()), exc=ValueError, contains="leaves its stride open")
+
+
+# Weights in lists, under numbers, without values
+
+OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(8, 3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+
+
+@pytest.mark.parametrize("content, places", [
+    ([ONE, TWO], "01"), ({0: ONE, 1: TWO}, "01"), ({"folds": (ONE, TWO)}, ["folds.0", "folds.1"]),
+    ({"model": ONE, "folds": {3: TWO}}, ["model", "folds.3"]),
+    ({"model": ONE, "args": Namespace(ema=TWO)}, ["model", "args.ema"])], ids=range(5))
+def test_weights_in_lists_and_under_numbers(saved, content, places):
+    path = saved(content)
+    for place in places: refused(lambda: load_foreign_weights(make_small(), path), contains=repr(place))
+    close(load_foreign_weights(Small(), path, places[1]).head.weight, TWO["head.weight"])
+
+
+def test_a_key_that_is_a_number(saved):
+    path = saved([ONE, TWO])
+    for key, wanted in enumerate((ONE, TWO)):
+        close(load_foreign_weights(Small(), path, key).head.weight, wanted["head.weight"])
+
+
+def test_an_average_without_names_is_told(saved, capsys):
+    content = {"model": ONE, "optimizer": OPTIMIZER, "optimizer_states": [OPTIMIZER],
+               "ema": {"decay": 0.999, "shadow_params": [*TWO.values()]}}
+    close(load_foreign_weights(Small(), saved(content)).head.weight, ONE["head.weight"])
+    equal(capsys.readouterr().out, "model.pth: weights taken from 'model'; the file also holds 'ema'\n")
+
+
+def test_copies_in_other_formats_are_compared(saved):
+    for kind in (torch.float8_e4m3fn, torch.float16):
+        low = {name: value.to(kind) if value.is_floating_point() else value for name, value in ONE.items()}
+        refused(load_foreign_weights, args=[make_small(), saved({"a": ONE, "b": low})], contains="they differ")
+    sparse = ONE | {"head.weight": ONE["head.weight"].to_sparse()}
+    for content in (sparse, {"a": sparse, "b": ONE}):
+        close(load_foreign_weights(Small(), saved(content)).head.weight, ONE["head.weight"])
+
+
+def test_names_without_values_are_refused(saved, small):
+    path = saved({name: value.to("meta") for name, value in ONE.items()})
+    refused(load_foreign_weights, args=[small, path], contains="first.0.weight has a name and no values")
+    lazy = make_small(); lazy.head = nn.LazyLinear(10)
+    for network in (make_small().to("meta"), lazy):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            refused(load_foreign_weights, args=[network, saved(ONE)], contains="model has weights without values")
+
+
+def test_marks_of_wrappers_inside(saved):
+    state = {name.replace("first.", "first._checkpoint_wrapped_module."): value for name, value in ONE.items()}
+    state = {f"_fsdp_wrapped_module.{name}": value for name, value in state.items()}
+    close(load_foreign_weights(Small(), saved(state)).head.weight, ONE["head.weight"])
+
+
+@pytest.mark.parametrize("name, words", [
+    ("bad", "len"), ("boom", "KeyError"), ("Net", "positional argument: 'n'"), ("./odd.py", "package:function"),
+    ("odd_syntax", "SyntaxError")])
+def test_a_network_by_name_that_fails(tmp_path, monkeypatch, name, words):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "odd_nets.py").write_text(
+        "def bad(): return len(5)\ndef boom(): raise KeyError('x')\nclass Net:\n    def __init__(self, n): pass\n")
+    (tmp_path / "odd_syntax.py").write_text("def (:\n")
+    name = {"./odd.py": name, "odd_syntax": "odd_syntax:make"}.get(name, f"odd_nets:{name}")
+    refused(recognise, args=[ONE, None, name], exc=ValueError, contains=words)

@@ -43,7 +43,7 @@ def _add_options(made, command):
     if command == "explain":
         option("--weights", type=Path, metavar="FILE", help="in place of a run: weights, as "
                "training scripts save them")
-        option("--key", metavar="NAME", help="which weights in that file, such as model_ema")
+        option("--weights-key", metavar="NAME", help="which weights in it, such as model_ema")
         option("--model", metavar="NAME", help="their network: ResNet20 …, or package:function "
                "(default: found by names and shapes)")
         option("--size", **number, help="of the pictures that it was trained on (default: "
@@ -285,9 +285,9 @@ def _open_run(args, unfinished=False):
     weights, run = getattr(args, "weights", None), _run_folder(args)
     if (run is None) == (weights is None):
         raise ValueError("name either a run, or weights by --weights FILE")
-    for name in ("key", "model", "size", "normalise", "mean", "std"):
+    for name in ("weights_key", "model", "size", "normalise", "mean", "std"):
         if not weights and getattr(args, name, None) is not None:
-            raise ValueError(f"--{name} goes with --weights; a run knows its own")
+            raise ValueError(f"--{name.replace('_', '-')} goes with --weights; a run knows its own")
     if weights:
         recipe, (model, info) = runs.Recipe(), _open_weights(args)
     else:
@@ -314,13 +314,15 @@ def _open_weights(args):
         raise ValueError("--mean and --std go together: give both")
     if args.mean and args.normalise:
         raise ValueError("--normalise goes without --mean and --std: give the word or the numbers")
+    if args.normalise == "dataset" and args.images and args.data is None:
+        raise ValueError("--normalise dataset needs the data: name it by --data")
     if args.std and 0 in args.std: raise ValueError(f"--std must be above 0, got {args.std}")
     if args.model and "" not in sys.path: sys.path.insert(0, "")  # finds modules in this folder
     file, state = args.weights, weights.read_state_dict(args.weights)
-    try: name, _ = weights.recognise(state, args.key, args.model)
+    try: name, _ = weights.recognise(state, args.weights_key, args.model)
     except ValueError as fault: raise ValueError(f"{file}: {fault}") from fault
-    model = weights.network_like(state, args.key, name)
-    weights.load_foreign_weights(model, file, args.key)
+    model = weights.network_like(state, args.weights_key, name)
+    weights.load_foreign_weights(model, file, args.weights_key)
     own, size = weights.trained_on(name) or (None, 32)
     with models.plain_network(model) as network, torch.no_grad():
         n = models.logits_for(network, torch.zeros(1, 3, *[args.size or size] * 2)).shape[1]

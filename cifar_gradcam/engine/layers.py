@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from .devices import lay_side_by_side
-from .models import (
-    describe, images_for, logits_for, logits_of, NotFinite, plain_network, SCRIPT, unwrap)
+from cifar_gradcam.engine.models import (
+    describe, images_for, logits_for, logits_of, NotFinite, plain_network, Refusal, SCRIPT,
+    unwrap)
 
 # %% ../../nbs/17b_layers.ipynb #m23
 def target_layer(model: nn.Module,  # any model, wrapped or not
@@ -176,10 +177,10 @@ class TokensAsMaps(nn.Module):
     def begin(self, network, inputs, named):  # a hook before each pass of the network
         images = next((part for part in (*inputs, *named.values())
                        if torch.is_tensor(part) and part.ndim == 4), None)
-        if images is None: raise ValueError("the model must be called with images (N, C, H, W)")
+        if images is None: raise Refusal("the model must be called with images (N, C, H, W)")
         size = tuple(map(int, images.shape[2:]))
         if size not in self.layouts and torch.compiler.is_compiling():
-            raise ValueError("call the model with an image of this size before its export")
+            raise Refusal("call the model with an image of this size before its export")
         if size not in self.layouts:
             self.layouts[size] = self._measure(network, images[:1], size)
         self.sizes[threading.get_ident()].append(size)
@@ -188,12 +189,12 @@ class TokensAsMaps(nn.Module):
 
     def forward(self, *inputs, **more) -> Tensor:  # tokens, as the layer gives them
         given, sizes = self.layer(*inputs, **more), self.sizes[threading.get_ident()]
-        if not sizes: raise ValueError("call the model, not a part: images tell the layout")
+        if not sizes: raise Refusal("call the model, not a part: images tell the layout")
         if self.layouts[sizes[-1]] is None: return given  # being measured
         batch, front, rows, columns, back = self.layouts[sizes[-1]]
         tokens, n = given.movedim(batch, 0), rows * columns
         if tokens.shape[1] != front + n + back:
-            raise ValueError(f"got {tokens.shape[1]} tokens, at first {front + n + back}")
+            raise Refusal(f"got {tokens.shape[1]} tokens, at first {front + n + back}")
         first, patches, last = tokens.split([front, n, back], 1)
         maps = self.maps(patches.transpose(1, 2).unflatten(2, (rows, columns)))
         return torch.cat([first, maps.flatten(2).transpose(1, 2), last], 1).movedim(0, batch)
@@ -223,8 +224,8 @@ class TokensAsMaps(nn.Module):
                 del self.layouts[size]
         shapes = [tuple(getattr(output, "shape", ())) for output in outputs]
         if [len(shape) for shape in shapes] != [3] or 2 not in shapes[0][:2]:
-            raise ValueError("layer must give tokens of shape (N, tokens, channels), once, "
-                             f"got {describe(outputs)} for 2 images")
+            raise Refusal("layer must give tokens of shape (N, tokens, channels), once, "
+                          f"got {describe(outputs)} for 2 images")
         batch = shapes[0].index(2)
         pair, grids = starts[shapes[0][1 - batch]]
         differ = (pair[0] != pair[1]).any(1).tolist()
@@ -239,7 +240,7 @@ class TokensAsMaps(nn.Module):
         if len(fits) == 1 and self.skip in (None, front) and all(differ[front:front + n]):
             return batch, front, *fits.pop(), back
         same = [i for i, other in enumerate(differ) if not other]
-        raise ValueError(
+        raise Refusal(
             f"{len(differ)} tokens for an image of {size[0]} × {size[1]} have no clear layout "
             f"(the same for any image: {same}; heights and widths before: {sorted(grids)}): "
             "pass skip (tokens before the patches) and rows (of patches), "
@@ -297,19 +298,30 @@ def export_onnx(model: nn.Module,  # comes back as it was
     path = Path(path)
     if example is None: example = torch.zeros(2, 3, 32, 32)
     with plain_network(model) as plain:
+        with torch.no_grad():
+            try: logits_for(plain, example.float(), single=True)
+            except NotFinite:  # such as of a network that divides by a blank image's spread
+                logits_for(plain, torch.rand(example.shape), single=True)
         if layers is None: layers = last_spatial_layer(plain, example)
         if not isinstance(layers, (list, tuple)): layers = [layers]
         if len(layers) != 1: raise ValueError(f"layers must be one layer, got {len(layers)}")
         both = LogitsAndMaps(plain, target_layer(plain, layers[0]))
         with torch.no_grad(): both(images_for(plain, example))  # refuses what gives no maps
         both = copy.deepcopy(both).cpu().float().eval()
+    for part in both.modules(): part._backward_hooks.clear(); part._backward_pre_hooks.clear()
     lay_side_by_side(both, False)
     if len(example) < 2: example = torch.cat([example] * 2)  # 1 would be taken for a constant
     partial = path.with_name(path.name + ".partial")
-    written = torch.onnx.export(
+    try: written = torch.onnx.export(
         both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
         verbose=False, input_names=["images"], output_names=["logits", "activations"],
         dynamic_shapes=[{0: torch.export.Dim("batch")}])
+    except torch.onnx.OnnxExporterError as fault:  # pages long; its cause says it
+        cause = fault.__cause__ or fault
+        raise ValueError(
+            f"the model cannot be exported: {type(cause).__name__}: {cause}".splitlines()[0]
+            + "; all that its layers and your hooks do must be operations of torch on tensors, "
+            "without TorchScript, quantised layers, NumPy or tolist()") from fault
     if isinstance(n := written.model.graph.inputs[0].shape[0], int):
         partial.unlink()
         raise ValueError(f"the model would take {n} images at a time in ONNX and no other "

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'SCRIPT', 'unwrap', 'plain_state', 'logits_of',
            'training_logits', 'describe', 'images_and_labels', 'plain_network', 'dtype_and_device_of', 'images_for',
-           'NotFinite', 'check_outputs', 'check_labels', 'check_finite', 'logits_for', 'network_at', 'answers',
-           'check_order']
+           'NotFinite', 'Refusal', 'check_outputs', 'check_labels', 'check_finite', 'logits_for', 'network_at',
+           'answers', 'check_order']
 
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, threading, warnings, weakref
@@ -58,11 +58,12 @@ def logits_of(output,      # whatever a model returned
     named = [fields[name] for name in named if name in fields]
     # A table has shape (N, K), or (N, K, 1, 1) as from a last convolution.
     tables = _different(part for part in named or fields.values() if isinstance(part, Tensor)
-                        and part.ndim >= 2 and part.shape[2:].numel() == 1)
+                        and part.is_floating_point() and part.ndim >= 2
+                        and part.shape[1] and part.shape[2:].numel() == 1)
     if len(tables) != 1:  # none, or nobody knows which
         raise TypeError("the model must return logits of shape (N, classes), or them under "
                         f"'logits', got {describe(output)}; put it into a module whose "
-                        "forward returns the logits alone")
+                        "forward returns the logits alone, in floating point")
     return tables[0].flatten(1)
 
 def training_logits(model: nn.Module,  # in training mode
@@ -183,6 +184,9 @@ def images_for(model: nn.Module,
 class NotFinite(ValueError):
     "A model gives NaN or infinity for images that hold neither."
 
+class Refusal(ValueError):
+    "Says what is wrong inside a pass of a network; no words are put in front."
+
 def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
     "Refuse a single output: nothing can be counted, and no probability computed."
     if logits.shape[1] < 2:
@@ -211,10 +215,13 @@ def logits_for(network: nn.Module,  # from `plain_network`
                ) -> Tensor:         # logits, shape (N, classes); -inf: a probability of 0
     "The logits of a network for a batch; a ValueError names what is wrong with either."
     try: logits = network(images_for(network, images))
-    except torch.cuda.OutOfMemoryError: raise  # says enough
+    except (torch.cuda.OutOfMemoryError, Refusal): raise  # they say enough
     except (RuntimeError, ValueError, IndexError, AssertionError) as fault:
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
+    if len(logits) != len(images):
+        raise ValueError(f"the model must give one row of logits for each of {len(images)} "
+                         f"images, got shape {tuple(logits.shape)}")
     if not single: check_outputs(logits)
     shares = (logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)
     if not single and len(logits) and shares.all():

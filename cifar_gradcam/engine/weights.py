@@ -20,6 +20,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torchvision.models.resnet import BasicBlock
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, DatasetInfo
@@ -48,6 +49,9 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
                          f"or safetensors (it begins with {start!r})") from fault
     state = {}
     for name, tensor in _named(content):
+        if tensor.is_meta:
+            raise ValueError(f"{path}: {name} has a name and no values: it was saved from the "
+                             "device meta")
         if name in state and not torch.equal(state[name], tensor):
             raise ValueError(f"{path} holds two tensors of the name {name}, which differ")
         state[name] = tensor
@@ -55,14 +59,20 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
     raise ValueError(f"{path} holds no weights: wanted tensors by name, alone or in "
                      f"dictionaries with names, got {describe(content)[:200]}")
 
-def _named(content, prefix=""):  # tensors in mappings, whatever these are called
-    for name, value in content.items() if isinstance(content, Mapping) else ():
-        if isinstance(name, str) and isinstance(value, Mapping):
-            yield from _named(value, f"{prefix}{name}.")
-        elif isinstance(name, str) and isinstance(value, Tensor) and name != "n_averaged":
-            yield _without_compile(prefix + name), value
+def _named(content, prefix=""):  # tensors in mappings and lists, whatever these are called
+    if isinstance(content, (list, tuple)): content = dict(enumerate(content))
+    if isinstance(content, Namespace): content = vars(content)
+    if not isinstance(content, Mapping) or "param_groups" in content: return  # an optimizer
+    for name, value in content.items():
+        if not isinstance(name, (str, int)) or name == "n_averaged": continue
+        if isinstance(value, Tensor):
+            dense = value.to_dense() if value.layout == torch.sparse_coo else value
+            yield _without_marks(f"{prefix}{name}"), dense
+        else: yield from _named(value, f"{prefix}{name}.")
 
-def _without_compile(name): return ".".join(p for p in name.split(".") if p != "_orig_mod")
+_MARKS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")  # of wrappers
+
+def _without_marks(name): return ".".join(p for p in name.split(".") if p not in _MARKS)
 
 # What checkpoints hold beside tensors and is data, too: options, NumPy's numbers and arrays.
 _DATA = [Namespace, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
@@ -77,7 +87,10 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
     "Fill a model with weights from a file; a ValueError says which names do not fit."
     network, state = unwrap(model), read_state_dict(path)
     current = network.state_dict()
-    plain = {name: _without_compile(name) for name in current}
+    if any(is_lazy(value) or getattr(value, "is_meta", False) for value in current.values()):
+        raise ValueError("model has weights without values (lazy, or on the device meta): send "
+                         "images through it first, or call model.to_empty(device='cpu')")
+    plain = {name: _without_marks(name) for name in current}
     while plain and all(name.startswith("module.") for name in plain.values()):
         plain = {name: bare.removeprefix("module.") for name, bare in plain.items()}
     own = {bare: current[name] for name, bare in plain.items()}
@@ -86,7 +99,7 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
         fault = _misfit(_under(state, places[0]), own)
         raise ValueError(f"{path} cannot be read as weights of this network: {fault}"
                          + f" (under {places[0][:-1]!r})" * bool(places[0]))
-    if any(not torch.equal(state[exact[0] + name], state[other + name])
+    if any(not torch.equal(state[exact[0] + name].double(), state[other + name].double())
            for other in exact[1:] for name in own if not name.endswith(_COUNTER)):
         _refuse_to_choose(exact, f"{path}: ")
     place = exact[0]
@@ -115,7 +128,8 @@ def _search(state, own, key=None):
     return places, [inside] if key is not None and inside in exact else exact
 
 def _inside(state, key):  # the prefix that a key names; refused if nothing is there
-    inside = ".".join([*filter(None, _without_compile(key or "").split(".")), ""])
+    key = "" if key is None else key
+    inside = ".".join([*filter(None, _without_marks(str(key)).split(".")), ""])
     if any(name.startswith(inside) for name in state): return inside
     parts = [name.split(".") for name in state]
     there = [*dict.fromkeys(".".join(p[:len(commonprefix(parts)) + 1]) for p in parts)]
@@ -127,7 +141,8 @@ def _under(state, prefix):
 def _refuse_to_choose(places, file=""):
     where = " and under ".join(repr(place[:-1]) for place in places)
     raise ValueError(f"{file}weights that fit lie under {where}, and they differ: choose by key, "
-                     f"for example key={places[-1][:-1]!r} (--key in a terminal)")
+                     f"for example key={places[-1][:-1]!r} (weights_key in a recipe, "
+                     "--weights-key in a terminal)")
 
 def _say_which(path, place, state, used):  # if there was more in the file
     def apart(name):  # where other weights depart from these
@@ -239,16 +254,20 @@ def _ways(name, state, key):  # where in the file it fits, and called with which
 def _call(name, **sizes):
     module, _, function = name.partition(":")
     try: make = NETWORKS.get(name) or getattr(importlib.import_module(module), function)
-    except (ImportError, ValueError, AttributeError) as fault:
+    except Exception as fault:  # of any kind, as code of the user's is run
         raise ValueError(f"the name of a network must be one of {', '.join(MODELS)}, or "
-                         f"package:function, got {name!r}: {fault}") from fault
+                         f"package:function, got {name!r} "
+                         f"({type(fault).__name__}: {fault}); for example, torchvision.models:resnet18") from fault
     if sizes: return make(**sizes)
-    try: network = make()
-    except TypeError:
-        try: network = make(num_classes=10)
+    try:
+        try: network = make()
         except TypeError as fault:
-            raise ValueError(f"{name} must be a function that makes a network from nothing, or "
-                             f"from num_classes ({fault}): write one that calls it") from fault
+            try: network = make(num_classes=10)
+            except TypeError: raise fault from None
+    except Exception as fault:
+        raise ValueError(f"{name} must be a function that makes a network from nothing, or "
+                         f"from num_classes ({type(fault).__name__}: {fault}): write one that "
+                         "calls it") from fault
     if isinstance(network, nn.Module): return network
     raise ValueError(f"{name} must make a torch.nn.Module, got {type(network).__name__}")
 
