@@ -134,7 +134,8 @@ def train_run(recipe: Recipe,   # what to do
         if steps < few_steps and not recipe.weights:  # from scratch
             print(f"Few steps ({steps}): this network may learn little. For {few_steps}, take "
                   f"--epochs {math.ceil(few_steps / len(train_loader))}, or a --batch-size "
-                  f"below {min(recipe.batch_size, len(train_loader.dataset))}.", flush=True)
+                  f"below {min(recipe.batch_size, len(train_loader.dataset))}; or start from "
+                  "trained weights: --recipe finetune.", flush=True)
         history = train_test_loop(model, device, train_loader, test_loader,
                                   seed=recipe.seed, run_dir=out, recipe=recipe)
         fold_first(model)
