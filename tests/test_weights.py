@@ -395,3 +395,7 @@ def test_networks_that_are_not_known(small):
     network = torchvision.models.resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)  # with stride 1 or 2, pooled or not
     refused(lambda: network_like(network.state_dict()), exc=ValueError, contains="leaves its stride open")
+
+
+def test_a_folder_is_no_file_of_weights(tmp_path):
+    refused(lambda: read_state_dict(tmp_path), exc=ValueError, contains="is a folder, wanted a file of weights")
