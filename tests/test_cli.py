@@ -292,7 +292,7 @@ def test_explain_counts_anew_and_writes(first):
 
 
 def test_the_same_run_returns_at_once_and_another_is_refused(first):
-    recipe, model = load_run(Path(first))
+    recipe, model = load_run(first)  # a string, as a reader of the book types it
     equal((recipe.epochs, recipe.limit, recipe.max_lr, model.training), (2, 40, 0.05, False))
     assert "after 2 epochs of 40" in succeeds("train", "--resume", "--out", first, "--root", "generated")
     fails("holds no run", "train", "--resume", "--out", "runs/none")
@@ -697,7 +697,7 @@ def test_few_steps_are_named_before_training():
     printed = succeeds("train", *MADE, "--epochs", "1", "--out", "runs/steps")
     said, _, table = printed.partition("epoch  ")
     succeeds("train", *MADE, "--epochs", "1", "--limit", "1", "--out", "runs/one")
-    assert "Few steps (2): this network may learn little. For 200, take --epochs 100, or a --batch-size below 20." in said and table
+    assert "Few steps (2): this network may learn little. For 200, take --epochs 100, or a --batch-size below 20; or start from trained weights: --recipe finetune." in said and table
     fails("at least 2 test images are needed, got 1", "faithfulness", "runs/one", "--root", "generated")
     fails("hold_out must be below the 40 training images, got 40", "train", *MADE, "--hold-out", "40", "--out", "runs/none")
 

@@ -665,3 +665,10 @@ def test_maps_of_this_package_are_not_trained_on(tmp_path, capsys):
     assert sorted(path.name for path in load_images(source=home)[0].files if "map" in path.name) == ["world-map.png"]
     printed = capsys.readouterr().out
     assert f"Left out in {home / 'train'}: maps of an earlier call (2)" in printed, printed
+
+
+def test_a_class_without_test_pictures_is_named(tmp_path, capsys):
+    home = two_classes(tmp_path, parts=("train", "val"))
+    shutil.rmtree(home / "val/dog")
+    equal(len(load_images(source=home)[1].data), 3)
+    equal(capsys.readouterr().out, f"{home / 'val'} holds no picture of dog: a test says nothing of it\n")

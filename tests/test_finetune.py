@@ -1,6 +1,8 @@
 "Chapter 21: weights to start from, a new last layer, and stages that stay as they are."
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,3 +201,18 @@ def test_weights_that_do_not_fit_leave_the_folder_to_the_next(home, tune, tmp_pa
         refused(lambda: tune(**more), exc=(ValueError, FileNotFoundError), contains=wanted)  # noqa: B023
         assert not (tmp_path / "run").exists()
     tune()
+
+
+def test_the_lines_in_python_from_a_run_to_onnx(home, tune, tmp_path, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    tune("mine")
+    monkeypatch.chdir(tmp_path)
+    chapter = json.loads((Path(__file__).parents[1] / "nbs/21_fine_tuning.ipynb").read_text())
+    text = next("".join(cell["source"]) for cell in chapter["cells"] if cell["id"] == "t06p")
+    found = {}
+    exec(text.partition("```python\n")[2].partition("```")[0].replace("runs/mine", "mine"), found)
+    images = torch.cat([images for images, _ in found["test_loader"]])
+    session = runtime.InferenceSession("mine.onnx")
+    logits, activations = session.run(None, {"images": images.numpy()})
+    with torch.no_grad(): close(torch.from_numpy(logits), found["model"](images), eps=1e-4)
+    equal((activations.shape[0], found["maps"].shape[0]), (len(images), len(found["mistakes"])))

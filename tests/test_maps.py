@@ -267,6 +267,14 @@ def test_targets_and_verdicts_of_a_record(network, dataset, several):
           eps=1e-3)
 
 
+def test_verdicts_of_a_network_of_three_classes():
+    torch.manual_seed(0)
+    model, images = ResNet18(3, width=8).eval(), torch.randn(6, 3, 32, 32, generator=seeded(1))
+    with torch.no_grad(): labels = (model(images).argmax(1) + 1) % 3  # all are mistakes
+    quick = SMALL | dict(images=6, maps=SMALL["maps"][:2], sanity=[], verdicts=1)
+    equal(len(measure(model, [*zip(images, labels.tolist())], **quick)["verdicts"]), 1)
+
+
 def test_scores_of_other_targets_and_forms(network, dataset, several):
     x = images_of(dataset, several)
     said, true, other = (torch.tensor(several[k]) for k in ("predicted", "labels", "against"))

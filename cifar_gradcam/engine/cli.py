@@ -56,7 +56,8 @@ def _add_options(made, command):
         option("--image", type=int, metavar="NUMBER", help="explain this test image alone: "
                "maps, numbers, and how far to believe them")
         option("--images", type=Path, nargs="+", metavar="PATH", help="explain these pictures, "
-               "or folders of them, in place of test images")
+               "or folders of them, in place of test images; those in folders named as classes "
+               "are counted as right or wrong")
         option("--mistakes", **number, default=20,
                help="how many mistakes to draw (default: %(default)s)")
     if command in ("explain", "faithfulness"):
@@ -360,7 +361,7 @@ def _open_weights(args):
     print(f"The test images, 32 × 32, are enlarged to {args.size} × {args.size}.")
     return torch.nn.Sequential(torch.nn.Upsample(size=args.size, mode="bilinear"), model), info
 
-def load_run(folder: Path,              # of a run
+def load_run(folder: str | Path,        # of a run
              root=None,                 # folder of the data, for the advice in an error
              unfinished: bool = False,  # take the network of a run that goes on, too
              ) -> tuple:                # its recipe, and its network in evaluation mode
@@ -369,6 +370,7 @@ def load_run(folder: Path,              # of a run
     from cifar_gradcam.engine import optimizers, runs
     from cifar_gradcam.engine.weights import load_foreign_weights
     from cifar_gradcam.resnet import MODELS
+    if isinstance(folder, str): folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no run, as config.json is not there: name a folder "
                                 "into which cifar_gradcam train --out has written, or: reference")

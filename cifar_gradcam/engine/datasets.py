@@ -417,9 +417,14 @@ def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CL
     classes = info and info.classes or tuple(
         dict.fromkeys(map(class_name, class_folders(training, ())[1])))
     parts = [_read_part(part, classes, limit) for part in (training, testing)]
+    small, labels, _ = parts[0]
+    absent, untested = ([name for k, name in enumerate(classes) if k not in part[1]]
+                        for part in parts)
+    if untested and limit is None:
+        print(f"{plain_name(testing)} holds no picture of {', '.join(untested[:5])}"
+              f"{', …' * (len(untested) > 5)}: a test says nothing of "
+              f"{'it' if len(untested) == 1 else 'them'}", flush=True)
     if not (info and info.classes):
-        small, labels, _ = parts[0]
-        absent = [name for k, name in enumerate(classes) if k not in labels]
         if len(classes) < 2:
             raise DataError(f"{training} must hold folders of at least 2 classes, "
                             f"got {len(classes)}")

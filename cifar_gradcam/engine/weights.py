@@ -31,6 +31,9 @@ from ..resnet import MODELS
 def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by content
                     ) -> dict[str, Tensor]:  # by dotted name: model_ema.module.conv1.weight
     "All tensors with a name in a file, whatever its ending; no code is run."
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, wanted a file of weights; a run is explained "
+                         "without --weights")
     with open(path, "rb") as file: start = file.read(9)
     try:
         if start[8:] == b"{": content = load_file(path)  # after the length of the header

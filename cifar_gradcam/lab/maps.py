@@ -251,7 +251,7 @@ def _verdict_entry(subject, row):
     # the verdict on a mistake, and what other maps get in the place of its own
     model, image, seed = subject.model, subject.images[row], 1000 + row
     (mistakes, true, _), (_, said, _) = subject.asked("true"), subject.asked("predicted")
-    page = explain_mistake(model, image, int(true[row]), draw=False)
+    page = explain_mistake(model, image, int(true[row]), classes=None, draw=False)
     pair = [row, mistakes.roll(-1)[mistakes == row].item()]  # and the next mistake
     again, other = explain(model, subject.images[pair], said[pair])
     heats = {"again": again, "another image": other} | {
