@@ -398,7 +398,6 @@ def test_networks_that_are_not_known(small):
     refused(lambda: network_like(network.state_dict()), exc=ValueError, contains="leaves its stride open")
 
 
-<<<<<<< HEAD
 # Weights in lists, under numbers, without values
 
 OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(8, 3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
@@ -462,7 +461,7 @@ def test_a_network_by_name_that_fails(tmp_path, monkeypatch, name, words):
     (tmp_path / "odd_syntax.py").write_text("def (:\n")
     name = {"./odd.py": name, "odd_syntax": "odd_syntax:make"}.get(name, f"odd_nets:{name}")
     refused(recognise, args=[ONE, None, name], exc=ValueError, contains=words)
-=======
+
+
 def test_a_folder_is_no_file_of_weights(tmp_path):
     refused(lambda: read_state_dict(tmp_path), exc=ValueError, contains="is a folder, wanted a file of weights")
->>>>>>> hourref
