@@ -25,9 +25,9 @@ from cifar_gradcam import gradcam
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, DatasetInfo
 from cifar_gradcam.engine import cli, pictures, recipes
 from cifar_gradcam.engine.cli import (
-    asked_recipe, data_name, load_run, main, parser, positive_int, read_arguments)
+    asked_recipe, data_name, main, parser, positive_int, read_arguments)
 from cifar_gradcam.engine.datasets import synthetic_images
-from cifar_gradcam.engine.runs import History, load_info, load_recipe, Recipe, reference_folder
+from cifar_gradcam.engine.runs import History, load_info, load_recipe, load_run, Recipe, reference_folder
 from cifar_gradcam.engine.weights import cifar_resnet
 from cifar_gradcam.lab import series
 from cifar_gradcam.lab.bench import BenchPlan

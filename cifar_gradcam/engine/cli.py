@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'parser', 'positive_int', 'three_numbers', 'data_name', 'read_arguments', 'asked_recipe', 'train_command',
-           'explain_command', 'load_run', 'calibrate_command', 'measure_command', 'experiment_command', 'speed_command',
-           'main']
+           'explain_command', 'calibrate_command', 'measure_command', 'experiment_command', 'speed_command', 'main']
 
 # %% ../../nbs/14_command_line.ipynb #g03
 import argparse, contextlib, dataclasses, functools, json, math, os, shlex, sys, tempfile, typing
@@ -186,7 +185,7 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
                   ) -> int:                  # exit status: 130 after Ctrl-C
     """Train a network into a run folder. The same command again continues a run that was cut
     off, and returns at once when the run is finished."""
-    from cifar_gradcam.engine import distributed, recipes
+    from cifar_gradcam.engine import distributed, recipes, runs
     from cifar_gradcam.lab.series import load_record
     with distributed.process_group():
         recipe = asked_recipe(args)
@@ -194,7 +193,7 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
         if distributed.process_rank(): return 0  # the first process reports
         if len(history) < recipe.epochs:
             print(f"{len(history)} of {recipe.epochs} epochs are in {args.out}; "
-                  f"continue with: {_resuming(args.out, args.root)}")
+                  f"continue with: {runs.resume_command(args.out, args.root)}")
             return 130
         metrics = load_record(args.out).metrics
         print(f"Test accuracy {metrics['test_accuracy']:.2f} % "
@@ -203,10 +202,6 @@ def train_command(args: argparse.Namespace,  # from `read_arguments`
         # Not all are new in a finished run.
         _name_files(sorted(args.out.glob("[!.]*")), f"In {args.out}:")
         return 0
-
-def _resuming(out, root=None):
-    words = ["cifar_gradcam", "train", "--resume", "--out", str(out)]
-    return shlex.join(words + (["--root", str(root)] if root else []))
 
 def _kind(recipe):
     from cifar_gradcam.engine.datasets import STAND_INS
@@ -292,7 +287,7 @@ def _open_run(args, unfinished=False):
     if weights:
         recipe, (model, info) = runs.Recipe(), _open_weights(args)
     else:
-        recipe, model = load_run(run, args.root, unfinished)
+        recipe, model = runs.load_run(run, args.root, unfinished)
         info = runs.load_info(run)
     data = datasets.data_source(args.data, recipe.data) if "data" in args else recipe.data
     if data != recipe.data:  # what was held out is the run's own
@@ -360,42 +355,6 @@ def _open_weights(args):
                          f"× {args.size}: explain the files themselves with --images")
     print(f"The test images, 32 × 32, are enlarged to {args.size} × {args.size}.")
     return torch.nn.Sequential(torch.nn.Upsample(size=args.size, mode="bilinear"), model), info
-
-def load_run(folder: str | Path,        # of a run
-             root=None,                 # folder of the data, for the advice in an error
-             unfinished: bool = False,  # take the network of a run that goes on, too
-             ) -> tuple:                # its recipe, and its network in evaluation mode
-    "Read a run's recipe and weights; a FileNotFoundError where there are none yet."
-    import torch
-    from cifar_gradcam.engine import optimizers, runs
-    from cifar_gradcam.engine.weights import load_foreign_weights
-    from cifar_gradcam.resnet import MODELS
-    if isinstance(folder, str): folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no run, as config.json is not there: name a folder "
-                                "into which cifar_gradcam train --out has written, or: reference")
-    recipe = runs.load_recipe(folder)
-    classes = len(runs.load_info(folder).classes)
-    network = MODELS[recipe.network](num_classes=classes, width=recipe.width)
-    if (folder / "weights.safetensors").is_file():
-        return recipe, load_foreign_weights(network, folder / "weights.safetensors")
-    if unfinished and (folder / "checkpoint.pt").is_file():  # as it was tested last
-        state = runs.load_checkpoint(folder / "checkpoint.pt")
-        print(f"The run in {folder} is not finished: this is its network after "
-              f"{len(state['history'])} of {recipe.epochs} epochs.")
-        if recipe.whiten:  # with anything: the whitening is loaded just below
-            optimizers.whiten_first(network, torch.randn(9, 3, 32, 32))
-        average = state.get("average")  # what is tested where there is one
-        network.load_state_dict({name.removeprefix("module."): value for name, value in
-                                 (average or state["model"]).items()
-                                 if not average or name.startswith("module.")})
-        optimizers.fold_first(network)
-        return recipe, network.eval()
-    table = folder / "history.csv"
-    done = len(runs.History.load(table)) if table.exists() else 0
-    raise FileNotFoundError(f"the run in {folder} is not finished: it has {done} of "
-                            f"{recipe.epochs} epochs and weights.safetensors is not there; "
-                            f"finish it with: {_resuming(folder, root)}")
 
 # %% ../../nbs/14_command_line.ipynb #g87
 def calibrate_command(args: argparse.Namespace) -> int:  # exit status

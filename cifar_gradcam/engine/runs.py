@@ -6,7 +6,8 @@
 __all__ = ['EPOCH_FILES', 'COLUMNS', 'MAY_DIFFER', 'about', 'Recipe', 'faults_in_words', 'differences', 'check_folder',
            'claim_folder', 'load_recipe', 'load_metrics', 'load_info', 'FolderIsBusy', 'hold_folder', 'History',
            'table_row', 'save_checkpoint', 'load_checkpoint', 'state_of', 'restore', 'Checkpoints', 'Averaged',
-           'save_weights', 'reference_folder', 'reference_history', 'load_reference', 'environment']
+           'save_weights', 'reference_folder', 'reference_history', 'load_reference', 'resume_command', 'load_run',
+           'environment']
 
 # %% ../../nbs/12_runs.ipynb #u05
 import contextlib, copy, csv, json, os, platform, re, shlex
@@ -29,7 +30,8 @@ from .batches import FLIPS
 from .devices import PRECISIONS, select_device
 from .files import write_json, write_whole
 from .models import plain_state
-from .optimizers import average_of, INITIALIZATIONS, OPTIMIZERS
+from .optimizers import (
+    average_of, fold_first, INITIALIZATIONS, OPTIMIZERS, whiten_first)
 from .weights import load_foreign_weights
 from ..resnet import MODELS, ResNet, ResNet18
 
@@ -388,6 +390,43 @@ def load_reference(device=None,  # see `select_device`
     "The trained network that ships with the package."
     weights = reference_folder() / "weights.safetensors"
     return load_foreign_weights(ResNet18(), weights).to(select_device(device))
+
+def resume_command(out, root=None) -> str:  # folders of a run and of the data
+    "What continues a run in a terminal."
+    words = ["cifar_gradcam", "train", "--resume", "--out", str(out)]
+    return shlex.join(words + (["--root", str(root)] if root else []))
+
+def load_run(folder: str | Path,        # of a run
+             root=None,                 # folder of the data, for the advice in an error
+             unfinished: bool = False,  # take the network of a run that goes on, too
+             ) -> tuple[Recipe, nn.Module]:  # its recipe, and its network in evaluation mode
+    "Read a run's recipe and weights; a FileNotFoundError where there are none yet."
+    if isinstance(folder, str): folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no run, as config.json is not there: name a folder "
+                                "into which cifar_gradcam train --out has written, or: reference")
+    recipe = load_recipe(folder)
+    classes = len(load_info(folder).classes)
+    network = MODELS[recipe.network](num_classes=classes, width=recipe.width)
+    if (folder / "weights.safetensors").is_file():
+        return recipe, load_foreign_weights(network, folder / "weights.safetensors")
+    if unfinished and (folder / "checkpoint.pt").is_file():  # as it was tested last
+        state = load_checkpoint(folder / "checkpoint.pt")
+        print(f"The run in {folder} is not finished: this is its network after "
+              f"{len(state['history'])} of {recipe.epochs} epochs.")
+        if recipe.whiten:  # with anything: the whitening is loaded just below
+            whiten_first(network, torch.randn(9, 3, 32, 32))
+        average = state.get("average")  # what is tested where there is one
+        network.load_state_dict({name.removeprefix("module."): value for name, value in
+                                 (average or state["model"]).items()
+                                 if not average or name.startswith("module.")})
+        fold_first(network)
+        return recipe, network.eval()
+    table = folder / "history.csv"
+    done = len(History.load(table)) if table.exists() else 0
+    raise FileNotFoundError(f"the run in {folder} is not finished: it has {done} of "
+                            f"{recipe.epochs} epochs and weights.safetensors is not there; "
+                            f"finish it with: {resume_command(folder, root)}")
 
 # %% ../../nbs/12_runs.ipynb #e16
 def environment(device) -> dict:  # names and versions, as strings and one number
