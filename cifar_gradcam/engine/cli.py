@@ -7,7 +7,7 @@ __all__ = ['COMMANDS', 'parser', 'positive_int', 'three_numbers', 'data_name', '
            'explain_command', 'calibrate_command', 'measure_command', 'experiment_command', 'speed_command', 'main']
 
 # %% ../../nbs/14_command_line.ipynb #g03
-import argparse, contextlib, dataclasses, functools, json, math, os, shlex, sys, tempfile, typing
+import argparse, contextlib, dataclasses, functools, json, math, os, sys, tempfile, typing
 from pathlib import Path
 
 from .. import __version__
