@@ -1,6 +1,6 @@
 # make run            train a network and explain its mistakes
 # make test           every test, every notebook and every check
-# make quick          the tests without the notebooks: a minute or so
+# make quick          the tests without the notebooks: two minutes or so
 # make test-anywhere  tests and notebooks four times: as other processors would compute, with one thread, and as it is
 # All make a virtual environment first, in VENV.
 VENV   ?= .venv

@@ -17,7 +17,7 @@ from torch import nn
 
 from cifar_gradcam.data import CLASSES, denormalize
 from cifar_gradcam.engine import pictures
-from cifar_gradcam.engine.datasets import DataError, _eight_bits, picture_window, read_picture, synthetic_images
+from cifar_gradcam.engine.datasets import folder_images, DataError, _eight_bits, picture_window, read_picture, synthetic_images
 from cifar_gradcam.engine.pictures import (
     PictureReport, _find, _why_not, draw_answer, explain_pictures, find_pictures, lay_over, to_network)
 from cifar_gradcam.gradcam import explain, overlay
@@ -134,12 +134,12 @@ def test_an_enlarged_image_comes_back_exactly():
 @pytest.mark.parametrize("size, edges", [
     ((40, 30), (4, 28, 0, 32)), ((30, 40), (0, 32, 4, 28)), ((1, 500), (0, 32, 15, 16)),
     ((1, 1), (0, 32, 0, 32))])
-def test_bars_are_zero_and_the_window_is_the_picture(size, edges):
+def test_bars_have_the_mean_colour_and_the_window_is_the_picture(size, edges):
     picture, window = Image.new("RGB", size, (255, 0, 0)), (slice(*edges[:2]), slice(*edges[2:]))
     equal(picture_window(picture, 32), window)
     square = to_network(picture, mean=(0.5,) * 3, std=(0.25,) * 3)[0]
     inside = torch.zeros(32, 32, dtype=bool); inside[window] = True
-    assert (square[:, ~inside] == 0).all()
+    close(square[:, ~inside], torch.full((3, int((~inside).sum())), (128 / 255 - 0.5) / 0.25), eps=1e-6)  # 127.5, rounded
     close(square[:, inside].T, torch.tensor([[2.0, -2, -2]]).expand(int(inside.sum()), 3))
     equal(to_network(picture, 48, (0.5,), (0.5,)).shape, (1, 1, 48, 48))
     refused(lambda: to_network(picture, mean=(0.5, 0.5), std=(0.5, 0.5)), contains="got 2 and 2")
@@ -466,3 +466,15 @@ def test_ways_to_a_file_and_links_to_it(tmp_path):
     (tmp_path / "way").symlink_to(tmp_path / "val")
     files = _find([tmp_path / "val/cat/0.png", tmp_path / "way", tmp_path / "val/dog/../cat"], CLASSES)[0]
     equal([*files.values()], ["cat", "dog"])
+
+
+def test_a_picture_is_seen_here_as_among_the_images_of_a_folder(tmp_path):
+    for part in ("train", "test"):
+        for name, colour in (("red", (200, 30, 40)), ("blue", (20, 50, 210))):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (40, 25), colour).save(tmp_path / part / name / "a.png")
+    _, test = folder_images(tmp_path)
+    _, mean, std = test.info
+    for image, path in zip(test.data, test.files):
+        normalised = (image / 255 - np.array(mean)) / np.array(std)
+        close(to_network(read_picture(path), 32, mean, std)[0], torch.from_numpy(normalised).movedim(2, 0), eps=1e-5)

@@ -33,14 +33,15 @@ def to_network(picture: Image.Image,  # RGB
                mean=CIFAR10_MEAN,     # of its training images, one a channel
                std=CIFAR10_STD,       # the same
                ) -> Tensor:           # normalised, shape (1, 3, size, size); 1 channel: grey
-    "The whole picture in the middle of a square, its proportions kept; 0, the mean, around it."
+    "The whole picture in the middle of a square of the mean colour, as in `folder_images`."
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise ValueError("mean and std must be 3 numbers each, or 1 for a network of grey "
                          f"pictures, got {len(mean)} and {len(std)}")
     if len(mean) == 1: picture = picture.convert("L")
     small = np.atleast_3d(shrink_picture(picture, size)) / np.float32(255)
     normalised = (small - np.float32(mean)) / np.float32(std)
-    square = torch.zeros(1, len(mean), size, size)
+    around = (np.rint(255 * np.array(mean)) / 255 - mean) / std  # a whole grey value
+    square = torch.tensor(around, dtype=torch.float32).view(1, -1, 1, 1).repeat(1, 1, size, size)
     rows, columns = picture_window(picture, size)
     square[0, :, rows, columns] = torch.from_numpy(normalised).movedim(2, 0)
     return square

@@ -82,7 +82,9 @@ function toNetwork(bitmap) {
   const {width, height} = bitmap, {w, h, left, top} = pictureWindow(width, height), area = app.size ** 2;
   const across = taps(width, w, BOX), down = taps(height, h, BOX);
   const context = sheet(width, Math.max(...down.map(tap => tap.weights.length)));
-  const input = new Float32Array(3 * area);  // 0 is the mean colour
+  const input = new Float32Array(3 * area);
+  for (let c = 0; c < 3; c++)  // around the picture: the mean colour, as a whole grey value
+    input.fill((Math.round(255 * app.mean[c]) / 255 - app.mean[c]) / app.std[c], c * area, (c + 1) * area);
   down.forEach((rows, y) => {
     const n = rows.weights.length;
     context.fillRect(0, 0, width, n);
