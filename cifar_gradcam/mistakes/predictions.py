@@ -126,6 +126,9 @@ class Predictions:
             raise ValueError(f"{path} is not a record of predictions "
                              f"({type(fault).__name__}: {fault})") from fault
 
+def _not_empty(record):
+    if not len(record): raise ValueError("record is empty: there is nothing to measure")
+
 # %% ../../nbs/06_evaluation.ipynb #v14
 def fingerprint(model: nn.Module,  # on any device, wrapped or not
                 ) -> str:          # 16 hexadecimal digits
@@ -194,9 +197,6 @@ def accuracy_interval(record: Predictions,  # not empty
     _not_empty(record)
     low, high = wilson_interval(record.correct.sum(), len(record))
     return 100 * float(low), 100 * float(high)
-
-def _not_empty(record):
-    if not len(record): raise ValueError("record is empty: there is nothing to measure")
 
 # %% ../../nbs/06_evaluation.ipynb #v33
 def confusion_matrix(record: Predictions) -> np.ndarray:  # counts: true class by predicted
