@@ -81,7 +81,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 def freeze_up_to(model: nn.Module,  # one of `MODELS`; changed in place
                  stage: str,        # "stem", "layer1", …: the last one that is frozen
                  ) -> None:
-    "Freeze all stages up to and including one, with the statistics of their batch norm."
+    "Freeze all stages up to and including one, batch norm's statistics too."
     stages = {name: [part] for name, part in model.named_children() if "layer" in name}
     stages = {"stem": [model.conv1, model.bn1]} | stages
     if stage not in stages:

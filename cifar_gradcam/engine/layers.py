@@ -47,7 +47,7 @@ def layer_outputs(network: nn.Module,  # in evaluation mode
                   layers,              # submodules of the network
                   gradients: bool = True,  # autograd starts at the first; it stays on
                   ) -> tuple[Tensor, dict]:  # logits; layer -> what it gave at each call
-    "The outputs of layers, in the order in which they ended, safe from changes in place."
+    "Outputs of layers, in the order in which they ended, safe from changes in place."
     kept = {}
     def keep(layer, inputs, out):
         torch.set_grad_enabled(gradients)  # from here on, in somebody's no_grad too
@@ -252,7 +252,7 @@ def tokens_as_maps(model: nn.Module,
                    skip: int | None = None,  # tokens before the patches; None: measured
                    rows: int | None = None,  # of patches; None: measured
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
-    "In a `with` block, lay out the tokens of a transformer's layer as maps; then undo it."
+    "In a `with` block, lay out the tokens of a layer as maps; afterwards as before."
     if skip is not None and skip < 0 or rows is not None and rows < 1:
         raise ValueError(f"skip must be at least 0 and rows 1, got {skip} and {rows}")
     network, inside = unwrap(model), target_layer(model, layer)

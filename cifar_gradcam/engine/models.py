@@ -27,7 +27,7 @@ WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
 def unwrap(model: nn.Module,  # perhaps wrapped, several times over
            ) -> nn.Module:    # the network itself; not a copy
-    "The network in DataParallel, DistributedDataParallel, AveragedModel, torch.compile."
+    "What is inside DataParallel, DistributedDataParallel, AveragedModel, torch.compile."
     if not isinstance(model, nn.Module):
         hint = ("; weights go into a network: load_foreign_weights(network, path)"
                 if isinstance(model, Mapping) else "")
@@ -185,7 +185,7 @@ class NotFinite(ValueError):
     "A model gives NaN or infinity for images that hold neither."
 
 class Refusal(ValueError):
-    "An error inside a forward pass that `logits_for` raises as it is, without words in front."
+    "An error in a forward pass; `logits_for` raises it as is, without words in front."
 
 def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
     "Refuse a single output: nothing can be counted, and no probability computed."

@@ -248,7 +248,7 @@ def draw_facts(image: Tensor,    # normalised, shape (C, H, W)
                classes=CLASSES,  # class names in label order
                mean=CIFAR10_MEAN, std=CIFAR10_STD,  # that it was normalised by
                ) -> plt.Figure:
-    "The image, and its cells' values in three games on one scale; cells in `holds` are framed."
+    "The image, and its cells' values in three games on one scale; `holds` is framed."
     times, grid = 3 if len(image) == 1 else 1, found["grid"]  # grey: three times
     picture = denormalize(image.repeat(times, 1, 1), [*mean] * times, [*std] * times)
     predicted, other = classes[found["predicted"]], classes[found["other"]]
