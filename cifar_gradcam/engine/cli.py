@@ -213,7 +213,7 @@ def _name_files(paths, title="Written:"):
 
 # %% ../../nbs/14_command_line.ipynb #g07
 def explain_command(args: argparse.Namespace,  # from `read_arguments`
-                    ) -> int:                  # exit status: 1 where a file was passed over
+                    ) -> int:                  # exit status: 1 if a file was passed over
     """Print a run's accuracy, and draw its mistakes. They are drawn as PNG, with and without
     Grad-CAM; the accuracy is that of the test images, computed anew."""
     from matplotlib import pyplot as plt
@@ -428,7 +428,7 @@ COMMANDS = {"train": train_command, "explain": explain_command,
 
 def main(argv: list[str] | None = None,  # None: the arguments of the process
          ) -> int:                       # exit status: 1 after an error, 130 after Ctrl-C,
-                                         # 141 where nobody reads on
+                                         # 141 if nobody reads on
     "The command `cifar_gradcam`."
     # A closed stream (`>&-`, pythonw) is None, and its number goes to the next file opened.
     while (file := os.open(os.devnull, os.O_RDWR)) < 3: pass
