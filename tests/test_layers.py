@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torchvision
-from tools import close, equal, refused
+from tools import close, equal, make_small, refused
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,41 +22,6 @@ from cifar_gradcam.resnet import MODELS, ResNet18
 images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 targets = torch.tensor([3, 5])
 
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(inplace=True))
-        self.head = nn.Linear(8, 10)
-
-    def forward(self, x): return self.head(self.second(self.first(x)).mean((2, 3)))
-
-
-def make_small():
-    torch.manual_seed(0)
-    return Small().eval()
-
-
-def maps_of(model, layers=None, method="gradcam"):
-    return explain(model, images, targets, method, layers or "second")
-
-
-@pytest.fixture
-def small(): return make_small()
-
-
-@pytest.fixture
-def vit():
-    torch.manual_seed(0)
-    network = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=4, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=64,
-        num_classes=10).eval()
-    nn.init.normal_(network.heads.head.weight)  # starts at zero, where nothing matters
-    return network
-
-
-# The entrance
 
 class Twice(nn.Module):
     def __init__(self):

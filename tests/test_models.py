@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from tools import close, equal, refused
+from tools import close, equal, make_small, refused, Small
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
@@ -32,37 +32,8 @@ images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 targets = torch.tensor([3, 5])
 
 
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(inplace=True))
-        self.head = nn.Linear(8, 10)
-
-    def forward(self, x): return self.head(self.second(self.first(x)).mean((2, 3)))
-
-
-def make_small():
-    torch.manual_seed(0)
-    return Small().eval()
-
-
 def maps_of(model, layers=None, method="gradcam"):
     return explain(model, images, targets, method, layers or "second")
-
-
-@pytest.fixture
-def small(): return make_small()
-
-
-@pytest.fixture
-def vit():
-    torch.manual_seed(0)
-    network = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=4, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=64,
-        num_classes=10).eval()
-    nn.init.normal_(network.heads.head.weight)  # starts at zero, where nothing matters
-    return network
 
 
 # The entrance

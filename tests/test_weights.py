@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
-from tools import close, equal, refused
+from tools import close, equal, make_small, refused, Small
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,25 +19,6 @@ from cifar_gradcam.engine.runs import save_weights
 from cifar_gradcam.engine.weights import (
     CONSTANTS, load_foreign_weights, network_like, read_state_dict, recognise, trained_on)
 from cifar_gradcam.resnet import MODELS, ResNet18
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(inplace=True))
-        self.head = nn.Linear(8, 10)
-
-    def forward(self, x): return self.head(self.second(self.first(x)).mean((2, 3)))
-
-
-def make_small():
-    torch.manual_seed(0)
-    return Small().eval()
-
-
-@pytest.fixture
-def small(): return make_small()
 
 
 @pytest.fixture
