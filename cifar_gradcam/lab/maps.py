@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from ..data import hard_labels
 from ..engine.datasets import data_source
 from ..engine.devices import reuse_memory, select_precision, tuned
-from ..engine.files import progress, write_whole
+from ..engine.files import known_record, progress, write_whole
 from ..engine.models import (
     answers, dtype_and_device_of, images_for, logits_for, network_at)
 from ..engine.runs import environment, reference_folder
@@ -37,7 +37,7 @@ from ..mistakes.removal import (
     insertion_deletion, probability_of, road_scores)
 from ..mistakes.sanity import sanity_check
 from ..mistakes.verdict import (
-    check_verdict, explain_mistake, known_record, write_verdicts)
+    check_verdict, explain_mistake, write_verdicts)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #g02
 def pooled(maps: Tensor,   # shape (N, H, W)

@@ -214,8 +214,9 @@ def in_words(found: dict,      # from `facts`
     says = [f"The network answers {predicted}" + (
         f"; the class is {other}." if found["predicted"] != found["true"] else
         f", which is right; its second choice is {other}.")]
-    values = [value for game in found["games"].values() for value in game["values"]]
-    if max(map(abs, values)) <= LEAST:
+    values = [abs(value) for game in found["games"].values()
+              for value in game.get("values", ())]  # a record does not keep them
+    if values and max(values) <= LEAST:
         return f"{says[0]} Covering changes nothing; no place can be named."
     named = [found[key] for key in ("holds", "opposes", "halves", "turns", "cover")]
     if not any(named) and found["costliest"] is None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MISTAKE_SHARES', 'LEAST_FALL', 'LEAST_WINS', 'MOST_ALIKE', 'VERDICTS', 'REMOVAL_LOOKS', 'jittered', 'removal_curves',
            'compare_falls', 'verdict_of', 'rival_maps', 'check_verdict', 'explain_mistake', 'draw_explanation',
-           'mistake_page', 'judge_mistakes', 'known_record', 'write_verdicts', 'shipped_verdicts']
+           'mistake_page', 'judge_mistakes', 'write_verdicts', 'shipped_verdicts']
 
 # %% ../../nbs/08c_one_mistake.ipynb #o05
 import json, textwrap
@@ -22,7 +22,7 @@ from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels,
 from ..engine.datasets import data_source
 from ..engine.devices import tuned
 from ..engine.figures import INK
-from ..engine.files import progress, write_whole
+from ..engine.files import known_record, progress, write_whole
 from ..engine.models import answers, dtype_and_device_of
 from ..engine.runs import reference_folder
 from ..gradcam import explain, overlay, signed_maps
@@ -279,21 +279,6 @@ def judge_mistakes(model: nn.Module,
                                         repeats, seed)["map"]
             codes.append(verdict_of(comparisons, not maps[i].any(), alike[i]))
     return codes
-
-def known_record(path,            # of a JSON file, or None
-                 settings: dict,  # what it should be about
-                 kind: str,       # what it should hold, for the messages
-                 ) -> dict:       # empty if there is no file
-    "What was measured before; an error if the file is about something else."
-    if path is None or not Path(path).exists(): return {}
-    try: record = json.loads(Path(path).read_text())
-    except ValueError as fault:
-        raise ValueError(f"{path} holds no {kind}: {fault}") from fault
-    old = record.get("settings", record) if isinstance(record, dict) else {}
-    other = [f"{key} {old.get(key)!r}" for key in settings if old.get(key) != settings[key]]
-    if not other: return record
-    raise ValueError(f"{path} holds {kind} with other settings ({', '.join(other)}); "
-                     "move it away, or write to another file")
 
 def write_verdicts(model: nn.Module,
                    dataset,          # normalised images and labels
