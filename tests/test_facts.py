@@ -10,7 +10,9 @@ from torch import nn
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.lab import facts as lab
 from cifar_gradcam.lab.facts import (
-    count_facts, facts_command, facts_table, hottest, matched_pairs, rows_of, shares, STATEMENTS)
+    complete_tables, count_facts, facts_command, facts_table, hottest, matched_pairs, packed_answers,
+    rows_of, shares, smallest_covers, STATEMENTS, unpacked_answers)
+from cifar_gradcam.mistakes.covering import cell_values, cover, GAMES
 from cifar_gradcam.mistakes.predictions import Predictions
 
 
@@ -108,3 +110,42 @@ def test_nothing_to_count(capsys, tmp_path, monkeypatch, small):
     monkeypatch.setattr(lab, "predict", lambda model, loader: right)
     equal(facts_command(network, few, tmp_path / "facts.json"), 0)
     assert "No pair of a mistake and a right answer: nothing to count." in capsys.readouterr().out
+
+
+def test_complete_tables_are_the_answers(small, tmp_path):
+    (model, dataset), file = small, tmp_path / "tables.json"
+    record = complete_tables(model, dataset, file, [1, 3], grid=2)
+    equal([*record["tables"]], [f"{place} {game}" for game in GAMES for place in (1, 3)])
+    for key, table in record["tables"].items():
+        place, game = int(key.split()[0]), key.split()[1]
+        x, answers = dataset[place][0][None], unpacked_answers(table["answers"])
+        for s in range(16):
+            hidden = torch.tensor([[s >> k & 1 for k in range(4)]]).bool().reshape(1, 2, 2)
+            logits = model(cover(x, hidden, game))[0]
+            equal(answers[s], logits.argmax().item())
+            if s in (0, 15):
+                margin = (logits[table["predicted"]] - logits[table["other"]]).item()
+                close(table["margins"][s == 15], margin, eps=1e-4)
+        values, _ = cell_values(model, x, [table["predicted"]], [table["other"]], 2, game, exact=True)
+        close(table["values"], values.flatten(), eps=1e-4)
+        close(sum(table["values"]), table["margins"][0] - table["margins"][1], eps=1e-3)
+    kept = file.read_bytes()  # finished: nothing is asked again
+    equal(complete_tables(model, None, file, [1], grid=2), record)
+    equal(file.read_bytes(), kept)
+
+
+def test_answers_survive_packing():
+    answers = np.random.default_rng(0).integers(0, 16, 65_536)
+    equal(unpacked_answers(packed_answers(answers)), answers)
+
+
+def test_smallest_covers():
+    answers = np.zeros(16, int)
+    equal(smallest_covers(answers, 1), [])
+    answers[[0b0110, 0b1010, 0b0111]] = 1
+    equal(smallest_covers(answers, 1), [[1, 2], [1, 3]])
+    other = np.zeros(16, int)
+    other[[0b1010, 0b1111]] = 1
+    equal(smallest_covers(np.stack([answers, other]), 1), [[1, 3]])
+    answers[0] = 1  # nothing has to be covered
+    equal(smallest_covers(answers, 1), [[]])

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'STATEMENTS', 'matched_pairs', 'facts_row', 'count_facts', 'found_of', 'facts_record', 'rows_of', 'shares',
-           'hottest', 'facts_table', 'facts_command']
+           'hottest', 'facts_table', 'facts_command', 'packed_answers', 'unpacked_answers', 'complete_table',
+           'smallest_covers', 'complete_tables']
 
 # %% ../../nbs/08e_counting_facts.ipynb #cf05
-import json
+import base64, json, zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from ..engine.files import known_record, progress, write_whole
 from ..engine.models import dtype_and_device_of
 from ..engine.runs import reference_folder
 from ..gradcam import signed_maps
-from ..mistakes.covering import facts, GAMES, LEAST
+from ..mistakes.covering import (
+    all_subsets, covered_logits, exact_values, facts, GAMES, LEAST)
 from ..mistakes.predictions import fingerprint, predict, Predictions
 from ..mistakes.sanity import rank_correlation
 
@@ -179,3 +181,64 @@ def facts_command(model: nn.Module, dataset, out: str | Path, quick: bool = Fals
     print(facts_table(record))
     print(f"Written:\n  {out}")
     return 0
+
+# %% ../../nbs/08e_counting_facts.ipynb #cf20
+def packed_answers(answers: np.ndarray,  # classes below 16, an even number of them
+                   ) -> str:
+    "Answers as text: two in a byte, compressed."
+    first, second = answers.astype(np.uint8).reshape(-1, 2).T
+    return base64.b64encode(zlib.compress((first << 4 | second).tobytes(), 9)).decode()
+
+def unpacked_answers(text: str) -> np.ndarray:  # uint8: the class for each subset
+    "What `packed_answers` has packed; number s is the answer if `all_subsets` [s] is covered."
+    pairs = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+    return np.stack([pairs >> 4, pairs & 15], 1).reshape(-1)
+
+def complete_table(model: nn.Module,
+                   image: Tensor,  # normalised, shape (C, H, W)
+                   true: int,      # its class
+                   game: str,      # see `cover`
+                   grid: int = 4,
+                   ) -> dict:      # predicted, other, answers (packed), values, blank
+    "The answer to one image for every subset of its cells, and the cells' exact values."
+    subsets = all_subsets(grid**2)
+    which = torch.zeros(len(subsets), dtype=torch.long)
+    logits = covered_logits(model, image[None], which, subsets.reshape(-1, grid, grid), game)
+    if logits.shape[1] > 16:
+        raise ValueError(f"model must have at most 16 classes, got {logits.shape[1]}")
+    predicted, second = logits[0].topk(2).indices.tolist()
+    other = second if predicted == true else int(true)
+    margin = logits[:, predicted].double() - logits[:, other]
+    return {"predicted": predicted, "other": other,
+            "answers": packed_answers(logits.argmax(1).numpy()),
+            "margins": [round(margin[k].item(), 4) for k in (0, -1)],  # whole, blank
+            "values": [round(v, 4) for v in exact_values(margin[None])[0].tolist()]}
+
+def smallest_covers(answers: np.ndarray,  # from `unpacked_answers`; of several games: stacked
+                    wanted: int,          # a class
+                    ) -> list:            # of lists of cells; empty if none gives the class
+    "All covers of the fewest cells that give an answer, in each of the games."
+    subsets = all_subsets(answers.shape[-1].bit_length() - 1).numpy()
+    hits = subsets[np.all(np.atleast_2d(answers) == wanted, 0)]
+    sizes = hits.sum(1)
+    return [np.flatnonzero(row).tolist() for row in hits[sizes == min(sizes, default=0)]]
+
+def complete_tables(model: nn.Module,
+                    dataset,          # normalised images and labels
+                    out: str | Path,  # a JSON file; continued if it is there
+                    places: list,     # of images in the dataset
+                    games=tuple(GAMES),
+                    data: str | None = None,  # what the images are; None: see `data_source`
+                    grid: int = 4,
+                    ) -> dict:        # settings; tables: "place game" -> `complete_table`
+    "Complete tables, written down one by one."
+    settings = dict(weights=fingerprint(model), data=data_source(data), precision="float32",
+                    grid=grid)
+    record = known_record(out, settings, "tables") or {"settings": settings, "tables": {}}
+    for game in games:
+        for place in places:
+            if (key := f"{place} {game}") in record["tables"]: continue
+            image, label = dataset[place]
+            record["tables"][key] = complete_table(model, image, int(label), game, grid)
+            write_whole(out, (json.dumps(record) + "\n").encode())
+    return record
