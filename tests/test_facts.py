@@ -127,7 +127,7 @@ def test_complete_tables_are_the_answers(small, tmp_path):
                 margin = (logits[table["predicted"]] - logits[table["other"]]).item()
                 close(table["margins"][s == 15], margin, eps=1e-4)
         values, _ = cell_values(model, x, [table["predicted"]], [table["other"]], 2, game, exact=True)
-        close(table["values"], values.flatten(), eps=1e-4)
+        close(torch.tensor(table["values"]), values.flatten(), eps=1e-4)
         close(sum(table["values"]), table["margins"][0] - table["margins"][1], eps=1e-3)
     kept = file.read_bytes()  # finished: nothing is asked again
     equal(complete_tables(model, None, file, [1], grid=2), record)
