@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RANKINGS', 'SHOWN_TO_PEOPLE', 'DISPUTED_LABELS', 'VOTES_URL', 'VOTES_SHA256', 'Predictions', 'fingerprint', 'predict',
            'output_names', 'reference_predictions', 'wilson_interval', 'accuracy_interval', 'confusion_matrix',
-           'class_scores', 'plot_confusion', 'reliability_bins', 'expected_calibration_error', 'plot_reliability',
-           'at_temperature', 'fit_temperature', 'calibrate', 'worst', 'show_predictions', 'images_of', 'percent',
-           'panel_grid', 'human_votes', 'whose_mistakes', 'whose_names', 'reference_whose']
+           'plot_confusion', 'reliability_bins', 'expected_calibration_error', 'plot_reliability', 'at_temperature',
+           'fit_temperature', 'calibrate', 'worst', 'show_predictions', 'images_of', 'percent', 'panel_grid',
+           'human_votes', 'whose_mistakes', 'whose_names', 'reference_whose']
 
 # %% ../../nbs/06_evaluation.ipynb #v05
 import io, json, math, urllib.request
@@ -207,15 +207,6 @@ def confusion_matrix(record: Predictions) -> np.ndarray:  # counts: true class b
     k = len(record.classes)
     if not len(record): return np.zeros((k, k), dtype=int)
     return sklearn.metrics.confusion_matrix(record.labels, record.predicted, labels=range(k))
-
-def class_scores(record: Predictions,  # not empty
-                 ) -> dict:  # precision, recall, f1 (shares), images: arrays of K
-    "Precision, recall and F1 of each class; NaN where there was nothing to take a share of."
-    _not_empty(record)
-    scores = sklearn.metrics.precision_recall_fscore_support(
-        record.labels, record.predicted, labels=range(len(record.classes)),
-        zero_division=np.nan)
-    return dict(zip(("precision", "recall", "f1", "images"), scores))
 
 # %% ../../nbs/06_evaluation.ipynb #v40
 def plot_confusion(record: Predictions,  # not empty
