@@ -15,10 +15,10 @@ from tools import close, differ, equal, refused
 from cifar_gradcam.engine.batches import BatchedImages
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo
 from cifar_gradcam.mistakes.predictions import (
-    accuracy_interval, at_temperature, calibrate, class_scores, confused_pairs, confusion_matrix,
+    accuracy_interval, at_temperature, calibrate, confusion_matrix,
     DISPUTED_LABELS, expected_calibration_error, fingerprint, fit_temperature, images_of, percent,
     panel_grid, plot_confusion, plot_reliability, predict, Predictions, RANKINGS,
-    reference_predictions, reliability_bins, score_table, show_predictions, SHOWN_TO_PEOPLE,
+    reference_predictions, reliability_bins, show_predictions, SHOWN_TO_PEOPLE,
     wilson_interval, worst)
 from cifar_gradcam.gradcam import find_mistakes
 from cifar_gradcam.resnet import ResNet18
@@ -255,40 +255,14 @@ def test_wilsons_interval(record):
     refused(lambda: accuracy_interval(record[:0]),
             contains="record is empty: there is nothing to measure")
 
-def test_scores_counted_by_hand(record):
-    "Also where a class never occurs or is never named."
+def test_confusion_counted_by_hand(record):
     for part in (record, record[:7], record[record.labels != 3], record[record.predicted != 3]):
         pairs = part.labels * 10 + part.predicted
-        counts = np.bincount(pairs, minlength=100).reshape(10, 10)
-        equal(confusion_matrix(part), counts)
-        hits, true, named = counts.diagonal(), counts.sum(1), counts.sum(0)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-            by_hand = dict(precision=hits / named, recall=hits / true,
-                           f1=2 * hits / (true + named), images=true)
-        for name, values in class_scores(part).items():
-            np.testing.assert_allclose(values, by_hand[name], rtol=1e-12)
+        equal(confusion_matrix(part), np.bincount(pairs, minlength=100).reshape(10, 10))
     equal(np.trace(confusion_matrix(record)), (record.labels == record.predicted).sum())
     equal(confusion_matrix(record[:0]), np.zeros((10, 10), int))
-    refused(lambda: class_scores(record[:0]), contains="record is empty")
 
-def test_the_table_of_scores(record):
-    "Three classes of any names: one that never occurs, one that is never named."
-    three = record_of(np.eye(3)[[0, 0, 1]], [0, 2, 0], ("a", "b", "a long name"))
-    head, *lines = score_table(three).splitlines()
-    equal({len(line) for line in lines}, {len(head)})
-    equal([line.split() for line in lines], [["b", "0.0", "–", "0.0", "0"],
-        ["a", "long", "name", "–", "0.0", "0.0", "1"], ["a", "50.0", "50.0", "50.0", "2"]])
-    equal(lines[0], f"{'b':11}  {0.0:9.1f}{'–':>9}{0.0:9.1f}{0:9}")
-    hundred = record_of(np.eye(100)[:7], np.arange(7), map(str, range(100)))
-    equal(len(score_table(hundred).split("\n")), 101)
-    assert "nan" not in score_table(record[:7])
-
-def test_pairs_and_the_matrix_drawn(record):
-    by_hand = record_of(10 * np.eye(10)[[3, 3, 3, 5, 0, 1]], [5, 5, 3, 3, 0, 9])
-    pairs = [("dog", "cat", 2), ("cat", "dog", 1), ("truck", "automobile", 1)]
-    equal((confused_pairs(by_hand), confused_pairs(by_hand, 1)), (pairs, pairs[:1]))
-    equal(confused_pairs(by_hand[:0]), [])
-    equal(set(confused_pairs(record)[0][:2]), {"cat", "dog"})  # the classic of CIFAR-10
+def test_the_matrix_drawn(record):
     written = [int(text.get_text()) for text in plot_confusion(record).axes[0].texts]
     equal(np.reshape(written, (10, 10)), confusion_matrix(record))
     many = record_of(np.eye(100)[[3, 3, 99]], [3, 7, 99], map(str, range(100)))
