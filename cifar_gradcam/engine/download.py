@@ -43,7 +43,7 @@ def _receive(url, partial, label, rate, seconds):  # what `partial` lacks, from 
         file.seek(have)
         left, done, before = getattr(response, "length", None), 0, 0
         since = time.monotonic()
-        print(f"fetching {url}" + f", from {have / MB:.0f} MB on" * bool(have), flush=True)
+        print(f"fetching {url}" + f", from {have / MB:.1f} MB on" * bool(have), flush=True)
         steps = itertools.count() if left is None else range(-(-left // MB))
         for step in progress(steps, label, unit="MB"):
             while done < (step + 1) * MB and (part := response.read1(2**16)):
