@@ -27,7 +27,7 @@ class Answers(BaseHTTPRequestHandler):
         server.asked.append((name, asked))
         if name == "silent": return server.over.wait()
         if name == "gone": return self.send_error(404)
-        body, start = OTHER if "other" in name else CONTENT, 0
+        body, start = OTHER if "other" in name else b"who are you?" if "page" in name else CONTENT, 0
         if asked and name.startswith("part"):
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             if start >= len(body): return self.send_error(416)
@@ -85,6 +85,7 @@ def test_a_file_is_fetched_once(server, path, name):
     assert path.read_bytes() == CONTENT and others(path) == []
     fetch_file(server.at(name), path, MD5, "it")
     assert server.asked == [(name, None)]
+    with pytest.raises(TypeError, match="urls must be a list of addresses, got 'http"): fetch_file(*server.at(name), path, MD5, "it")
 
 
 @pytest.mark.parametrize("name, some", [("part-drips", True), ("plain-stalls", True), ("silent", False)])
@@ -100,12 +101,12 @@ def test_who_is_slow_is_left_for_the_next(server, path, name, some, capsys):
 def test_if_all_are_slow_each_may_be_slower(path, monkeypatch):
     calls = []
 
-    def receive(url, partial, label, rate, seconds):
+    def receive(url, partial, label, rate, *_):
         calls.append((url, rate))
         if rate > 12_000: raise TimeoutError("only 13 kB a second")
         partial.write_bytes(CONTENT)
     monkeypatch.setattr(download, "_receive", receive)
-    fetch_file("ab", path, MD5, "it")
+    fetch_file(["a", "b"], path, MD5, "it")
     assert calls == [("a", 300e3), ("b", 300e3), ("a", 60e3), ("b", 60e3), ("a", 12e3)]
 
 
@@ -157,6 +158,11 @@ def test_wrong_bytes_are_not_laid_at_the_door_of_the_next(server, path):
     assert path.read_bytes() == CONTENT and others(path) == []
 
 
+def test_a_page_in_its_place_does_not_cost_what_came(server, path):
+    fetch_file(server.at("part-cut", "plain-page", "part"), path, MD5, "it")
+    assert server.asked[2:] == [("part", f"bytes={len(CONTENT) // 2}-")] and path.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("name", ["part", "plain"])
 @pytest.mark.parametrize("left", [b"another archive", OTHER, OTHER + b"longer"], ids=["short", "equal", "long"])
 def test_what_another_archive_left(server, path, name, left):
@@ -164,7 +170,8 @@ def test_what_another_archive_left(server, path, name, left):
     path.with_name("file.bin.0123abcd.partial").write_bytes(b"of another md5")
     fetch_file(server.at(name), path, MD5, "it")
     assert path.read_bytes() == CONTENT and others(path) == ["file.bin.0123abcd.partial"]
-    assert len(server.asked) == (2 if name == "part" else 1)  # who sends everything need not be asked again
+    # Who sends everything need not be asked again, except if it is less than what is here.
+    assert len(server.asked) == (1 if name == "plain" and len(left) <= len(CONTENT) else 2)
 
 
 def test_stopped_just_before_the_end(server, path):
@@ -181,6 +188,13 @@ def test_a_wrong_file_stays_until_the_right_one_is_there(server, path):
     assert path.read_bytes() == b"half an arch"
     fetch_file(server.at("part"), path, MD5, "it")
     assert file_fault(path, MD5) is None
+
+
+def test_a_file_that_is_there_needs_no_lock(path, monkeypatch):
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    monkeypatch.setattr(download, "FileLock", lambda _: 1 / 0)  # as in a folder that may only be read
+    assert fetch_file([], path, MD5, "it") == path
 
 
 def test_addresses_of_other_kinds(server, path, tmp_path):

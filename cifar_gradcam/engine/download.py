@@ -30,7 +30,7 @@ def file_fault(path: Path, md5: str) -> str | None:  # None: nothing
 # %% ../../nbs/20a_downloads.ipynb #d13
 MB = 10**6
 
-def _receive(url, partial, label, rate, seconds):  # what `partial` lacks, from one address
+def _receive(url, partial, label, rate, seconds, keep):  # what `partial` lacks
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "cifar_gradcam"})
     if have: request.add_header("Range", f"bytes={have}-")
@@ -39,9 +39,11 @@ def _receive(url, partial, label, rate, seconds):  # what `partial` lacks, from 
         if have and error.code == 416: return  # there is no more: the md5 decides
         raise
     with response, open(partial, "r+b" if have else "wb") as file:
-        if response.status != 206: have = 0
-        file.seek(have)
         left, done, before = getattr(response, "length", None), 0, 0
+        if response.status != 206:
+            if keep and have > (left or have): raise ConnectionError(f"only {left} bytes")
+            have = 0
+        file.seek(have)
         since = time.monotonic()
         print(f"fetching {url}" + f", from {have / MB:.1f} MB on" * bool(have), flush=True)
         steps = itertools.count() if left is None else range(-(-left // MB))
@@ -66,17 +68,19 @@ def fetch_file(urls: Iterable[str],  # addresses of the same file, asked in this
                seconds: float = 15,    # … for so long is given up
                ) -> Path:  # `path`
     "A file with this md5, fetched if it is not there; a ConnectionError lists what was tried."
+    if isinstance(urls, str): raise TypeError(f"urls must be a list of addresses, got {urls!r}")
     path = Path(path)
+    if not file_fault(path, md5): return path
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{md5[:8]}.partial")
     sources, tried = [*dict.fromkeys(urls)], {}
     with FileLock(path.with_name(f".{path.name}.lock")):
-        if not file_fault(path, md5): return path  # it was there, or another was faster
+        if not file_fault(path, md5): return path  # another was faster
         for least in (rate, rate / 5, rate / 25):
             todo = [*sources]
             while todo:
                 url, resumed = todo.pop(0), partial.exists()
-                try: _receive(url, partial, label, least, seconds)
+                try: _receive(url, partial, label, least, seconds, least == rate)
                 except (OSError, HTTPException, ValueError) as error:
                     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT): raise
                     tried[url] = str(error) or type(error).__name__
