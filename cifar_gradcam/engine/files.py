@@ -56,12 +56,14 @@ def progress(steps: Iterable,            # such as a loader; a length gives the 
              label: str,                 # stands in front
              shown: dict | None = None,  # stands behind; may be changed on the way
              every: float = 60,          # seconds between lines, if there is no bar
+             unit: str | None = None,    # of a step, as "MB": lines give pace and time left
              ) -> Iterator:              # what `steps` yields
     "A bar on a terminal or in a notebook, else a line a minute; TQDM_DISABLE=1: neither."
     silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")  # in notebooks too
-    bar, last, total = watched(), time.monotonic(), length_hint(steps) or None
+    bar, begun, total = watched(), time.monotonic(), length_hint(steps) or None
+    last = begun
     if getattr(steps, "num_workers", 0): check_guard()
-    with tqdm(total=total, desc=label, leave=False, disable=not bar) as line:
+    with tqdm(total=total, desc=label, unit=unit or "it", leave=False, disable=not bar) as line:
         for done, step in enumerate(steps, 1):
             yield step
             if bar:
@@ -71,6 +73,10 @@ def progress(steps: Iterable,            # such as a loader; a length gives the 
                 last = time.monotonic()
                 more = "".join(f", {name} {value}" for name, value in (shown or {}).items())
                 of = f" of {total}" if total else ""
+                if unit:
+                    pace = done / max(last - begun, 1e-9)
+                    of += f" {unit}, {pace:.2f} {unit}/s"
+                    if total: of += f", {tqdm.format_interval((total - done) / pace)} left"
                 print(f"{label}: {done}{of}{more}", flush=True)
 
 # %% ../../nbs/12a_files.ipynb #c35
