@@ -87,30 +87,34 @@ class Explorer:
         return path
 
 # %% ../../nbs/07_explorer.ipynb #x26
-KINDS = {  # what covering shows, the strongest first, and which cells are framed then
-    "turns": ("one cell turns the answer", "the cell that turns the answer if covered alone"),
-    "halves": ("one cell costs half of the lead", "each cell that costs half of the lead if covered alone"),
-    "holds": ("cells carry evidence", "the cells that carry evidence for the answer"),
-    "": ("no place can be named", "")}
+KINDS = {  # what covering shows, the strongest first
+    "turns": "one cell turns the answer", "halves": "one cell costs half of the lead",
+    "holds": "cells carry evidence", "": "no place can be named"}
 
 def told_of(found: dict, record: Predictions) -> tuple:  # facts and answer of one image
     "The place of its kind in `KINDS`, the sentence, what is framed, these cells, their grid."
     (i,), wanted = record.indices.tolist(), (int(record.predicted[0]), int(record.labels[0]))
     try:
-        kind = next((key for key in KINDS if key and found[key]), "")
-        cells, grid = found["cover" if kind == "turns" else kind] if kind else [], found["grid"]
-        got, fits = (found["predicted"], found["true"]), set(cells) <= {*range(grid**2)}
-        sentence = in_words(found, record.classes)
+        cover, halves, holds, grid = (found[key] for key in ("cover", "halves", "holds", "grid"))
+        got, sentence = (found["predicted"], found["true"]), in_words(found, record.classes)
+        kind = next(k for k, key in enumerate(KINDS) if not key or found[key])
+        outside = {*cover, *halves, *holds} - {*range(grid**2)}
     except (KeyError, IndexError, TypeError) as fault:
         raise ValueError(f"facts[{i}] must be from `covering.facts`, got {found!r:.80}") from fault
     if got != wanted:
         raise ValueError(f"facts[{i}] must be of the network that made the record, with "
                          f"predicted and true class {wanted}, got {got}")
-    if not fits:
-        raise ValueError(f"facts[{i}] must name cells from 0 to {grid**2 - 1}, got {cells}")
-    framed, many = KINDS[kind][1], len(found["turns"])
-    if many > 1: framed = f"of {many} cells that turn the answer, each alone, the strongest"
-    return [*KINDS].index(kind), sentence, framed, cells, grid
+    if outside:
+        raise ValueError(f"facts[{i}] must name cells from 0 to {grid**2 - 1}, "
+                         f"got {sorted(outside)}")
+    first = {  # what the sentence begins with
+        "the cell that turns the answer if it alone is covered": cover * (len(cover) == 1),
+        "the cells that turn the answer if covered together": cover * (len(cover) <= grid),
+        "each cell that costs half of the lead if it alone is covered": halves,
+        "each cell that carries evidence for the answer": holds}
+    framed = next((text for text, cells in first.items() if cells), "")
+    cells = first.get(framed, [])
+    return kind, sentence, *((framed, cells) if len(cells) <= grid else ("", [])), grid
 
 def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
                    heats,                 # maps for the predicted class, the true one
@@ -132,8 +136,9 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
     data = {
         "heading": heading, "summary": summary,
         "notes": {i: notes[i] for i in index if i in notes},
-        "size": size[1:], "contrast": len(heats) > 2, "kinds": [kind for kind, _ in KINDS.values()],
-        "facts": {i: told_of(facts[i], record[[k]]) for k, i in enumerate(index) if i in facts},
+        "size": size[1:], "contrast": len(heats) > 2, "kinds": [*KINDS.values()],
+        "facts": {i: told_of(facts[i], record[[k]])
+                  for k, i in enumerate(index) if i in facts},
         "classes": record.classes, "index": index, "true": record.labels.tolist(),
         "predicted": record.predicted.tolist(),
         "probabilities": [rounded(row) for row in record.probabilities],
