@@ -30,7 +30,7 @@ PIXELS = ("(c => {{ const o = document.createElement('canvas').getContext('2d', 
 # Of each kind of fact one that has it in a grid of 4 × 4, and what the larger view frames.
 FOUND = {
     "one cell turns the answer": (dict(turns=[6, 9], halves=[6, 9, 10], holds=[1], cover=[6]), [6],
-                                  "the cell that turns the answer if it alone is covered"),
+                                  "a cell that turns the answer if it alone is covered"),
     "one cell costs half of the lead": (dict(halves=[3, 12]), [3, 12],
                                         "each cell that costs half of the lead if it alone is covered"),
     "cells carry evidence": (dict(holds=[0]), [0], "each cell that carries evidence for the answer"),
@@ -297,6 +297,7 @@ def check_view(browser, pictures, heats, record):
     columns = browser.run(f"{TILES}.filter(t => t.offsetTop === {TILES}[0].offsetTop).length")
     browser.press("ArrowDown")
     same(browser.run(f"{TILES}.indexOf(document.activeElement)"), 3 + columns, "down by a row")
+    browser.run(f"[0, 1].forEach(t => {{ {TILES}[t].click(); {VIEW}.close(); }})")  # before the page is told of the first
 
 
 def check_view_pictures(browser, picture, maps):
