@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from browser import Browser, find_browser
 from plain_html import plain
 from cifar_gradcam.data import CLASSES
 from cifar_gradcam.engine.datasets import synthetic_images
+from cifar_gradcam.mistakes.covering import cover, GAMES, in_words
 from cifar_gradcam.mistakes.predictions import Predictions
 from cifar_gradcam.mistakes.explorer import build_explorer
 from cifar_gradcam.gradcam import overlay
@@ -25,7 +27,14 @@ VIEW = "document.querySelector('#view')"
 # What a canvas shows, read from a copy made for that: reading the canvas itself logs a warning.
 PIXELS = ("(c => {{ const o = document.createElement('canvas').getContext('2d', {{willReadFrequently: true}}); "
           "o.drawImage(c, 0, 0); return [...o.getImageData(0, 0, c.width, c.height).data]; }})({})")
-VERDICTS = ("beats both controls here", "is no better than the centre: do not read it")
+# Of each kind of fact one that has it in a grid of 4 × 4, and what the larger view frames.
+FOUND = {
+    "one cell turns the answer": (dict(turns=[6, 9], halves=[6, 9, 10], holds=[1], cover=[6]), [6],
+                                  "a cell that turns the answer if it alone is covered"),
+    "one cell costs half of the lead": (dict(halves=[3, 12]), [3, 12],
+                                        "each cell that costs half of the lead if it alone is covered"),
+    "cells carry evidence": (dict(holds=[0]), [0], "each cell that carries evidence for the answer"),
+    "no place can be named": ({}, [], "")}
 
 
 def mistakes(n=41, classes=CLASSES):
@@ -42,9 +51,20 @@ def mistakes(n=41, classes=CLASSES):
     return pictures, heats, record
 
 
-def verdicts_of(record):
-    "One for each image but the last: the second for every third."
-    return {int(i): VERDICTS[k % 3 == 2] for k, i in enumerate(record.indices[:-1])}
+def found(record, k, kind, grid=4):
+    "Facts about the answer to image k, made up; see `cifar_gradcam.mistakes.covering.facts`."
+    pair = dict(predicted=int(record.predicted[k]), true=int(record.labels[k]), other=int(record.labels[k]))
+    cells = dict.fromkeys(("turns", "halves", "holds", "opposes", "cover", "keeps"), [])
+    games = {game: dict(blank=pair["true"], holds=[0]) for game in GAMES}
+    return pair | cells | dict(costliest=None, grid=grid, games=games) | FOUND[kind][0]
+
+
+def kind_of(k): return [*FOUND][(0, 0, 1, 2, 3)[k % 5]]
+
+
+def facts_of(record):
+    "For each image but the last."
+    return {int(i): found(record, k, kind_of(k)) for k, i in enumerate(record.indices[:-1])}
 
 
 def page_of(folder, name, explorer): return explorer.save(Path(folder) / f"{name}.html")
@@ -86,30 +106,78 @@ def check_filters(browser, record):
     choose(browser, "order", "surest")
 
 
-def check_verdicts(browser, record):
-    "One can filter by the verdict, alone and with a class, and the larger view says it."
-    n, verdicts = len(record), verdicts_of(record)
-    surest = record.indices[np.argsort(-record.confidence, kind="stable")].tolist()
-    same(browser.run("[...document.querySelector('#verdict').options].map(o => o.text)"),
-         ["All", "beats both controls here", "is no better than the centre"], "the verdicts, the most frequent first")
-    choose(browser, "verdict", 1)
-    wanted = [i for i in surest if verdicts.get(i) == VERDICTS[1]]
-    same((shown(browser), browser.run(COUNT)),
-         (wanted, f"{len(wanted)} of {n} mistakes: the map is no better than the centre"), "filter of the verdict")
+def check_facts(browser, record):
+    "One can filter by what covering shows, alone and with a class; the larger view says it and frames the cells."
+    n, facts = len(record), facts_of(record)
+    surest = np.argsort(-record.confidence, kind="stable")
+    kinds = {int(record.indices[k]): kind_of(k) for k in range(n - 1)}
+    counts = [f"{kind} ({list(kinds.values()).count(kind)})" for kind in FOUND]
+    same(browser.run("[...document.querySelector('#kind').options].map(o => o.text)"), ["All", *counts], "the kinds, counted")
+    for c, kind in enumerate(FOUND):
+        choose(browser, "kind", c)
+        wanted = [i for i in record.indices[surest].tolist() if kinds.get(i) == kind]
+        same((shown(browser), browser.run(COUNT)), (wanted, f"{len(wanted)} of {n} mistakes: {kind}"), f"filter: {kind}")
+        same(browser.run(f"{TILES}[0].getAttribute('aria-label').includes('. Covering: {kind}')"), True, "named for a screen reader")
+        browser.click(TILES + "[0]")
+        check_frames(browser, FOUND[kind][1], in_words(facts[wanted[0]], CLASSES), FOUND[kind][2])
+        browser.press("Escape")
+    choose(browser, "kind", 0)
     choose(browser, "predicted", 5)
-    both = [i for i in wanted if record.predicted[record.indices == i] == 5]
+    both = [i for i in record.indices[surest].tolist() if kinds.get(i) == kind_of(0) and record.predicted[record.indices == i] == 5]
     same((shown(browser), browser.run(COUNT), len(both) > 0),
-         (both, f"{len(both)} of {n} mistakes: taken for dog; the map is no better than the centre", True), "both filters")
-    browser.click(TILES + "[0]")
-    same(browser.run("document.querySelector('#view-verdict').innerText"), f"The map for dog {VERDICTS[1]}.", "in the larger view")
-    browser.press("Escape")
+         (both, f"{len(both)} of {n} mistakes: taken for dog; {kind_of(0)}", True), "both filters")
+    check_frames_hidden(browser)
     choose(browser, "true", 5)
     same(browser.run("document.querySelector('#none').innerText"), "No mistake fits all filters.", "nothing fits")
     browser.click("document.querySelector('#all')")
-    same((shown(browser), browser.run("document.querySelector('#verdict').value")), (surest, "-1"), "all again")
-    last = f"{TILES}[{surest.index(int(record.indices[-1]))}]"
-    same(browser.run(f"{last}.getAttribute('aria-label').includes('map')"), False, "an image without a verdict")
-    same(browser.run(f"{TILES}[0].getAttribute('aria-label').includes('The map ')"), True, "an image with one")
+    same((shown(browser), browser.run("document.querySelector('#kind').value")), (record.indices[surest].tolist(), "-1"), "all again")
+    last = f"{TILES}[{surest.tolist().index(n - 1)}]"
+    same(browser.run(f"{last}.getAttribute('aria-label').includes('Covering')"), False, "an image without facts")
+    browser.click(last)
+    check_frames(browser, [], "", "")
+    browser.press("Escape")
+
+
+def frames(browser):
+    "The frames on show: left, top, right, bottom as shares of the picture below them."
+    return browser.run(f"(p => [...{VIEW}.querySelectorAll('.frame')].filter(f => f.checkVisibility()).map(f => f.getBoundingClientRect())"
+                       ".map(r => [(r.left - p.left) / p.width, (r.top - p.top) / p.height, (r.right - p.left) / p.width, "
+                       f"(r.bottom - p.top) / p.height]))({VIEW}.querySelector('canvas, .picture').getBoundingClientRect())")
+
+
+def box_of(cell, grid, size):
+    "Left, top, right, bottom of the pixels that `cover` hides, as shares of the picture."
+    gone = cover(torch.ones(1, 3, *size), torch.arange(grid**2).reshape(1, grid, grid) == cell)[0, 0] == 0
+    rows, columns = gone.any(1).nonzero(), gone.any(0).nonzero()
+    return [(place / side).item() for place, side in ((columns.min(), size[1]), (rows.min(), size[0]),
+                                                     (columns.max() + 1, size[1]), (rows.max() + 1, size[0]))]
+
+
+def check_frames(browser, cells, sentence, framed, grid=4, size=(32, 32)):
+    "Cells are framed where `cover` hides them, and a sentence says what is framed."
+    got, wanted = frames(browser), [box_of(cell, grid, size) for cell in cells]
+    same((len(got), np.allclose(np.ravel(got), np.ravel(wanted), atol=0.005) if got else True), (len(cells), True),
+         f"frames {got}, wanted {wanted}")
+    texts = [browser.run(f"document.querySelector('#view-{name}').textContent") for name in ("covering", "legend")]
+    same(texts, [sentence, framed and f"Framed: {framed}."], "what the larger view says")
+    same([browser.run(f"document.querySelector('#{name}').checkVisibility()") for name in ("covering", "view-legend", "view-frames")],
+         [bool(sentence), bool(cells), bool(cells)], "sentence, legend and switch of the frames")
+
+
+def check_frames_hidden(browser):
+    "The frames go and come by pointer and by keyboard, and stay so in the next picture."
+    switch = "document.querySelector('#view-frames input')"
+    browser.run(TILES + "[0].focus()")
+    browser.press("Enter")
+    same(len(frames(browser)), 1, "opened by keyboard")
+    browser.click("document.querySelector('#view-frames')")
+    same((browser.run(switch + ".checked"), len(frames(browser))), (False, 0), "hidden by pointer")
+    browser.press("ArrowRight")
+    same((browser.run(switch + ".checked"), len(frames(browser))), (False, 0), "and in the next picture")
+    browser.run(switch + ".focus()")
+    browser.press(" ")
+    same((browser.run(switch + ".checked"), len(frames(browser))), (True, 1), "shown by keyboard")
+    browser.press("Escape")
 
 
 def check_sizes(browser, folder):
@@ -122,15 +190,18 @@ def check_sizes(browser, folder):
     record = Predictions(np.arange(30), labels, logits, names, "generated")
     browser.size(1280, 800)
     browser.open(page_of(folder, "sizes", build_explorer(pictures, heats, record)), READY)
+    same(browser.run("document.querySelector('#kind-field').checkVisibility()"), False, "no facts, no filter")
     place, canvas = np.argsort(-record.confidence, kind="stable"), f"{TILES}[{{}}].querySelector('canvas')"
+    facts = found(record, place[0], "one cell costs half of the lead", grid=3) | dict(halves=[1, 8])
+    browser.open(page_of(folder, "thirds", build_explorer(pictures, heats, record, facts={int(place[0]): facts})), READY)
     for t in (0, 29):
         i = place[t]
         close(pixels(browser, canvas.format(t)), overlay(pictures[i] / 255, heats[0][i], 0.5), "a map of 48 × 64")
     box = browser.run(f"(r => r.width / r.height)({canvas.format(0)}.getBoundingClientRect())")
     same(abs(box - 64 / 48) < 0.02, True, f"its proportions are kept: {box}")
     same(browser.run("[...document.querySelector('#true').options].map(o => o.text)"), ["All", *names], "its classes")
-    same(browser.run("document.querySelector('#verdict-field').checkVisibility()"), False, "no verdicts, no filter")
     browser.click(TILES + "[0]")
+    check_frames(browser, [1, 8], in_words(facts, names), FOUND["one cell costs half of the lead"][2], 3, (48, 64))
     same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 3, "image and two maps, as there is no contrast")
     browser.press("Escape")
 
@@ -226,6 +297,7 @@ def check_view(browser, pictures, heats, record):
     columns = browser.run(f"{TILES}.filter(t => t.offsetTop === {TILES}[0].offsetTop).length")
     browser.press("ArrowDown")
     same(browser.run(f"{TILES}.indexOf(document.activeElement)"), 3 + columns, "down by a row")
+    browser.run(f"[0, 1].forEach(t => {{ {TILES}[t].click(); {VIEW}.close(); }})")  # before the page is told of the first
 
 
 def check_view_pictures(browser, picture, maps):
@@ -291,6 +363,8 @@ def check_phone(browser, page):
         browser.click(TILES + "[0]")
         same(browser.run(f"{VIEW}.scrollWidth <= {VIEW}.clientWidth && {VIEW}.getBoundingClientRect().right <= {width}"), True,
              "the larger view fits a phone")
+        check_targets(browser, f"in the larger view on a phone {width} wide")
+        same(browser.run(f"{VIEW}.querySelector('canvas').getBoundingClientRect().bottom < 300"), True, "the picture stands before the sentence")
 
 
 def check_phone_frame(browser, folder, explorer):
@@ -313,12 +387,15 @@ def check_phone_frame(browser, folder, explorer):
     same(browser.run(tiles + ".length"), len(explorer), "the rest")
     browser.until(fits)
     same(browser.run("document.documentElement.scrollWidth"), 390, "nothing sticks out")
-    for t in (0, 20, len(explorer) - 1):
+    short = browser.run(f"{tiles}.findIndex(t => !t.getAttribute('aria-label').includes('Covering'))")  # its view is lower
+    for t in (0, 20, short, len(explorer) - 1):
         browser.run(f"{tiles}[{t}].scrollIntoView({{block: 'center'}})")
         browser.run(f"{tiles}[{t}].click()")
-        place = browser.run(f"(r => [r.top, r.bottom].map(y => y + document.querySelector('iframe').getBoundingClientRect().top))"
-                            f"({inside}.querySelector('#view').getBoundingClientRect())")
-        same(0 <= place[0] < place[1] <= 844, True, f"the larger view of image {t} is on the screen, {place}")
+        for what in ("opened", "turned over"):
+            place = browser.run(f"(r => [r.top, r.bottom].map(y => y + document.querySelector('iframe').getBoundingClientRect().top))"
+                                f"({inside}.querySelector('#view').getBoundingClientRect())")
+            same(0 <= place[0] < place[1] <= 844, True, f"the larger view of image {t}, {what}, is on the screen, {place}")
+            browser.run(f"{inside}.querySelector('#{'next' if t == 0 else 'previous'}').click()")
         browser.run(f"{inside}.querySelector('#close').click()")
     browser.size(1000, 844)  # turned or enlarged: as high as before
     browser.until("document.querySelector('iframe').offsetHeight <= 802")
@@ -414,13 +491,13 @@ def main(folder_of_pictures=None, page_to_show=None):
         return
     pictures, heats, record = mistakes()
     explorer = build_explorer(pictures, heats, record, "in 50 images (82 %)", {int(record.indices[3]): "a note"},
-                              verdicts_of(record))
+                              facts_of(record))
     with tempfile.TemporaryDirectory() as folder, Browser(program) as browser:
         page = page_of(folder, "explorer", explorer)
         browser.size(1280, 800)
         browser.open(page, READY)
         check_filters(browser, record)
-        check_verdicts(browser, record)
+        check_facts(browser, record)
         check_matrix(browser, record)
         check_pixels(browser, pictures, heats, record)
         check_view(browser, pictures, heats, record)

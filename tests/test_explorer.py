@@ -14,6 +14,7 @@ from tools import close, equal
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
 from cifar_gradcam.engine.pictures import lay_over
 from cifar_gradcam.gradcam import explain
+from cifar_gradcam.mistakes.covering import facts, GAMES, in_words
 from cifar_gradcam.mistakes.explorer import (
     build_explorer, colour_table, explore_mistakes, Explorer, for_script, map_tiles, sprite_sheet)
 from cifar_gradcam.mistakes.predictions import fingerprint, predict
@@ -128,12 +129,68 @@ def test_names_and_notes_that_look_like_markup(case):
     assert "<b>" not in page[page.index('<ul id="plain">'):page.index("<main")]
     equal(page.count("<li><i class=picture"), 30)
 
-def test_verdicts_are_ordered_by_how_many_they_are(case):
-    few, zeros = case.wrong[:30], np.zeros((30, 32, 32))
-    said = {int(i): text for i, text in zip(few.indices, ("often", "rarely", "often"))}
-    data = data_in(build_explorer(case.pixels[:30], (zeros, zeros), few, verdicts=said))
-    equal((data["verdicts"], data["verdict"][:4]), (["often", "rarely"], [0, 1, 0, -1]))
-    equal((data["size"], data["contrast"]), ([32, 32], False))
+def found(few, k, grid=4, **cells):
+    "Facts about the answer to image k, made up; see `facts`."
+    empty = dict.fromkeys(("turns", "halves", "holds", "opposes", "cover", "keeps"), [])
+    games = {game: dict(blank=0, holds=[0]) for game in GAMES}
+    return empty | dict(predicted=int(few.predicted[k]), true=int(few.labels[k]), grid=grid,
+                        other=int(few.labels[k]), costliest=None, games=games) | cells
+
+@pytest.fixture
+def built(case):
+    "Facts of the first images -> what the page holds of them, by place."
+    def build(*facts):
+        few, zeros = case.wrong[:30], np.zeros((30, 32, 32))
+        said = {int(i): facts for i, facts in zip(few.indices, facts) if facts}
+        data = data_in(build_explorer(case.pixels[:30], (zeros, zeros), few, facts=said))
+        return data, [data["facts"].get(str(i)) for i in data["index"]]
+    return build
+
+@pytest.mark.parametrize("kind, cells, framed, said", [
+    (0, dict(turns=[6, 9], halves=[6, 9], holds=[1], cover=[6]), [6], "turns the answer if it alone"),
+    (1, dict(halves=[3, 12], holds=[1]), [3, 12], "costs half of the lead"),
+    (1, dict(halves=[3], cover=[3, 7]), [3, 7], "turn the answer if covered together"),
+    (1, dict(halves=[3], cover=[0, 1, 2, 3, 4]), [3], "costs half of the lead"),  # five: no place
+    (1, dict(halves=[0, 1, 2, 3, 4]), [], ""),
+    (2, dict(holds=[0, 15], opposes=[5]), [0, 15], "carries evidence for the answer"),
+    (3, dict(opposes=[5]), [], ""), (3, {}, [], "")])
+def test_kind_frames_and_sentence_of_facts(case, built, kind, cells, framed, said):
+    facts = found(case.wrong, 1, **cells)
+    data, (none, told, *others) = built(None, facts)
+    equal(data["kinds"], ["one cell turns the answer", "one cell costs half of the lead",
+                          "cells carry evidence", "no place can be named"])
+    equal((told[0], told[1], told[3:]), (kind, in_words(facts, CLASSES), [framed, 4]))
+    assert said in told[2] and bool(said) == bool(told[2])
+    equal((none, {*others}), (None, {None}))
+
+def test_facts_of_another_grid(case, built):
+    facts = found(case.wrong, 0, grid=2, halves=[3])
+    equal(built(facts)[1][0][3:], [[3], 2])
+
+def test_facts_of_the_network_itself(case):
+    few, zeros = case.wrong[:1], np.zeros((1, 32, 32))
+    i = int(few.indices[0])
+    own = facts(case.model, case.dataset[i][0], int(few.labels[0]), grid=2, pairs=2)
+    page = build_explorer(case.pixels[:1], (zeros, zeros), few, facts={i: own})
+    equal(data_in(page)["facts"][str(i)][1], in_words(own))
+    equal(data_in(explore_mistakes(case.model, case.record, case.dataset, limit=1,
+                                   facts={i: own}, **case.how))["facts"][str(i)][4], 2)
+
+def test_facts_that_do_not_belong(case, built):
+    def refused(text, facts):
+        with pytest.raises(ValueError, match=re.escape(f"facts[{case.wrong.indices[0]}] must {text}")):
+            built(facts)
+    good = found(case.wrong, 0, holds=[15])
+    refused("name cells from 0 to 15, got [16]", good | dict(holds=[15, 16]))
+    refused("name cells from 0 to 3, got [15]", good | dict(grid=2))
+    refused("name cells from 0 to 15, got [-1]", good | dict(cover=[-1]))
+    other = (good["predicted"] + 1) % 10
+    refused("be of the network that made the record, with predicted and true class "
+            f"{(good['predicted'], good['true'])}, got {(other, good['true'])}",
+            good | dict(predicted=other))
+    refused("be from `covering.facts`, got 'beats both'", "beats both")
+    refused("be from `covering.facts`, got {'turns': [",
+            {key: value for key, value in good.items() if key != "grid"})
 
 def test_pictures_and_maps_must_fit_the_record(case):
     few, zeros = case.wrong[:30], np.zeros((30, 32, 32))
