@@ -323,13 +323,14 @@ FIRST, NINTH, BOTH = ("row 1, column 1 (upper left)", "row 3, column 1 (middle l
     (dict(cover=[0, 8], halves=[0]), f"If the cells in {BOTH} are covered together, the answer becomes a."),
     (dict(cover=[0, 1, 2, 3, 4], halves=[0]), f"If the cell in {FIRST} is covered, b loses half of its lead or more."),
     (dict(halves=[0, 8], costliest=8), f"If any one of the cells in {BOTH} is covered, b loses half of its lead or more."),
-    (dict(halves=[0, 1, 2, 3, 4]), "If any one of 5 of the 16 cells is covered, b loses half of its lead or more."),
+    (dict(cover=[0, 1, 2, 3, 4], costliest=0), f"Of all cells, the cell in {FIRST} costs b most if it is covered."),
     (dict(turns=[0], cover=[0], holds=[0], opposes=[8]),  # the same cell is not named twice
      f"If the cell in {FIRST} is covered, the answer becomes a. The cell in {NINTH} is evidence for a."),
     (dict(halves=[8], holds=[0, 8], costliest=8),
      f"If the cell in {NINTH} is covered, b loses half of its lead or more. The cells in {BOTH} are evidence for b."),
     (dict(holds=[0], opposes=[8]), f"The cell in {FIRST} is evidence for b, and the cell in {NINTH} is evidence for a."),
-    (dict(holds=[0, 1, 2, 3, 4]), "5 of the 16 cells are evidence for b."),
+    (dict(holds=[0, 3, 6, 10, 13]), "The cells in row 1, columns 1 and 4; row 2, column 3; row 3, column 3 and row 4, column 2 "
+     "are evidence for b."),
     (dict(costliest=0), f"Of all cells, the cell in {FIRST} costs b most if it is covered.")])
 def test_each_kind_of_sentence(said, text):
     found = SILENT | dict(predicted=1, other=0, true=0, grid=4, games=dict.fromkeys(GAMES, {"blank": 0})) | said

@@ -213,14 +213,12 @@ def in_words(found: dict,      # from `facts`, or read back from a record
     predicted, other = classes[found["predicted"]], classes[found["other"]]
     grid, cover, halves = found["grid"], found["cover"], found["halves"]
     ways = f"three ways of covering ({', '.join(GAMES.values())})"
-    def the(cells):
-        if len(cells) > grid: return f"{len(cells)} of the {grid**2} cells"  # no place
-        return f"the cell{'s' * (len(cells) > 1)} in {places(cells, grid)}"
+    def the(cells): return f"the cell{'s' * (len(cells) > 1)} in {places(cells, grid)}"
     first, named, more = "", cover, len(found["turns"]) - 1
     if len(cover) == 1:
         others = f" ({more} other cell{'s do' if more > 1 else ' does'} the same alone)"
         first = f"if {the(cover)} is covered, the answer becomes {other}{others * (more > 0)}"
-    elif 1 < len(cover) <= grid:
+    elif 1 < len(cover) <= grid:  # more cells are no place
         first = f"if {the(cover)} are covered together, the answer becomes {other}"
     elif halves:
         named, any_one = halves, "any one of " * (len(halves) > 1)
