@@ -202,13 +202,23 @@ DEFAULT_LAYERS = "layer4"  # its last block
 def explain(model: nn.Module,      # see `plain_network`; comes back as it was
             images: Tensor,        # normalised, shape (N, C, H, W)
             targets,               # class to explain for each image: N whole numbers
-            method: str = DEFAULT_METHOD,  # a key of `METHODS`
+            method: str = DEFAULT_METHOD,  # a key of `METHODS`, or "shapley"
             layers=None,           # a submodule, a name, or several; see `target_layers`
             batch_size: int = 128, # images at a time
             smooth: bool = False,  # the mean with the map of the mirror image
             against=None,          # N other classes: why the target rather than these
+            **how,                 # of shapley: game, grid, pairs, …: see `cell_values`
             ) -> Tensor:           # maps, shape (N, H, W), from 0 to 1, on the CPU
     "Heat maps as large as the images, each stretched to the range from 0 to 1."
+    if method == "shapley":
+        from cifar_gradcam.mistakes.covering import cell_values
+        if layers is not None or smooth:
+            raise ValueError("shapley covers cells of the images and looks at no layer: leave "
+                             f"layers and smooth out, got {layers!r} and {smooth}")
+        values, _ = cell_values(model, images, targets, against, batch_size=batch_size, **how)
+        heat = torch.where(values > 1e-4, values, 0).float()  # less is rounding
+        return stretch(_enlarge(stretch(heat), images.shape[2:]))
+    if how: raise TypeError(f"{', '.join(how)}: only shapley takes them, got {method!r}")
     maps = []
     for seen in _passes(model, images, targets, against, method, layers, batch_size, smooth):
         large = [_enlarge(stretch(_finite_maps(layer, method).relu()), images.shape[2:])
@@ -237,7 +247,8 @@ def _passes(model, images, targets, against, method, layers, batch_size, mirrore
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if method not in tuple(METHODS):
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}; "
+                         "explain takes shapley too")
     with network_at(model) as network:
         targets = check_explainable(images, targets)
         against = check_against(targets, against, method)
@@ -462,7 +473,7 @@ def check_drawing(plot_size, n, method, layers, scale, negative):
         raise ValueError(f"plot_size {sizes} has room for {room} images, "
                          f"wanted {n}: make it larger, or no_misclf smaller")
     several = isinstance(layers, (list, tuple)) and len(layers) != 1
-    fits = not several and method not in GRADIENT_FREE
+    fits = not several and method not in (*GRADIENT_FREE, "shapley")
     if scale is None: scale = "one" if fits else "alone"
     if scale not in ("one", "alone"):
         raise ValueError(f"scale must be 'one', 'alone' or None, got {scale!r}")

@@ -320,6 +320,20 @@ def test_one_image(first):
     fails("index must be from 0 to 39, got 4000", "explain", first, "--root", "generated", "--image", "4000")
 
 
+def test_maps_by_another_method(first):
+    Path("shapley").mkdir(); Image.new("RGB", (40, 40), "teal").save("shapley/sea.png")
+    with mock.patch.object(gradcam, "explain", wraps=gradcam.explain) as explain:
+        succeeds("explain", first, *"--root generated --mistakes 2 --method shapley --out shapley".split())
+    equal({call.args[3] for call in explain.call_args_list}, {"shapley"})
+    assert Image.open("shapley/gradcam.png").width > 300
+    with mock.patch("cifar_gradcam.engine.pictures.explain", wraps=gradcam.explain) as explain:
+        printed = succeeds("explain", first, *"--images shapley/sea.png --method shapley --out shapley".split())
+    equal(explain.call_args.args[3], "shapley"); assert "sea-map.png" in printed
+    fails("--method must be one of gradcam, gradcam++, hirescam, layercam, eigencam, scorecam, ablationcam, shapley, got 'shaply'",
+          "explain", first, "--root", "generated", "--method", "shaply")
+    fails("--method goes without --image", "explain", first, *"--root generated --method shapley --image 3".split())
+
+
 def test_pictures_of_ones_own(first):
     Path("own").mkdir(); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
     Path("own/notes.png").write_text("no picture")

@@ -1,4 +1,6 @@
 "Covering the cells of a picture: Shapley values against their definition and Captum, and facts of one answer."
+import copy
+import json
 from itertools import permutations
 
 import pytest
@@ -7,10 +9,12 @@ from captum.attr import ShapleyValues
 from tools import close, equal, refused
 from torch import nn
 
+from cifar_gradcam.lab.facts import facts_row, found_of
 from cifar_gradcam.mistakes.covering import (
     cell_values, cover, covered_logits, draw_facts, facts, GAMES, in_words, LEAST, places)
 
 CLASSES = [f"class {k}" for k in range(10)]
+WAYS = "three ways of covering (mean colour, blur, imputed)"
 
 
 def smooth_images(n, channels=3, h=32, w=32, seed=1):
@@ -235,13 +239,12 @@ def test_facts_of_a_spot(h, w, channels):
     for key in ("holds", "halves", "turns", "cover", "keeps"): equal((key, found[key]), (key, [6]))
     equal((found["costliest"], found["opposes"]), (6, []))
     text = in_words(found, ["ship", "airplane", "cat"])
-    equal(text, "The network answers airplane; the class is ship. In all three ways of covering (mean colour, blur, "
-          "imputed): one cell, row 2, column 3 (centre), carries evidence for airplane rather than ship; with one cell, "
-          "row 2, column 3 (centre), covered, the answer becomes ship; one cell, row 2, column 3 (centre), alone, the "
-          "rest covered, is still called airplane.")
+    equal(text, "The network answers airplane, but the class is ship. If the cell in row 2, column 3 (centre) is covered, "
+          f"the answer becomes ship. All {WAYS} agree on this.")
     right = facts(Spot(6, channels), x, 1)
     equal((right["predicted"], right["other"], right["true"]), (1, 0, 1))
-    assert "which is right; its second choice is ship" in in_words(right, ["ship", "airplane", "cat"])
+    equal(in_words(right, ["ship", "airplane", "cat"]),
+          text.replace("but the class is ship", "which is right, and its second choice is ship"))
     norm = dict(mean=(0.5,) * channels, std=(0.25,) * channels)
     fig = draw_facts(x, found, ["ship", "airplane", "cat"], **norm)
     equal(len(fig.axes), 5)
@@ -253,7 +256,8 @@ def test_facts_say_nothing_if_nothing_changes(images):
         found = facts(Constant(), x, 0)
         for key in ("holds", "opposes", "halves", "turns", "cover"): equal((key, found[key]), (key, []))
         assert found["costliest"] is None
-        assert in_words(found, "abc") == "The network answers c; the class is a. Covering changes nothing; no place can be named."
+        equal(in_words(found, "abc"), "The network answers c, but the class is a. No cell clearly counts in any of the "
+              f"{WAYS}. No place can be named.")
         draw_facts(x, found, "abc")
 
 
@@ -294,32 +298,72 @@ def test_a_cover_of_two_cells():
     equal((found["turns"], found["cover"]), ([], [5, 10]))
     assert len(found["keeps"]) == 1
     text = in_words(found, ["ship", "airplane", "cat"])
-    assert "with 2 cells, row 2, column 2; row 3, column 3 (centre), covered, the answer becomes ship" in text
+    assert "If the cells in row 2, column 2 and row 3, column 3 (centre) are covered together, the answer becomes ship." in text
 
 
 def test_places():
     equal(places([0], 4), "row 1, column 1 (upper left)")
     equal(places([15], 4), "row 4, column 4 (lower right)")
-    equal(places([6, 5, 2], 4), "row 1, column 3; row 2, columns 2 and 3 (upper centre and centre)")
-    equal(places([0, 3, 12, 15], 4), "row 1, columns 1 and 4; row 4, columns 1 and 4")
+    equal(places([6, 5, 2], 4), "row 1, column 3 and row 2, columns 2 and 3 (upper centre and centre)")
+    equal(places([0, 3, 12, 15], 4), "row 1, columns 1 and 4 and row 4, columns 1 and 4")
+    equal(places([0, 5, 9], 4), "row 1, column 1; row 2, column 2 and row 3, column 2 (upper left and centre)")
     equal(places([0], 1), "row 1, column 1")
 
 
-def test_words():
-    games = dict.fromkeys(GAMES, {"values": [1.0], "blank": 0})
-    none = dict(holds=[], opposes=[], halves=[], turns=[], cover=[], keeps=[], costliest=None)
-    found = none | dict(predicted=1, other=0, true=0, grid=4, games=games)
-    start = "The network answers b; the class is a. "
-    all_say = start + "In all three ways of covering (mean colour, blur, imputed): "
-    equal(in_words(found, "abc"), start + "The three ways disagree; no place can be named.")
-    equal(in_words(found | {"keeps": [0, 1, 2, 3, 4]}, "abc"), start + "The three ways disagree; no place can be named.")
-    equal(in_words(found | {"costliest": 0}, "abc"), all_say + "of single cells, that in row 1, column 1 (upper left) costs most.")
-    equal(in_words(found | {"halves": [0, 1]}, "abc"), all_say + "with any of 2 cells, row 1, columns 1 and 2 (upper left and "
-          "upper centre), covered, the lead of b falls by half or more.")
-    blank = {name: game | {"blank": 1} for name, game in games.items() if name != "blur"} | {"blur": games["blur"]}
-    text = in_words(found | {"holds": [5], "keeps": [5, 6], "games": blank}, "abc")
-    assert text.endswith("2 cells, row 2, columns 2 and 3 (centre), alone, the rest covered, are still called b (so is the "
-                         "wholly covered picture: mean and imputed).")
+SILENT = dict(holds=[], opposes=[], halves=[], turns=[], cover=[], keeps=[], costliest=None)
+FIRST, NINTH, BOTH = ("row 1, column 1 (upper left)", "row 3, column 1 (middle left)",
+                      "row 1, column 1 and row 3, column 1 (upper left and middle left)")
+
+
+@pytest.mark.parametrize(("said", "text"), [
+    (dict(turns=[0], cover=[0]), f"If the cell in {FIRST} is covered, the answer becomes a."),
+    (dict(turns=[0, 8], cover=[8]), f"If the cell in {NINTH} is covered, the answer becomes a (1 other cell does the same alone)."),
+    (dict(turns=[0, 3, 8], cover=[8], halves=[0, 3, 8]),
+     f"If the cell in {NINTH} is covered, the answer becomes a (2 other cells do the same alone)."),
+    (dict(cover=[0, 8], halves=[0]), f"If the cells in {BOTH} are covered together, the answer becomes a."),
+    (dict(cover=[0, 1, 2, 3, 4], halves=[0]), f"If the cell in {FIRST} is covered, b loses half of its lead or more."),
+    (dict(halves=[0, 8], costliest=8), f"If any one of the cells in {BOTH} is covered, b loses half of its lead or more."),
+    (dict(cover=[0, 1, 2, 3, 4], costliest=0), f"Of all cells, the cell in {FIRST} costs b most if it is covered."),
+    (dict(turns=[0], cover=[0], holds=[0], opposes=[8]),  # the same cell is not named twice
+     f"If the cell in {FIRST} is covered, the answer becomes a. The cell in {NINTH} is evidence for a."),
+    (dict(halves=[8], holds=[0, 8], costliest=8),
+     f"If the cell in {NINTH} is covered, b loses half of its lead or more. The cells in {BOTH} are evidence for b."),
+    (dict(holds=[0], opposes=[8]), f"The cell in {FIRST} is evidence for b, and the cell in {NINTH} is evidence for a."),
+    (dict(holds=[0, 3, 6, 10, 13]), "The cells in row 1, columns 1 and 4; row 2, column 3; row 3, column 3 and row 4, column 2 "
+     "are evidence for b."),
+    (dict(costliest=0), f"Of all cells, the cell in {FIRST} costs b most if it is covered.")])
+def test_each_kind_of_sentence(said, text):
+    found = SILENT | dict(predicted=1, other=0, true=0, grid=4, games=dict.fromkeys(GAMES, {"blank": 0})) | said
+    equal(in_words(found, "abc"), f"The network answers b, but the class is a. {text} All {WAYS} agree on this.")
+    assert in_words(found | {"true": 1}, "abc").startswith("The network answers b, which is right, and its second choice is a. ")
+
+
+def test_words_claim_only_what_all_games_say():
+    # What one or two games say on top changes no sentence. If they have nothing in common, no place is named.
+    draw, seen = torch.Generator().manual_seed(0), set()
+    for _ in range(200):
+        lists = (torch.rand(3, 4, 16, generator=draw) < torch.rand(4, 1, generator=draw)).tolist()
+        games = {game: {key: [c for c in range(16) if row[c]] for key, row in zip(("holds", "opposes", "halves", "turns"), rows)}
+                 for game, rows in zip(GAMES, lists)}
+        said = {key: sorted(set.intersection(*(set(game[key]) for game in games.values()))) for key in games["mean"]}
+        found = SILENT | said | dict(predicted=1, other=0, true=0, grid=4, games=games, cover=said["turns"][:1])
+        text = in_words(found, "abc")
+        agreed = dict.fromkeys(GAMES, said)
+        if any(said.values()): equal(in_words(found | {"games": agreed}, "abc"), text)
+        else: assert text.endswith(f"The {WAYS} disagree. No place can be named."), text
+        assert text.count(". ") <= 3 and ";" not in text.replace("; row", "")
+        seen.add(text.count(". "))
+    equal(seen, {2, 3})
+
+
+def test_words_of_a_record(network, images):
+    row = facts_row(network, images[0], 3, seed=2)
+    found = facts(network, images[0], 3, seed=2)
+    equal(in_words(found_of(json.loads(json.dumps(row))), CLASSES), in_words(found, CLASSES))
+    mute = copy.deepcopy(network)
+    nn.init.zeros_(mute[-1].weight)
+    row = facts_row(mute, images[0], 0, seed=2)
+    assert in_words(found_of(row), CLASSES).endswith(f"No cell clearly counts in any of the {WAYS}. No place can be named.")
 
 
 def test_refused_facts(network, images):
@@ -327,5 +371,6 @@ def test_refused_facts(network, images):
     refused(lambda: facts(network, images[0], 10), contains="true must be a class from 0 to 9, got 10")
     refused(lambda: facts(network, images[0], 1.5), contains="true must be a class from 0 to 9, got 1.5")
     refused(lambda: facts(Constant(1), images[0], 0), contains="the model has a single output")
+    refused(lambda: facts(network, images[0] * float("nan"), 0), contains="NaN")
     refused(lambda: facts(network, images[0], 0, grid=33), contains="grid must be from 1 to 8")
     refused(lambda: facts(network, images[0, :, :3], 0), contains="grid must be from 1 to 3")

@@ -27,6 +27,7 @@ from cifar_gradcam.gradcam import (
     check_against, check_drawing, check_explainable, DEFAULT_LAYERS, draw_mistakes, explain,
     find_mistakes, gradcam_maps, GRADIENT_FREE, METHODS, observe, overlay, plot_misclassified,
     Seen, signed_maps, stretch, target_layer, target_layers)
+from cifar_gradcam.mistakes.covering import cell_values
 from cifar_gradcam.mistakes.predictions import Predictions
 from cifar_gradcam.resnet import ResNet18
 
@@ -280,6 +281,75 @@ def test_silent_channels_give_an_empty_map(narrow):
     nn.init.constant_(mute.layer4[-1].bn2.bias, -99)
     for method in METHODS:
         equal(explain(mute, images[:2], labels[:2], method, "layer4").abs().max().item(), 0)
+
+@pytest.fixture
+def loud(small):  # covering a cell changes its answers by more than rounding does
+    loud = copy.deepcopy(small)
+    with torch.no_grad(): loud.head.weight.mul_(50)
+    return loud
+
+@pytest.mark.parametrize("how", [dict(), dict(game="blur", pairs=3, seed=4), dict(grid=3, pairs=2, batch_size=7),
+                                 dict(grid=2, exact=True), dict(grid=8, pairs=2), dict(game="imputed", pairs=2)])
+def test_shapley_maps_are_the_values_of_cells(loud, how):
+    for against in (None, others[:2]):
+        values, _ = cell_values(loud, images[:2], labels[:2], against, **how)
+        wanted = torch.where(values > 1e-4, values, 0).float()
+        got = explain(loud, images[:2], labels[:2], "shapley", against=against, **how)
+        close(got, enlarged(wanted), eps=1e-3)
+        equal((got.shape, got.amax((1, 2)).tolist()), ((2, 32, 32), wanted.any(2).any(1).tolist()))
+
+def test_a_shapley_map_is_the_same_in_every_batch(loud):
+    together = explain(loud, images[:3], labels[:3], "shapley", seed=5, pairs=2)
+    close(explain(loud, images[:3], labels[:3], "shapley", None, 5, seed=5, pairs=2), together, eps=1e-4)
+    for i in range(3):  # each image has its own orders
+        alone = explain(loud, images[[i]], labels[[i]], "shapley", seed=5 + i, pairs=2)
+        close(alone[0], together[i], eps=1e-4)
+
+def test_shapley_of_other_networks(loud, vit):
+    expected = explain(loud, images[:2], labels[:2], "shapley", pairs=2)
+    double = copy.deepcopy(loud).double()
+    close(explain(double, images[:2].double(), labels[:2], "shapley", pairs=2), expected, eps=1e-3)
+    half = copy.deepcopy(loud).bfloat16()
+    once_more = copy.deepcopy(half).float()  # with the weights as bfloat16 has them
+    close(explain(half, images[:2], labels[:2], "shapley", pairs=2),
+          explain(once_more, images[:2], labels[:2], "shapley", pairs=2), eps=1e-3)
+    equal({p.dtype for p in half.parameters()}, {torch.bfloat16})
+    for network, x in ((vit, images[:2]), (nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 20, 10)), wide[:2]),
+                       (nn.DataParallel(loud), wide[:2])):
+        heats = explain(network, x, [1, 2], "shapley", pairs=2)
+        equal((heats.shape, heats.amax((1, 2)).tolist()), ((2, *x.shape[2:]), [1, 1]))
+
+def test_shapley_of_a_network_that_never_changes(loud):
+    mute = copy.deepcopy(loud)
+    nn.init.zeros_(mute.head.weight)
+    plain = torch.full((1, 3, 32, 32), 0.5)  # a blur changes nothing but by rounding
+    for network, x, game in ((mute, images[:1], "mean"), (loud, plain, "blur"), (loud, plain * 0, "mean")):
+        equal(explain(network, x, [1], "shapley", game=game, pairs=2), torch.zeros(1, 32, 32))
+
+@pytest.mark.parametrize("text, how", [
+    ("shapley covers cells of the images and looks at no layer: leave layers and smooth out, got 'second'", dict(layers="second")),
+    ("shapley covers cells of the images", dict(smooth=True)),
+    ("exact needs at most 16 cells, got a grid of 5 × 5", dict(grid=5, exact=True)),
+    ("game must be one of ('mean', 'blur', 'imputed'), got 'white'", dict(game="white")),
+    ("targets must be from 0 to 9", dict(targets=[10])),
+    ("images hold NaN", dict(images=images[:1] * float("nan"))),
+    ("batch_size must be at least 1", dict(batch_size=0)),
+    ("against must differ", dict(against=[1]))])
+def test_shapley_refuses(loud, text, how):
+    refused(lambda: explain(loud, **dict(images=images[:1], targets=[1], method="shapley") | how), contains=text, exc=ValueError)
+
+def test_options_of_shapley_are_not_taken_by_others(loud):
+    refused(lambda: explain(loud, images[:1], [1], "gradcam", grid=8, pairs=2), exc=TypeError,
+            contains="grid, pairs: only shapley takes them, got 'gradcam'")
+    refused(lambda: signed_maps(loud, images[:1], [1], method="shapley"), exc=ValueError, contains="got 'shapley'; explain takes shapley too")
+
+def test_mistakes_are_drawn_with_shapley(loud):
+    found = find_mistakes(loud, DataLoader(TensorDataset(images, labels), 8), 2)
+    fig = draw_mistakes(loud, found, CLASSES, (1, 2), method="shapley")
+    equal(len(fig.axes), 2 * 4 + 1)
+    heat = explain(loud, found.images, found.predicted, "shapley", against=found.labels)[0].numpy()
+    close(fig.axes[6].images[0].get_array(), overlay(denormalize(found.images[0]), heat), eps=0.02)
+    refused(lambda: draw_mistakes(loud, found, CLASSES, (1, 2), method="shapley", scale="one"), contains="got 'shapley'")
 
 def test_stretch_and_enlargement():
     "Against numpy and OpenCV; constant and empty maps."

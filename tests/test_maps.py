@@ -21,7 +21,7 @@ from cifar_gradcam.mistakes.removal import (
 from cifar_gradcam.resnet import ResNet18
 
 SMALL = dict(images=30, costly_images=4, sanity_images=4, steps=3, precision="float32",
-             verdicts=0, maps=(("random blobs", ()), ("gradcam", ("layer4",)),
+             maps=(("random blobs", ()), ("gradcam", ("layer4",)),
                                ("scorecam", ("layer4",))),
              sanity=(("gradcam", ("layer3",)),))
 
@@ -242,37 +242,25 @@ def test_the_record_names_the_data(network, dataset, source):
 
 
 @pytest.fixture(scope="module")
-def several(network, dataset):  # other targets, other forms, verdicts
+def several(network, dataset):  # other targets, other forms
     maps = (("random blobs", ()), ("random blobs", (), "true"), ("random blobs", (), "contrast"),
             ("gradcam", ("layer4",), "true"), ("gradcam", ("layer4",), "contrast"),
             ("gradcam", ("layer3",), "predicted", "pooled"),
             ("gradcam", ("layer3",), "predicted", "scattered"), *all_maps()[36:40])
-    return measure(network, dataset, **SMALL | dict(images=12, maps=maps, sanity=[], verdicts=2))
+    return measure(network, dataset, **SMALL | dict(images=12, maps=maps, sanity=[]))
 
 
-def test_targets_and_verdicts_of_a_record(network, dataset, several):
+def test_targets_of_a_record(network, dataset, several):
     wrong = answered_wrong(several)
     equal([entry["images"] for entry in several["maps"].values()],
           [12, wrong.sum(), 12, wrong.sum(), 12, 4, 12, 4, 4, 4, 4])
     said, true, other = (np.array(several[k]) for k in ("predicted", "labels", "against"))
     equal(other[wrong], true[wrong])
     assert (other != said).all()
-    first_wrong = [str(i) for i, bad in zip(several["indices"], wrong) if bad][:2]
-    equal([*several["verdicts"]], first_wrong)
-    equal([sorted(v) for v in several["verdicts"].values()],
-          [["alike", "checks", "contrast", "predicted"]] * 2)
     logits = all_logits(network, images_of(dataset, several), precision="float32").numpy()
     places = np.arange(12)
     close(logits[places, said] - logits[places, other], np.array(several["margin"]) / 1e4,
           eps=1e-3)
-
-
-def test_verdicts_of_a_network_of_three_classes():
-    torch.manual_seed(0)
-    model, images = ResNet18(3, width=8).eval(), torch.randn(6, 3, 32, 32, generator=seeded(1))
-    with torch.no_grad(): labels = (model(images).argmax(1) + 1) % 3  # all are mistakes
-    quick = SMALL | dict(images=6, maps=SMALL["maps"][:2], sanity=[], verdicts=1)
-    equal(len(measure(model, [*zip(images, labels.tolist())], **quick)["verdicts"]), 1)
 
 
 def test_scores_of_other_targets_and_forms(network, dataset, several):
@@ -429,24 +417,22 @@ def test_the_command(network, dataset, tmp_path, capsys):
                                maps=maps, sanity=[], steps=2), 0)
     equal(json.loads(file.read_text())["settings"]["images"], QUICK["images"])
     # Fewer images than the costly methods would have.
-    equal(faithfulness_command(network, dataset, few, images=6, sanity=[], judged=3, verdicts=0,
+    equal(faithfulness_command(network, dataset, few, images=6, sanity=[],
                                maps=[*maps, ("scorecam", ("layer1",))], steps=2), 0)
     equal(json.loads(few.read_text())["settings"]["costly_images"], 6)
-    # Three verdicts, two of them from before.
-    equal(len(json.loads(file.with_name("verdicts.json").read_text())["verdicts"]), 3)
     text = capsys.readouterr().out
     assert "Recommended: " in text and "random blobs" in text
     # All there are, where there are fewer than the default, or than were asked for.
     for asked, told in ({}, 500), (dict(images=60), 60), (dict(quick=True), QUICK["images"]):
         equal(faithfulness_command(network, dataset[:15], tmp_path / f"fifteen{told}.json", **dict(
-            images=None, sanity=[], judged=3, verdicts=0, maps=maps, steps=2) | asked), 0)
+            images=None, sanity=[], maps=maps, steps=2) | asked), 0)
         assert f"--images 15: all test images there are, in place of {told}" in capsys.readouterr().out
     refused(lambda: faithfulness_command(network, dataset, file / "no" / "where.json"),
             contains="out: there is no folder", exc=FileNotFoundError)
 
 
 def test_a_record_of_shares_is_that_of_their_classes(network, dataset):
-    how = dict(images=4, costly_images=2, sanity_images=2, verdicts=0, maps=(("random pixels", ()),), sanity=())
+    how = dict(images=4, costly_images=2, sanity_images=2, maps=(("random pixels", ()),), sanity=())
     plain = measure(network, dataset, **how)
     soft = [(image, 0.6 * torch.eye(10)[label] + 0.04) for image, label in dataset]
     equal(measure(network, soft, **how)["labels"], plain["labels"])

@@ -24,6 +24,7 @@ from cifar_gradcam.engine.runs import (
     faults_in_words, FolderIsBusy, History, hold_folder, load_checkpoint, load_info, load_recipe,
     load_reference, Recipe, reference_folder, reference_history, restore,
     save_checkpoint, save_weights, state_of, table_row, load_metrics)
+from cifar_gradcam.lab.facts import facts_record
 from cifar_gradcam.lab.maps import faithfulness_record
 from cifar_gradcam.mistakes.predictions import reference_predictions
 
@@ -321,8 +322,7 @@ def test_the_reference_that_ships():
     equal((len(answers), len(reference_history())), (metrics["test_images"], metrics["epochs"]))
     close(sum(reference_history().column("seconds")), metrics["seconds"], eps=1e-6)
     assert abs(reference_history().rows[-1]["test_accuracy"] - metrics["test_accuracy"]) <= rounding_gap(len(answers))
-    for record in (faithfulness_record()["settings"], json.loads(
-            (reference_folder().parent / "records" / "verdicts.json").read_text())): equal(record["weights"], answers.weights)
+    for record in (faithfulness_record(), facts_record()): equal(record["settings"]["weights"], answers.weights)
 
 
 def test_an_environment_names_no_paths():

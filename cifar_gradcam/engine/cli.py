@@ -53,10 +53,12 @@ def _add_options(made, command):
         for name in ("mean", "std"):
             option(f"--{name}", type=three_numbers, metavar="R,G,B", help="the same in numbers")
         option("--image", type=int, metavar="NUMBER", help="explain this test image alone: "
-               "maps, numbers, and how far to believe them")
+               "maps, what its covered pictures are answered, and a sentence")
         option("--images", type=Path, nargs="+", metavar="PATH", help="explain these pictures, "
                "or folders of them, in place of test images; those in folders named as classes "
                "are counted as right or wrong")
+        option("--method", metavar="NAME", help="how maps are made: gradcam, shapley, …: see "
+               "chapter 05 (default: gradcam)")
         option("--mistakes", **number, default=20,
                help="how many mistakes to draw (default: %(default)s)")
     if command in ("explain", "faithfulness"):
@@ -219,10 +221,15 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
     from matplotlib import pyplot as plt
     from cifar_gradcam import augment, gradcam
     from cifar_gradcam.engine import pictures, recipes
+    method = args.method or gradcam.DEFAULT_METHOD
+    if method not in (methods := (*gradcam.METHODS, "shapley")):
+        raise ValueError(f"--method must be one of {', '.join(methods)}, got {method!r}")
+    if args.method and args.image is not None:
+        raise ValueError("--method goes without --image, whose page has its own maps")
     recipe, model, info, out = _open_run(args, unfinished=True)
     if args.images:
         report = pictures.explain_pictures(model, args.images, out, size=args.size or 32,
-                                           **info._asdict())
+                                           method=method, **info._asdict())
         print(report)
         if n := len(report.labelled):
             from cifar_gradcam.mistakes.predictions import wilson_interval
@@ -232,7 +239,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
         if maps: _name_files(map(pictures.plain_name, [*maps, out / "pictures.csv"]))
         return report.status
     if args.image is not None:
-        from cifar_gradcam.mistakes.verdict import mistake_page
+        from cifar_gradcam.mistakes.page import mistake_page
         _, test_data = augment.load_datasets(args.root, recipe.data, recipe.limit, info)
         paths = mistake_page(model, test_data, args.image, out)
         print(json.loads(paths[1].read_text())["sentence"])
@@ -248,7 +255,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
         print(f"{args.mistakes} mistakes were asked for; there are {len(first)}.")
     grid, paths = (math.ceil(max(len(first), 1) / 5), 5), []
     for name, with_maps in (("misclassified.png", False), ("gradcam.png", True)):
-        figure = gradcam.draw_mistakes(model, first, info.classes, grid, with_maps,
+        figure = gradcam.draw_mistakes(model, first, info.classes, grid, with_maps, method,
                                        mean=info.mean, std=info.std)
         paths.append(out / name)
         figure.savefig(paths[-1], dpi=150)

@@ -36,8 +36,6 @@ from ..mistakes.removal import (
     all_logits, BASELINES, blank_images, bootstrap_interval, control_maps, CONTROLS,
     insertion_deletion, probability_of, road_scores)
 from ..mistakes.sanity import sanity_check
-from ..mistakes.verdict import (
-    check_verdict, explain_mistake, write_verdicts)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #g02
 def pooled(maps: Tensor,   # shape (N, H, W)
@@ -135,7 +133,7 @@ def map_name(method: str,  # or a control
     return " ".join(word for word in words if word)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #m65
-QUICK = dict(images=20, costly_images=2, sanity_images=4, verdicts=2)
+QUICK = dict(images=20, costly_images=2, sanity_images=4)
 SAME = 1e-3  # mean difference of scores below which two maps are one
 UNIT = 1e4  # a record keeps scores, margins and probabilities as whole numbers of 1 / UNIT
 
@@ -167,7 +165,7 @@ def _new_record(model, dataset, settings):  # of images and answers, without any
             "dtype": str(select_precision(device, settings["precision"])),
             "indices": chosen, "labels": labels.tolist(), "predicted": said.tolist(),
             "against": against.tolist(), "probability": packed(logits.softmax(1).amax(1)),
-            "margin": packed(margin[:, 0]), "maps": {}, "sanity": {}, "verdicts": {}}
+            "margin": packed(margin[:, 0]), "maps": {}, "sanity": {}}
 
 @dataclass(frozen=True)
 class _Subject:  # who is asked about what: the same for every map, check and verdict
@@ -247,21 +245,6 @@ def _sanity_entry(subject, method, layers):
         kind: [*map(rounded_mean, check[kind])] for kind in ("rank", "ssim")} | {
         kind: rounded_mean(check[kind]) for kind in ("other_rank", "other_ssim")}
 
-def _verdict_entry(subject, row):
-    # the verdict on a mistake, and what other maps get in the place of its own
-    model, image, seed = subject.model, subject.images[row], 1000 + row
-    (mistakes, true, _), (_, said, _) = subject.asked("true"), subject.asked("predicted")
-    page = explain_mistake(model, image, int(true[row]), classes=None, draw=False)
-    pair = [row, mistakes.roll(-1)[mistakes == row].item()]  # and the next mistake
-    again, other = explain(model, subject.images[pair], said[pair])
-    heats = {"again": again, "another image": other} | {
-        kind: control_maps(kind, 1, image.shape[1:], seed=seed)[0] for kind in CONTROLS[1:]}
-    checks = {"first": page["removal"]["predicted"]["comparisons"]} | check_verdict(
-        model, image, int(said[row]), heats, seed=seed)
-    return page["verdicts"] | {"alike": round(page["alike"], 4), "checks": {
-        name: {rival: [round(c["fall"] - c["control"], 4), round(c["wins"], 4)]
-               for rival, c in comparisons.items()} for name, comparisons in checks.items()}}
-
 # %% ../../nbs/08d_ranking_maps.ipynb #m68
 def measure(model: nn.Module,  # trained, on any device
             dataset,           # the test set: normalised images and labels
@@ -269,7 +252,6 @@ def measure(model: nn.Module,  # trained, on any device
             images: int = 500,         # how many of the dataset
             costly_images: int = 100,  # the first of them, for `COSTLY` methods and pooled maps
             sanity_images: int = 64,   # the same for the sanity checks
-            verdicts: int = 40,        # mistakes whose verdict is checked, at most
             steps: int = 8,            # see `insertion_deletion`
             seed: int = 0,             # of the choice of images, and of everything random
             maps=None,                 # as in `all_maps`, the default
@@ -286,7 +268,7 @@ def measure(model: nn.Module,  # trained, on any device
         if not 2 <= n <= len(dataset):
             raise ValueError(f"{name} must be from 2 to {len(dataset)}, got {n}")
     settings = counts | {
-        "verdicts": verdicts, "steps": steps, "path_steps": PATH_STEPS, "seed": seed,
+        "steps": steps, "path_steps": PATH_STEPS, "seed": seed,
         "weights": fingerprint(model), "data": data_source(data), "precision": precision,
         "maps": [map_name(*what) for what in maps],
         "sanity": [map_name(*what) for what in sanity]}
@@ -305,12 +287,9 @@ def measure(model: nn.Module,  # trained, on any device
         ends = {b: (all_logits(model, blank_images(x, b), precision=precision), whole)
                 for b in BASELINES}
         subject = _Subject(model, x, ends, record)
-        mistakes = subject.asked("true")[0][:verdicts].tolist()
         for kind, names, parts, judge in (
                 ("maps", settings["maps"], maps, _map_entry),
-                ("sanity", settings["sanity"], sanity, _sanity_entry),
-                ("verdicts", [str(record["indices"][row]) for row in mistakes],
-                 [(row,) for row in mistakes], _verdict_entry)):
+                ("sanity", settings["sanity"], sanity, _sanity_entry)):
             left = [pair for pair in zip(names, parts) if pair[0] not in record[kind]]
             for name, part in progress(left, f"measuring {kind}"):
                 if entry := judge(subject, *part):
@@ -479,7 +458,6 @@ def faithfulness_command(model: nn.Module,  # trained, on the device to use
                          dataset,           # the test set: normalised images and labels
                          out: str | Path,   # a JSON file; continued if it is there
                          quick: bool = False,  # a few images only, see `QUICK`
-                         judged: int | None = None,  # mistakes to judge; None: all
                          **counts,          # images, costly_images, …: see `measure`
                          ) -> int:          # exit status
     "Measure every map, print the ranking, and write the record."
@@ -493,8 +471,5 @@ def faithfulness_command(model: nn.Module,  # trained, on the device to use
     print(faithfulness_table(record))
     print("Recommended: {choice} (the default of explain is {default}).".format(
         **recommend(record)))
-    verdicts = Path(out).with_name("verdicts.json")
-    write_verdicts(model, dataset, verdicts, QUICK["verdicts"] if quick else judged,
-                   how.get("data"))
-    print(f"Written:\n  {out}\n  {verdicts}")
+    print(f"Written:\n  {out}")
     return 0

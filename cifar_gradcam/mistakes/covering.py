@@ -206,64 +206,62 @@ def places(cells: list,  # counted row by row, from 0
     rows = {}
     for cell in sorted(cells):
         rows.setdefault(cell // grid + 1, []).append(cell % grid + 1)
-    where = "; ".join(f"row {row}, column{'s' * (len(columns) > 1)} {_listed(columns)}"
-                      for row, columns in rows.items())
+    *most, last = (f"row {row}, column{'s' * (len(columns) > 1)} {_listed(columns)}"
+                   for row, columns in rows.items())
+    where = f"{'; '.join(most)} and {last}" if most else last
     return where + (f" ({_listed(names)})" if len(names) <= 3 < grid**2 else "")
 
 def _listed(words):
     *most, last = map(str, words)
     return f"{', '.join(most)} and {last}" if most else last
 
-def in_words(found: dict,      # from `facts`
+def in_words(found: dict,      # from `facts`, or read back from a record
              classes=CLASSES,  # class names in label order
-             ) -> str:
-    "What can be said of one answer, because all three games say it."
+             ) -> str:         # at most four sentences
+    "What can be said of one answer because all three games say it, the strongest first."
     predicted, other = classes[found["predicted"]], classes[found["other"]]
-    grid, cover, keeps = found["grid"], found["cover"], found["keeps"]
-    says = [f"The network answers {predicted}" + (
-        f"; the class is {other}." if found["predicted"] != found["true"] else
-        f", which is right; its second choice is {other}.")]
-    values = [abs(value) for game in found["games"].values()
-              for value in game.get("values", ())]  # a record does not keep them
-    if values and max(values) <= LEAST:
-        return f"{says[0]} Covering changes nothing; no place can be named."
-    named = [found[key] for key in ("holds", "opposes", "halves", "turns", "cover")]
-    if not any(named) and found["costliest"] is None:
-        return f"{says[0]} The three ways disagree; no place can be named."
-    says.append("In all three ways of covering (mean colour, blur, imputed):")
-    def at(cells):
-        count = "one cell" if len(cells) == 1 else f"{len(cells)} cells"
-        return f"{count}, {places(cells, grid)},"
-    said = [f"{at(found[key])} {'carry' if len(found[key]) > 1 else 'carries'} evidence "
-            f"for {a} rather than {b}" for key, a, b in (
-                ("holds", predicted, other), ("opposes", other, predicted)) if found[key]]
-    if cover: said.append(f"with {at(cover)} covered, the answer becomes {other}")
-    if found["halves"] and len(cover) != 1:
-        any_of = "any of " * (len(found["halves"]) > 1)
-        said.append(f"with {any_of}{at(found['halves'])} covered, the lead of {predicted} "
-                    "falls by half or more")
-    if found["costliest"] is not None and cover != [found["costliest"]]:
-        said.append(f"of single cells, that in {places([found['costliest']], grid)} costs most")
-    if 0 < len(keeps) <= grid:  # many cells are no place
-        blank = [name for name, game in found["games"].items()
-                 if game["blank"] == found["predicted"]]
-        said.append(f"{at(keeps)} alone, the rest covered, "
-                    f"{'are' if len(keeps) > 1 else 'is'} still called {predicted}")
-        if blank: said[-1] += f" (so is the wholly covered picture: {_listed(blank)})"
-    return " ".join([*says, "; ".join(said) + "."])
+    grid, cover, halves = found["grid"], found["cover"], found["halves"]
+    ways = f"three ways of covering ({', '.join(GAMES.values())})"
+    def the(cells): return f"the cell{'s' * (len(cells) > 1)} in {places(cells, grid)}"
+    first, named, more = "", cover, len(found["turns"]) - 1
+    if len(cover) == 1:
+        others = f" ({more} other cell{'s do' if more > 1 else ' does'} the same alone)"
+        first = f"if {the(cover)} is covered, the answer becomes {other}{others * (more > 0)}"
+    elif 1 < len(cover) <= grid:  # more cells are no place
+        first = f"if {the(cover)} are covered together, the answer becomes {other}"
+    elif halves:
+        named, any_one = halves, "any one of " * (len(halves) > 1)
+        first = f"if {any_one}{the(halves)} is covered, {predicted} loses half of its lead or more"
+    evidence = [f"{the(cells)} {'are' if len(cells) > 1 else 'is'} evidence for {name}"
+                for cells, name in ((found["holds"], predicted), (found["opposes"], other))
+                if cells and cells != named]
+    if not first and not evidence and found["costliest"] is not None:
+        first = f"of all cells, {the([found['costliest']])} costs {predicted} most if it is covered"
+    said = [text for text in (first, ", and ".join(evidence)) if text]
+    if said: said.append(f"all {ways} agree on this")
+    elif any(game.get(key) for game in found["games"].values()
+             for key in ("holds", "opposes", "halves", "turns")):
+        said = [f"the {ways} disagree", "no place can be named"]
+    else: said = [f"no cell clearly counts in any of the {ways}", "no place can be named"]
+    start = f"the network answers {predicted}, " + (
+        f"but the class is {other}" if found["predicted"] != found["true"] else
+        f"which is right, and its second choice is {other}")
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in [start, *said])
 
 # %% ../../nbs/08a_covering.ipynb #ca32
 def draw_facts(image: Tensor,    # normalised, shape (C, H, W)
                found: dict,      # from `facts`
                classes=CLASSES,  # class names in label order
                mean=CIFAR10_MEAN, std=CIFAR10_STD,  # that it was normalised by
+               fig=None,         # a figure, or a part of one; None: a new one
                ) -> plt.Figure:
     "The image, and its cells' values in three games on one scale; `holds` is framed."
     times, grid = 3 if len(image) == 1 else 1, found["grid"]  # grey: three times
     picture = denormalize(image.repeat(times, 1, 1), [*mean] * times, [*std] * times)
     predicted, other = classes[found["predicted"]], classes[found["other"]]
     look = dict(extent=(0, grid, grid, 0), aspect=picture.shape[0] / picture.shape[1])
-    fig, axes = plt.subplots(1, 4, figsize=(8.6, 2.7), layout="constrained")
+    if fig is None: fig = plt.figure(figsize=(8.6, 2.7), layout="constrained")
+    axes = fig.subplots(1, 4)
     axes[0].imshow(picture, interpolation="nearest", **look)
     axes[0].set_title(f"says {predicted}\nagainst {other}", fontsize=9)
     games = found["games"]
