@@ -31,9 +31,13 @@ PIXELS = ("(c => {{ const o = document.createElement('canvas').getContext('2d', 
 FOUND = {
     "one cell turns the answer": (dict(turns=[6, 9], halves=[6, 9, 10], holds=[1], cover=[6]), [6],
                                   "a cell that turns the answer if it alone is covered"),
+    "a few cells together turn the answer": (dict(halves=[3], cover=[3, 7]), [3, 7],
+                                             "the cells that turn the answer if covered together"),
     "one cell costs half of the lead": (dict(halves=[3, 12]), [3, 12],
                                         "each cell that costs half of the lead if it alone is covered"),
-    "cells carry evidence": (dict(holds=[0]), [0], "each cell that carries evidence for the answer"),
+    "cells carry evidence for the answer": (dict(holds=[0]), [0], "each cell with evidence for the answer"),
+    "cells carry evidence against it": (dict(opposes=[5]), [5], "each cell with evidence against the answer"),
+    "one cell costs most": (dict(costliest=9), [9], "the cell that costs most if it alone is covered"),
     "no place can be named": ({}, [], "")}
 
 
@@ -59,7 +63,7 @@ def found(record, k, kind, grid=4):
     return pair | cells | dict(costliest=None, grid=grid, games=games) | FOUND[kind][0]
 
 
-def kind_of(k): return [*FOUND][(0, 0, 1, 2, 3)[k % 5]]
+def kind_of(k): return [*FOUND][max(0, k % 8 - 1)]
 
 
 def facts_of(record):

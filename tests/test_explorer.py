@@ -14,7 +14,7 @@ from tools import close, equal
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
 from cifar_gradcam.engine.pictures import lay_over
 from cifar_gradcam.gradcam import explain
-from cifar_gradcam.mistakes.covering import facts, GAMES, in_words
+from cifar_gradcam.mistakes.covering import facts, GAMES, in_words, KINDS
 from cifar_gradcam.mistakes.explorer import (
     build_explorer, colour_table, explore_mistakes, Explorer, for_script, map_tiles, sprite_sheet)
 from cifar_gradcam.mistakes.predictions import fingerprint, predict
@@ -147,21 +147,29 @@ def built(case):
     return build
 
 @pytest.mark.parametrize("kind, cells, framed, said", [
-    (0, dict(turns=[6, 9], halves=[6, 9], holds=[1], cover=[6]), [6], "turns the answer if it alone"),
-    (1, dict(halves=[3, 12], holds=[1]), [3, 12], "costs half of the lead"),
-    (1, dict(halves=[3], cover=[3, 7]), [3, 7], "turn the answer if covered together"),
-    (1, dict(halves=[3], cover=[0, 1, 2, 3, 4]), [3], "costs half of the lead"),  # five: no place
-    (1, dict(halves=[0, 1, 2, 3, 4]), [], ""),
-    (2, dict(holds=[0, 15], opposes=[5]), [0, 15], "carries evidence for the answer"),
-    (3, dict(opposes=[5]), [], ""), (3, {}, [], "")])
+    ("turns", dict(turns=[6, 9], halves=[6, 9], holds=[1], cover=[6]), [6], "turns the answer if it alone"),
+    ("halves", dict(halves=[3, 12], holds=[1]), [3, 12], "costs half of the lead"),
+    ("few", dict(halves=[3], cover=[3, 7]), [3, 7], "turn the answer if covered together"),
+    ("halves", dict(halves=[3], cover=[0, 1, 2, 3, 4]), [3], "costs half of the lead"),  # five: no place
+    ("holds", dict(holds=[0, 15], opposes=[5]), [0, 15], "evidence for the answer"),
+    ("opposes", dict(opposes=[5]), [5], "evidence against the answer"),
+    ("costliest", dict(costliest=9), [9], "costs most"), ("", {}, [], "")])
 def test_kind_frames_and_sentence_of_facts(case, built, kind, cells, framed, said):
     facts = found(case.wrong, 1, **cells)
     data, (none, told, *others) = built(None, facts)
-    equal(data["kinds"], ["one cell turns the answer", "one cell costs half of the lead",
-                          "cells carry evidence", "no place can be named"])
-    equal((told[0], told[1], told[3:]), (kind, in_words(facts, CLASSES), [framed, 4]))
+    equal(data["kinds"], ["one cell turns the answer", "a few cells together turn the answer",
+                          "one cell costs half of the lead", "cells carry evidence for the answer",
+                          "cells carry evidence against it", "one cell costs most", "no place can be named"])
+    equal((told[0], told[1], told[3:]), ([*KINDS].index(kind), in_words(facts, CLASSES), [framed, 4]))
     assert said in told[2] and bool(said) == bool(told[2])
+    equal(("No place can be named" in told[1]), not kind)  # filter and sentence agree
     equal((none, {*others}), (None, {None}))
+
+def test_whose_mistake_is_shown(case):
+    few, zeros = case.wrong[:2], np.zeros((2, 32, 32))
+    i = int(few.indices[1])
+    data = data_in(build_explorer(case.pixels[:2], (zeros, zeros), few, whose={i: "luck: this run alone", 10**6: ""}))
+    equal(data["whose"], {str(i): "luck: this run alone"})
 
 def test_facts_of_another_grid(case, built):
     facts = found(case.wrong, 0, grid=2, halves=[3])
