@@ -37,7 +37,7 @@ from ..mistakes.removal import (
     insertion_deletion, probability_of, road_scores)
 from ..mistakes.sanity import sanity_check
 from ..mistakes.verdict import (
-    check_verdict, explain_mistake, write_verdicts)
+    check_verdict, explain_mistake)
 
 # %% ../../nbs/08d_ranking_maps.ipynb #g02
 def pooled(maps: Tensor,   # shape (N, H, W)
@@ -479,22 +479,20 @@ def faithfulness_command(model: nn.Module,  # trained, on the device to use
                          dataset,           # the test set: normalised images and labels
                          out: str | Path,   # a JSON file; continued if it is there
                          quick: bool = False,  # a few images only, see `QUICK`
-                         judged: int | None = None,  # mistakes to judge; None: all
-                         **counts,          # images, costly_images, …: see `measure`
+                         images: int | None = None,  # None: 500, or few if `quick`
+                         data: str | None = None,  # what the images are; None: see `data_source`
+                         **counts,          # costly_images, …: see `measure`
                          ) -> int:          # exit status
     "Measure every map, print the ranking, and write the record."
     if not Path(out).parent.is_dir():  # known now, not in twenty minutes
         raise FileNotFoundError(f"out: there is no folder {Path(out).parent}")
-    how = (QUICK if quick else {}) | {k: v for k, v in counts.items() if v is not None}
-    if (n := len(dataset)) < (asked := how.get("images", 500)):  # as `measure` has it
+    counts = (QUICK if quick else {}) | counts
+    asked = images or counts.get("images", 500)
+    if (n := len(dataset)) < asked:
         print(f"--images {n}: all test images there are, in place of {asked}")
-        how["images"] = n
-    record = measure(model, dataset, out, **how)
+    record = measure(model, dataset, out, data=data, **counts | {"images": min(n, asked)})
     print(faithfulness_table(record))
     print("Recommended: {choice} (the default of explain is {default}).".format(
         **recommend(record)))
-    verdicts = Path(out).with_name("verdicts.json")
-    write_verdicts(model, dataset, verdicts, QUICK["verdicts"] if quick else judged,
-                   how.get("data"))
-    print(f"Written:\n  {out}\n  {verdicts}")
+    print(f"Written:\n  {out}")
     return 0
