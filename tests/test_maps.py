@@ -425,21 +425,18 @@ def test_the_table_of_the_shipped_record_fits_the_page():
 def test_the_command(network, dataset, tmp_path, capsys):
     file, few = tmp_path / "faithfulness.json", tmp_path / "few.json"
     maps = [(kind, ()) for kind in CONTROLS] + [("gradcam", ("layer4",)), ("layercam", ("layer3",))]
-    equal(faithfulness_command(network, dataset, file, quick=True, costly_images=None,
-                               maps=maps, sanity=[], steps=2), 0)
+    equal(faithfulness_command(network, dataset, file, quick=True, maps=maps, sanity=[], steps=2), 0)
     equal(json.loads(file.read_text())["settings"]["images"], QUICK["images"])
     # Fewer images than the costly methods would have.
-    equal(faithfulness_command(network, dataset, few, images=6, sanity=[], judged=3, verdicts=0,
+    equal(faithfulness_command(network, dataset, few, images=6, sanity=[], verdicts=0,
                                maps=[*maps, ("scorecam", ("layer1",))], steps=2), 0)
     equal(json.loads(few.read_text())["settings"]["costly_images"], 6)
-    # Three verdicts, two of them from before.
-    equal(len(json.loads(file.with_name("verdicts.json").read_text())["verdicts"]), 3)
     text = capsys.readouterr().out
     assert "Recommended: " in text and "random blobs" in text
     # All there are, where there are fewer than the default, or than were asked for.
     for asked, told in ({}, 500), (dict(images=60), 60), (dict(quick=True), QUICK["images"]):
         equal(faithfulness_command(network, dataset[:15], tmp_path / f"fifteen{told}.json", **dict(
-            images=None, sanity=[], judged=3, verdicts=0, maps=maps, steps=2) | asked), 0)
+            images=None, sanity=[], verdicts=0, maps=maps, steps=2) | asked), 0)
         assert f"--images 15: all test images there are, in place of {told}" in capsys.readouterr().out
     refused(lambda: faithfulness_command(network, dataset, file / "no" / "where.json"),
             contains="out: there is no folder", exc=FileNotFoundError)

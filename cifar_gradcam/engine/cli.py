@@ -389,8 +389,8 @@ def calibrate_command(args: argparse.Namespace) -> int:  # exit status
     return 0
 
 def measure_command(args: argparse.Namespace) -> int:  # exit status
-    """Measure what explains a run's mistakes: every method and layer, the facts, and families
-    of maps. The same command continues where it was cut off."""
+    """Measure which heat map to believe: every method and layer, facts of covered pictures, and
+    families of maps. The same command continues where it was cut off."""
     from cifar_gradcam.augment import load_datasets
     from cifar_gradcam.lab.facts import facts_command
     from cifar_gradcam.lab.families import families_command
