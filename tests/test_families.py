@@ -13,7 +13,7 @@ from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.lab import families as lab
 from cifar_gradcam.lab.families import (
     ahead, all_families, chosen_family, expected_gradients, falls_of, FAMILIES, families_command, families_table,
-    family_maps, family_rows, gains, greedy_cells, held_share, judge, judged, KINDS, measure_families, paired, top_cells)
+    family_maps, family_rows, gains, greedy_cells, held_share, hottest_cells, hottest_shares, judge, judged, KINDS, measure_families, paired, top_cells)
 from cifar_gradcam.mistakes.covering import covered_logits
 from cifar_gradcam.mistakes.predictions import Predictions
 from cifar_gradcam.resnet import ResNet18
@@ -243,6 +243,29 @@ def test_refused(record, network, few, tmp_path, monkeypatch):
     refused(lambda: measure_families(other, few[0], file, 6, precision="float32"), contains="with other settings (weights")
     refused(lambda: measure_families(network, few[0], file, 5, precision="float32"), contains="with other settings (limit 6")
     refused(lambda: measure_families(network, few[0], tmp_path / "new.json", 3), contains="at least 4 mistakes")
+
+
+def test_hottest_cells(record, network, few):
+    from cifar_gradcam.gradcam import explain
+    places = [wrong for wrong, _ in record["pairs"]]
+    x = torch.stack([few[0][place][0] for place in places])
+    said, other = torch.tensor(record["mistakes"]["asked"]).T
+    equal(len(record["hottest"]), 5 * 5 + 4 * 5)
+    for name, heat in (("hirescam layer3", explain(network, x, said, "hirescam", "layer3")),
+                       ("layercam layer2+layer3+layer4 contrast",
+                        explain(network, x, said, "layercam", ["layer2", "layer3", "layer4"], against=other))):
+        means = [[heat[i, 8 * r:8 * r + 8, 8 * c:8 * c + 8].mean().item() for r in range(4) for c in range(4)] for i in range(6)]
+        for cell, values in zip(record["hottest"][name], means):
+            assert values[int(cell, 16)] >= max(values) - 0.02  # explain enlarges, which blurs a little
+    equal("".join(f"{c:x}" for c in hottest_cells(network, x, said, None, "gradcam", ("layer4",)).tolist()), record["hottest"]["gradcam layer4"])
+
+
+def test_how_often_the_hottest_cell_holds():
+    made = {"pairs": [[7, 0], [8, 1], [9, 2], [5, 3]], "hottest": {"a": "3f0a", "b": "0000"}}
+    facts = {"rows": {"7": {"holds": [3]}, "8": {"holds": [15, 0]}, "9": {"holds": [3]}}}  # the fourth is not counted yet
+    shares = hottest_shares(made, facts)
+    close(shares["a"], (2 / 3, (0 + 0 + 0 + 1 + 1 + 0) / 6), eps=1e-12)  # 7: f, 0; 8: 3, 0; 9: 3, f
+    close(shares["b"], (1 / 3, 2 / 6), eps=1e-12)
 
 
 def test_what_is_counted(record):

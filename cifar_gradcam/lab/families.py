@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'GRID', 'COVERED', 'PAIRS', 'SAMPLES', 'FRESH', 'FILLINGS', 'PROCEDURE', 'KINDS', 'COLUMNS',
            'greedy_cells', 'expected_gradients', 'family_maps', 'scaled', 'top_cells', 'falls_of', 'ahead', 'judge',
-           'measure_families', 'all_families', 'judged', 'gains', 'held_share', 'family_rows', 'paired',
-           'chosen_family', 'families_table', 'families_command']
+           'hottest_cells', 'hottest_shares', 'measure_families', 'families_record', 'all_families', 'judged', 'gains',
+           'held_share', 'family_rows', 'paired', 'chosen_family', 'families_table', 'families_command']
 
 # %% ../../nbs/08f_families.ipynb #fm05
 import json, time
@@ -24,10 +24,10 @@ from ..engine.devices import select_precision
 from ..engine.files import known_record, progress, write_whole
 from ..engine.models import (
     dtype_and_device_of, images_for, logits_for, network_at)
-from ..engine.runs import environment
-from ..gradcam import explain, signed_maps
+from ..engine.runs import environment, reference_folder
+from ..gradcam import explain, GRADIENT_FREE, signed_maps
 from .facts import matched_pairs
-from .maps import FUSED
+from .maps import FUSED, LAYERS, map_name, ONE_PASS
 from ..mistakes.covering import cell_values, covered_logits
 from ..mistakes.predictions import fingerprint, predict
 from ..mistakes.removal import bootstrap_interval, probability_of
@@ -180,6 +180,34 @@ def judge(falls: np.ndarray,  # of all maps on one image, shape (2, N)
     joint = stats.rankdata(null, axis=1).sum(0)
     return [*row, ahead(joint[foreign], np.delete(joint, foreign), draw)]
 
+# %% ../../nbs/08f_families.ipynb #fm25
+def hottest_cells(model: nn.Module,  # see `plain_network`; comes back as it was
+                  images: Tensor,    # normalised, shape (N, C, H, W)
+                  targets: Tensor,   # the class that is explained, shape (N,)
+                  against: Tensor | None,  # rather than this one, shape (N,)
+                  method: str, layers: tuple,  # one layer, or several to fuse
+                  ) -> Tensor:       # shape (N,): cells from 0, row by row
+    "Where each map is highest, after its mean over cells of the common grid."
+    if len(layers) > 1: maps = explain(model, images, targets, method, [*layers], against=against)
+    else: maps = signed_maps(model, images, targets, against, method, *layers)[0].relu()
+    return F.adaptive_avg_pool2d(maps[:, None], GRID).flatten(1).argmax(1)
+
+def hottest_shares(record: dict,  # from `measure_families`
+                   facts: dict,   # from `count_facts`
+                   key: str = "holds",  # or "halves", "turns": see `facts`
+                   ) -> dict:  # map -> share of mistakes, from 0 to 1; by other images' maps
+    "How often the hottest cell is one of those that hold in all three games."
+    rows = [facts["rows"].get(str(wrong)) for wrong, _ in record["pairs"]]
+    done = [k for k, row in enumerate(rows) if row]
+    hits = np.array([np.isin(np.arange(GRID**2), rows[k][key]) for k in done])
+    shares = {}
+    for name, cells in record["hottest"].items():
+        cells = np.array([int(cells[k], 16) for k in done])
+        table = hits[:, cells]  # of each image (row), by the map of each (column)
+        n, own = len(done), table.diagonal().sum()
+        shares[name] = own / n, (table.sum() - own) / (n * (n - 1))
+    return shares
+
 # %% ../../nbs/08f_families.ipynb #fm30
 KINDS = ("mistakes", "right answers")
 
@@ -224,12 +252,26 @@ def measure_families(model: nn.Module,
                 spent = part["seconds"].get(name, 0) + seconds[name]
                 part["seconds"][name] = round(spent, 2)
             save()
+        if not k: _hottest(model, dataset, record, save)
         codes = {name: top_cells(maps) for name, maps in all_families(part).items()}
         for i in progress(range(len(part["rows"]), len(places)), f"judging {kind}"):
             part["rows"].append(_row(model, dataset[places[i]][0], part, codes, i, seed, dtype))
             if i % 5 == 4: save()  # a killed run loses at most these
     save()
     return record
+
+def _hottest(model, dataset, record, save):  # of the mistakes: a hex digit for each cell
+    found, part = record.setdefault("hottest", {}), record[KINDS[0]]
+    targets, against = torch.tensor(part["asked"]).T
+    plan = [(method, layers, target) for target in ("predicted", "contrast")
+            for method in ONE_PASS for layers in [*((layer,) for layer in LAYERS), FUSED]
+            if target == "predicted" or method not in GRADIENT_FREE]
+    images = _images(dataset, [wrong for wrong, _ in record["pairs"]])
+    for what in progress([what for what in plan if map_name(*what) not in found], "hottest cells"):
+        other = against if what[2] == "contrast" else None
+        cells = hottest_cells(model, images, targets, other, *what[:2])
+        found[map_name(*what)] = "".join(f"{cell:x}" for cell in cells.tolist())
+        save()
 
 def _images(dataset, places):
     return torch.stack([torch.as_tensor(dataset[place][0]) for place in places])
@@ -238,6 +280,10 @@ def _others(dataset, place):  # baselines: other images of the dataset
     draw = np.random.default_rng(place)
     away = draw.integers(1, len(dataset), SAMPLES)
     return _images(dataset, ((place + away) % len(dataset)).tolist())
+
+def families_record() -> dict:
+    "The measurement that ships with the package."
+    return json.loads((reference_folder().parent / "records/families.json").read_text())
 
 def all_families(part: dict,  # a kind's part of the record
                  ) -> dict:   # by name, as in `FAMILIES`: maps, shape (N, 16)
