@@ -11,9 +11,11 @@ from torch import nn
 
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.lab import families as lab
+from cifar_gradcam.lab.facts import facts_record
 from cifar_gradcam.lab.families import (
-    ahead, all_families, chosen_family, expected_gradients, falls_of, FAMILIES, families_command, families_table,
-    family_maps, family_rows, gains, greedy_cells, held_share, hottest_cells, hottest_shares, judge, judged, KINDS, measure_families, paired, top_cells)
+    ahead, all_families, chosen_family, expected_gradients, falls_of, FAMILIES, families_command,
+    families_record, families_table, family_maps, family_rows, gains, greedy_cells, held_share, hottest_cells,
+    hottest_shares, judge, judged, KINDS, measure_families, paired, top_cells)
 from cifar_gradcam.mistakes.covering import covered_logits
 from cifar_gradcam.mistakes.predictions import Predictions
 from cifar_gradcam.resnet import ResNet18
@@ -296,3 +298,16 @@ def test_the_command(network, few, tmp_path, monkeypatch, capsys):
     equal(families_command(network, few[0], tmp_path / "families.json", quick=True), 0)
     assert "8 mistakes, in %" in capsys.readouterr().out
     equal(json.loads((tmp_path / "families.json").read_text())["settings"]["limit"], 8)
+
+
+def test_the_shipped_record():
+    record, facts = families_record(), facts_record()
+    equal(record["settings"]["weights"], facts["settings"]["weights"])
+    equal(*({wrong for wrong, _ in made["pairs"]} for made in (record, facts)))
+    equal(record["settings"]["procedure"], [*lab.PROCEDURE])  # the record is about what is written today
+    for k, kind in enumerate(KINDS):
+        for pair, (said, other) in zip(record["pairs"], record[kind]["asked"]):
+            if row := facts["rows"].get(str(pair[k])): equal((row["predicted"], row["other"]), (said, other))
+    assert max(map(len, families_table(record).splitlines())) <= 88
+    for family in FAMILIES:  # maps of other images know nothing: their ranks are uniform
+        assert stats.kstest(judged(record, KINDS[0], family, "null"), "uniform").pvalue > 1e-3

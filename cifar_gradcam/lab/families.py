@@ -379,17 +379,22 @@ def chosen_family(record: dict, kind: str = KINDS[0]) -> dict:
     return dict(family=first, next=second, lead=lead, low=low, high=high)
 
 def families_table(record: dict) -> str:  # from `measure_families`
-    "What `family_rows` says, as lines of text."
-    lines = []
+    "What `family_rows` says, for both kinds, as lines of text."
+    heads = ("own", "others", "p ≤ .05", "A", "B", "BH 10 %", "BH 20 %", "passes")
+    widths, lines = (6, 7, 8, 4, 4, 14, 14, 7), []
     for kind in KINDS:
-        if len(record[kind]["rows"]) < 4: continue
-        lines.append(f"{len(record[kind]['rows'])} {kind}, in %".ljust(30) + "".join(
-            f"{name:>15}" for name in ("fall own/others", "p ≤ .05", "BH 10", "BH 20")))
-        for row in family_rows(record, kind):
-            shares = ("{:3.0f} ({:.0f} to {:.0f})".format(*(100 * v for v in row[key]))
-                      for key in ("bh10", "bh20"))
-            lines.append(f"{row['family']:30}{100 * row['own']:9.1f} /{100 * row['others']:4.1f}"
-                         f"{100 * row['small']:15.0f}" + "".join(f"{s:>15}" for s in shares))
+        n = len(record[kind]["rows"])
+        if n < 4: continue
+        lines.append(f"{n} {kind}".ljust(22) + "".join(f"{h:>{w}}" for h, w in zip(heads, widths)))
+        halves = [family_rows(record, kind, slice(k, None, 2)) for k in (0, 1)]
+        for row, a, b in zip(family_rows(record, kind), *halves):
+            shares = ["{:.0f} ({:.0f} to {:.0f})".format(*(100 * v for v in row[key]))
+                      for key in ("bh10", "bh20")]
+            numbers = [f"{100 * row['own']:.1f}", f"{100 * row['others']:.1f}",
+                       *(f"{100 * part['small']:.0f}" for part in (row, a, b)), *shares,
+                       FAMILIES[row["family"]][1]]
+            lines.append(row["family"].ljust(22)
+                         + "".join(f"{v:>{w}}" for v, w in zip(numbers, widths)))
     return "\n".join(lines)
 
 # %% ../../nbs/08f_families.ipynb #fm50
