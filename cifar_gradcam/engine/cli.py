@@ -63,7 +63,8 @@ def _add_options(made, command):
         option("--data", type=data_name, metavar="DATA", help=data.format(
             ", CIFAR100, or a folder of pictures", "the run's own"))
     if command == "faithfulness":
-        option("--images", **number, help="test images, chosen by a fixed seed (default: 500)")
+        option("--images", **number, help="test images to measure maps on (default: 500); of facts "
+               "and families: mistakes, each with a right answer (default: all)")
         option("--quick", action="store_true", help="few images: to see that it works")
         option("--only", choices=("maps", "facts", "families"), metavar="PART", help="maps: each "
                "method and layer; facts: answers if cells are covered; families: maps against "
