@@ -14,7 +14,6 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize
-from ..engine.devices import autocast
 from ..engine.files import progress
 from ..engine.models import dtype_and_device_of, logits_for, network_at
 from ..gradcam import (
@@ -61,7 +60,7 @@ def covered_logits(model: nn.Module,  # see `plain_network`; comes back as it wa
                 dtype=torch.promote_types(images.dtype, torch.float32))
     parts = [*zip(which.split(batch_size), covered.split(batch_size))]
     def ask(network, rows, hidden):
-        with autocast(like["device"], torch.float32):  # a picture is filled exactly
+        with torch.autocast(like["device"].type, enabled=False):  # filled exactly
             x = cover(images[rows].to(**like), hidden, game)
         return logits_for(network, x).float().cpu()
     with network_at(model, precision) as network, torch.no_grad():
