@@ -24,8 +24,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split(),
-                    "onnx": cfg["onnx_requirements"].split(),  # for export_onnx, chapter 17: few readers need it
-                    "captum": cfg["captum_requirements"].split()},  # for Integrated Gradients, chapter 08
+                    "onnx": cfg["onnx_requirements"].split()},  # for export_onnx, chapter 17: few readers need it
     # By the second, nbdev links each name in the text to its documentation, and each function to its source.
     entry_points={"console_scripts": cfg["console_scripts"].split(),
                   "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},

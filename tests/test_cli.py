@@ -300,16 +300,19 @@ def test_the_same_run_returns_at_once_and_another_is_refused(first):
 
 
 def test_what_is_measured_and_where_it_goes(first):
-    with mock.patch(MEASURE, return_value=0) as measure:
-        succeeds("faithfulness", first, *"--root generated --quick --images 9 --out runs/new/aside".split())
-    (network, data, out, quick), counts = measure.call_args
-    equal((len(data), out, quick), (40, Path("runs/new/aside/faithfulness.json"), True))
-    equal(counts, dict(images=9, data="synthetic"))
-    with mock.patch(MEASURE, return_value=0) as measure: succeeds("faithfulness", first, "--root", "generated")
-    equal(measure.call_args.args[2:], (Path(first, "faithfulness.json"), False))
-    with mock.patch("cifar_gradcam.lab.facts.facts_command", return_value=0) as measure:
-        succeeds("faithfulness", first, *"--root generated --facts --images 9".split())
-    equal(measure.call_args.args[2:], (Path(first, "facts.json"), False, 9, "synthetic"))
+    commands = {"maps": MEASURE, "facts": "cifar_gradcam.lab.facts.facts_command",
+                "families": "cifar_gradcam.lab.families.families_command"}
+    files = {"maps": "faithfulness.json", "facts": "facts.json", "families": "families.json"}
+    for only, words in (None, "--quick --images 9 --out runs/new/aside"), ("facts", ""), ("families", "--quick"):
+        with contextlib.ExitStack() as stack:
+            mocks = {part: stack.enter_context(mock.patch(name, return_value=0)) for part, name in commands.items()}
+            succeeds("faithfulness", first, "--root", "generated", *words.split(), *(["--only", only] if only else []))
+        equal([part for part, mocked in mocks.items() if mocked.called], [only] if only else [*commands])
+        for part, mocked in mocks.items():
+            if not mocked.called: continue
+            (network, data, out, quick, images, source), options = mocked.call_args
+            equal((len(data), source, options), (40, "synthetic", {}))
+            equal((out, quick, images), (Path(first if only else "runs/new/aside", files[part]), "--quick" in words, None if only else 9))
 
 
 def test_one_image(first):
@@ -497,8 +500,8 @@ def test_a_folders_network_in_each_command(grain, undrawn):
     assert {report["predicted"], report["true"]} <= set(info.classes) and np.max(report["image"]) < 128
     printed = succeeds("explain", grain, "--images", "grain/test/rye", "--out", "grain3")
     assert "knows 3 classes only (oats, rye, wheat)" in printed
-    with mock.patch(MEASURE, return_value=0) as measure: succeeds("faithfulness", grain, "--quick")
-    equal((measure.call_args.args[1].info, measure.call_args.kwargs["data"]),
+    with mock.patch(MEASURE, return_value=0) as measure: succeeds("faithfulness", grain, "--quick", "--only", "maps")
+    equal((measure.call_args.args[1].info, measure.call_args.args[5]),
           (info, load_recipe(Path(grain)).data))
     torch.save(load_run(Path(grain))[1].state_dict(), "grain.pth")
     printed = succeeds("explain", "--weights", "grain.pth", "--data", "grain", "--out", "aside")
@@ -588,8 +591,8 @@ def test_generated_images_by_the_option_and_by_the_variable(variable, words, off
     printed = succeeds("explain", out, "--root", "generated", "--mistakes", "1", *words)
     assert "of 40 generated images are right" in printed
     with mock.patch(MEASURE, return_value=0) as measure:
-        succeeds("faithfulness", out, "--root", "generated", *words)
-    equal(measure.call_args.kwargs["data"], "synthetic")
+        succeeds("faithfulness", out, "--root", "generated", "--only", "maps", *words)
+    equal(measure.call_args.args[5], "synthetic")
 
 
 def test_a_run_too_fast_cut_resumed_and_longer(undrawn):

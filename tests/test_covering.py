@@ -375,3 +375,13 @@ def test_refused_facts(network, images):
     refused(lambda: facts(network, images[0] * float("nan"), 0), contains="NaN")
     refused(lambda: facts(network, images[0], 0, grid=33), contains="grid must be from 1 to 8")
     refused(lambda: facts(network, images[0, :, :3], 0), contains="grid must be from 1 to 3")
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_pictures_are_filled_in_full_precision(network, images, game):
+    hidden, seen = torch.zeros(1, 4, 4).bool(), []
+    hidden[0, 1, 2] = hidden[0, 2, 2] = True
+    hook = network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    try: covered_logits(network, images[:1], torch.tensor([0]), hidden, game, precision="bfloat16")
+    finally: hook.remove()
+    close(seen[-1], cover(images[:1], hidden, game), eps=1e-5)

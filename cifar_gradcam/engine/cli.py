@@ -65,10 +65,12 @@ def _add_options(made, command):
         option("--data", type=data_name, metavar="DATA", help=data.format(
             ", CIFAR100, or a folder of pictures", "the run's own"))
     if command == "faithfulness":
-        option("--images", **number, help="test images, chosen by a fixed seed (default: 500)")
+        option("--images", **number, help="test images to measure maps on (default: 500); of facts "
+               "and families: mistakes, each with a right answer (default: all)")
         option("--quick", action="store_true", help="few images: to see that it works")
-        option("--facts", action="store_true", help="instead of maps: what the network answers "
-               "if cells of its mistakes, and of as many right answers, are covered")
+        option("--only", choices=("maps", "facts", "families"), metavar="PART", help="maps: each "
+               "method and layer; facts: answers if cells are covered; families: maps against "
+               "those of other images (default: all three)")
     if command == "experiment":
         option("series", nargs="?", metavar="SERIES", help="which one: see --list")
         option("--list", action="store_true",
@@ -395,19 +397,22 @@ def calibrate_command(args: argparse.Namespace) -> int:  # exit status
     return 0
 
 def measure_command(args: argparse.Namespace) -> int:  # exit status
-    """Measure which heat map to believe. Every method and layer is measured on a run's network;
-    the same command continues where it was cut off."""
+    """Measure which heat map to believe: every method and layer, facts of covered pictures, and
+    families of maps. The same command continues where it was cut off."""
     from cifar_gradcam.augment import load_datasets
     from cifar_gradcam.lab.facts import facts_command
+    from cifar_gradcam.lab.families import families_command
     from cifar_gradcam.lab.maps import faithfulness_command
     recipe, model, info, out = _open_run(args)
     _, test_data = load_datasets(args.root, recipe.data, recipe.limit, info)
     if len(test_data) < 2: raise ValueError("at least 2 test images are needed, got 1")
-    if args.facts:
-        return facts_command(model, test_data, out / "facts.json", args.quick, args.images,
-                             recipe.data)
-    return faithfulness_command(model, test_data, out / "faithfulness.json", args.quick,
-                                images=args.images, data=recipe.data)
+    parts = {"maps": (faithfulness_command, "faithfulness.json"),
+             "facts": (facts_command, "facts.json"),
+             "families": (families_command, "families.json")}
+    for name, (command, file) in parts.items():
+        if args.only in (None, name):
+            command(model, test_data, out / file, args.quick, args.images, recipe.data)
+    return 0
 
 def experiment_command(args: argparse.Namespace) -> int:  # exit status: 1 if runs are missing
     """Make the series of runs behind the book's comparisons. Only what is missing is made; the

@@ -60,10 +60,13 @@ def covered_logits(model: nn.Module,  # see `plain_network`; comes back as it wa
     like = dict(device=dtype_and_device_of(model)[1],
                 dtype=torch.promote_types(images.dtype, torch.float32))
     parts = [*zip(which.split(batch_size), covered.split(batch_size))]
+    def ask(network, rows, hidden):
+        with torch.autocast(like["device"].type, enabled=False):  # filled exactly
+            x = cover(images[rows].to(**like), hidden, game)
+        return logits_for(network, x).float().cpu()
     with network_at(model, precision) as network, torch.no_grad():
-        pictures = (cover(images[rows].to(**like), hidden, game)
-                    for rows, hidden in progress(parts, f"covering, {game}"))
-        return torch.cat([logits_for(network, x).float().cpu() for x in pictures])
+        return torch.cat([ask(network, *part)
+                          for part in progress(parts, f"covering, {game}")])
 
 # %% ../../nbs/08a_covering.ipynb #ca20
 def all_subsets(cells: int) -> Tensor:  # bool, shape (2**cells, cells)
