@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cifar_gradcam.engine.optimizers import (
-    average_of, decay_groups, fold_first, initialize, make_optimizer, Muon, OPTIMIZERS, orthogonalize, step_on_sphere,
+    Average, decay_groups, fold_first, initialize, make_optimizer, Muon, OPTIMIZERS, orthogonalize, step_on_sphere,
     whiten_first, Whitened)
 from cifar_gradcam.resnet import ResNet18
 
@@ -204,7 +204,7 @@ def test_an_object_comes_back_and_settings_beside_it_are_an_error(name, value, d
 
 def test_an_average_follows_weights_and_statistics():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    average = average_of(model, 0.9)
+    average = Average(model, 0.9)
     for value in (1.0, 2.0, 4.0):
         nn.init.constant_(model[0].weight, value)
         model[1].running_mean.fill_(10 * value)
@@ -212,7 +212,7 @@ def test_an_average_follows_weights_and_statistics():
     by_hand = 0.9 * (0.9 * 1 + 0.1 * 2) + 0.1 * 4  # the first update copies
     close(average.module[0].weight.detach(), torch.full((4, 3, 1, 1), by_hand), 1e-6)
     close(average.module[1].running_mean, torch.full((4,), 10 * by_hand), 1e-5)
-    with pytest.raises(ValueError, match="decay must be between 0 and 1, got 1.0"): average_of(model, 1.0)
+    with pytest.raises(ValueError, match="decay must be between 0 and 1, got 1.0"): Average(model, 1.0)
 
 
 @pytest.fixture

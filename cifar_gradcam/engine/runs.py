@@ -31,7 +31,7 @@ from .devices import PRECISIONS, select_device
 from .files import write_json, write_whole
 from .models import plain_state
 from .optimizers import (
-    average_of, fold_first, INITIALIZATIONS, OPTIMIZERS, whiten_first)
+    Average, fold_first, INITIALIZATIONS, OPTIMIZERS, whiten_first)
 from .weights import load_foreign_weights
 from ..resnet import MODELS, ResNet, ResNet18
 
@@ -358,7 +358,7 @@ class Averaged:
         self.decay = decay
 
     def begin(self, run):
-        self.average = run.parts["average"] = average_of(run.model, self.decay)
+        self.average = run.parts["average"] = Average(run.model, self.decay)
         run.tested = self.average.module
 
     def after_step(self, run): self.average.update_parameters(run.model)
