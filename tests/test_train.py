@@ -513,7 +513,7 @@ def test_what_an_epoch_adds_to_each_step():
         network = Constant()
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
         return calls(lambda: train_step(network, pixels[:4], truth[:4], optimizer, cross_entropy, torch.float32))
-    assert (epoch(12) - epoch(2)) / 10 - step() <= 16
+    assert (epoch(12) - epoch(2)) / 10 - step() <= 12
 
 
 def test_train_epoch_refuses_an_empty_loader():
