@@ -143,7 +143,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
     "One pass over the training images, measured as they are seen, while the weights change."
     if accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {accumulate}")
     kind, device = dtype_and_device_of(model)
-    losses, values, largest, sizes = [], [], [], []
+    losses, values, sums, sizes = [], [], [], []
     right, last = torch.zeros((), device=device), time.monotonic()
     shown = {}  # behind the progress bar
     def read():  # the losses since last time; this waits for the device
@@ -152,7 +152,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
             if math.isfinite(value): continue
             cause = "the learning rate may be too high"
             if i < accumulate: cause = "no update came before, look at weights and criterion"
-            if not largest[i].isfinite(): cause = "the images of that batch hold NaN or infinity"
+            if not sums[i].isfinite(): cause = "the images of that batch hold NaN or infinity"
             raise LossIsNaN(f"the loss is {value} at step {i // accumulate + 1} of {label}: "
                             f"{cause}")
         values.extend(new)
@@ -168,7 +168,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
             logits, loss = train_step(model, images, labels, optimizer, criterion, dtype,
                                       len(labels) / n, i == 1, i == len(parts))
             losses.append(loss); sizes.append(len(labels))
-            largest.append(torch.linalg.vector_norm(images, math.inf))  # NaN if one is
+            sums.append(images.sum(dtype=torch.float32))  # not finite if an image is not
             right += number_right(logits, labels)
         advance(scheduler)
         if after_step: after_step()
