@@ -111,13 +111,13 @@ def hard_labels(labels,  # an array or a tensor: whole numbers, (N,); or shares,
         kind = str(labels.dtype).removeprefix("torch.")
         raise TypeError(f"labels must be whole numbers, got {kind}")
     # A look at values on a GPU would wait for it; whoever brings them there looks before.
-    seen = labels if getattr(labels, "is_cpu", True) else labels[:0]
+    if not getattr(labels, "is_cpu", True): return (1 * labels).argmax(1) if shares else labels
     if not shares:
-        outside = seen[(seen < 0) | (seen >= (wanted or np.inf))]
+        outside = labels[(labels < 0) | (labels >= (wanted or np.inf))]
         if not len(outside): return labels
         allowed = f"from 0 to {wanted - 1}" if wanted else "0 or more"
         raise ValueError(f"labels must be {allowed}, got {int(outside[0])}")
-    right = (seen >= 0).all(1) & (abs(seen.sum(1) - 1) < 1e-3)
+    right = (labels >= 0).all(1) & (abs(labels.sum(1) - 1) < 1e-3)
     if not right.all():
         row = int((1 * right).argmin())
         raise ValueError("labels, as shares, must be 0 or more and sum to 1, got "

@@ -143,18 +143,19 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
     "One pass over the training images, measured as they are seen, while the weights change."
     if accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {accumulate}")
     kind, device = dtype_and_device_of(model)
-    losses, values, sound, sizes = [], [], [], []
-    right = torch.zeros((), device=device)
+    losses, values, sums, sizes = [], [], [], []
+    right, last = torch.zeros((), device=device), time.monotonic()
     shown = {}  # behind the progress bar
     def read():  # the losses since last time; this waits for the device
-        values.extend(new := torch.stack(losses[len(values):]).tolist())
-        for i, value in enumerate(values):
+        new = torch.stack(losses[len(values):]).tolist()
+        for i, value in enumerate(new, len(values)):
             if math.isfinite(value): continue
             cause = "the learning rate may be too high"
             if i < accumulate: cause = "no update came before, look at weights and criterion"
-            if not sound[i]: cause = "the images of that batch hold NaN or infinity"
+            if not sums[i].isfinite(): cause = "the images of that batch hold NaN or infinity"
             raise LossIsNaN(f"the loss is {value} at step {i // accumulate + 1} of {label}: "
                             f"{cause}")
+        values.extend(new)
         shown["loss"] = f"{sum(new) / len(new):.3f}"
     model.train()
     batches = map(images_and_labels, progress(loader, label, shown))
@@ -166,11 +167,12 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
             if not sizes: check_normalised(images)
             logits, loss = train_step(model, images, labels, optimizer, criterion, dtype,
                                       len(labels) / n, i == 1, i == len(parts))
-            losses.append(loss); sizes.append(len(labels)); sound.append(images.isfinite().all())
+            losses.append(loss); sizes.append(len(labels))
+            sums.append(images.sum(dtype=torch.float32))  # not finite if an image is not
             right += number_right(logits, labels)
         advance(scheduler)
         if after_step: after_step()
-        if len(losses) >= len(values) + 20: read()
+        if time.monotonic() - last >= 1: read(); last = time.monotonic()
     if not sizes: raise ValueError("loader is empty: there is nothing to train on")
     if len(losses) > len(values): read()
     share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)

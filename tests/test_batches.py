@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from tools import close, equal
+from tools import calls, close, equal
 
 from cifar_gradcam.augment import (
     AugmentedImages, hold_out, plain_transform, seed_epoch, seed_transform, train_transform)
@@ -77,6 +77,24 @@ def test_same_seed_and_epoch_same_batches():
     for seed, epoch in ((1, 3), (2, 2)): assert not torch.equal(again[1], pass_of(seed, epoch)[1])
     equal(again[1].bincount(), torch.tensor(FEW.targets).bincount())
     assert ((again[0] == 0).all(1).sum((1, 2)) >= 64).all()
+
+
+def test_a_batch_costs_few_calls():
+    def of_a_pass(batch_size): return calls(lambda: list(BatchedImages(FEW, batch_size, flip="alternating", cutout=8)))
+    assert (of_a_pass(10) - of_a_pass(40)) / 15 <= 38  # to draw it, and to make it
+
+
+def test_a_batch_is_made_of_what_was_drawn_for_it():
+    "All draws of a pass are made before its first batch, in the order in which earlier versions made them: by batch."
+    moving = BatchedImages(FEW, 64, cutout=8, cutout_share=0.5)
+    seed_epoch(moving, 3, 1)
+    generator = torch.Generator().set_state(moving.generator.get_state())
+    for _ in range(2):  # the second pass goes on drawing
+        order = torch.randperm(200, generator=generator)
+        for chosen, (images, labels) in zip(order.split(64), moving, strict=True):
+            changes = draw_changes(len(chosen), 4, 8, generator, 0.5)
+            assert torch.equal(images, change_batch(moving.windows, chosen, changes, 8))
+            equal(labels, moving.labels[chosen])
 
 
 @pytest.mark.parametrize("flip", FLIPS)

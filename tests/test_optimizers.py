@@ -4,12 +4,13 @@ import copy, math
 import numpy as np
 import pytest
 import torch
-from tools import close, equal
+from tools import calls, close, equal
 from torch import nn
 from torch.nn import functional as F
 
+from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.engine.optimizers import (
-    average_of, decay_groups, fold_first, initialize, make_optimizer, Muon, OPTIMIZERS, orthogonalize, step_on_sphere,
+    Average, decay_groups, fold_first, initialize, make_optimizer, Muon, OPTIMIZERS, orthogonalize, step_on_sphere,
     whiten_first, Whitened)
 from cifar_gradcam.resnet import ResNet18
 
@@ -61,17 +62,18 @@ def test_orthogonalised_singular_values_go_through_the_polynomial(shape):
 
 def test_orthogonalise_zeros_and_what_is_no_matrix():
     equal(orthogonalize(torch.zeros(3, 4)), torch.zeros(3, 4))
-    with pytest.raises(ValueError, match=r"matrix must have 2 axes, got shape \(3,\)"): orthogonalize(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"matrix must have 2 axes or more, got shape \(3,\)"):
+        orthogonalize(torch.zeros(3))
 
 
 def test_a_step_on_the_sphere_keeps_the_norm():
     weight = nn.Conv2d(8, 16, 3).weight.detach()
     before = weight.clone()
-    step_on_sphere(weight, torch.zeros(16, 72), 0.1)
+    step_on_sphere([weight], [torch.zeros(16, 72)], 0.1)
     close(weight.norm().item(), 4.0, 1e-5)
     close(weight / weight.norm(), before / before.norm(), 1e-6)  # only rescaled
     direction, start = orthogonalize(torch.randn(16, 72)), weight.clone()
-    step_on_sphere(weight, direction, 0.1)
+    step_on_sphere([weight], [direction], 0.1)
     stepped = start - 0.1 * direction.view_as(start)
     close(weight, stepped * 4 / stepped.norm(), 1e-5)
 
@@ -106,8 +108,8 @@ def after_random_gradients(kind, **options):
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has had its Muon since 2.9")
 def test_muon_without_a_fixed_norm_is_that_of_torch():
-    def free_rule(weight, update, lr, dtype):
-        weight.sub_(orthogonalize(update.flatten(1), dtype=dtype).view_as(weight), alpha=lr)
+    def free_rule(weights, updates, lr, dtype):
+        for weight, update in zip(weights, updates): weight.sub_(orthogonalize(update, dtype=dtype), alpha=lr)
 
     torchs = after_random_gradients(torch.optim.Muon)
     free = after_random_gradients(Muon, orthogonal=True, dtype=torch.bfloat16, rule=free_rule)
@@ -135,6 +137,110 @@ def test_muon_steps_where_there_is_a_gradient_and_can_be_kept_and_copied():
     twin.param_groups[0]["params"][0].grad = torch.randn_like(weight)
     twin.step()  # a copy works, and in the same precision
     equal(twin.dtype, torch.bfloat16)
+
+
+# Equal rows and equal columns, equal rows alone, more rows than columns, square.
+SHAPES = ((8, 8, 3, 3), (8, 8, 3, 3), (8, 3, 3, 3), (32, 8, 1, 1), (40, 3, 3, 3), (16, 16, 1, 1), (5, 9))
+
+
+def one_by_one(weight, gradient, velocity, lr, m):
+    "Muon's step for one matrix, as the papers write it."
+    velocity = m * velocity + gradient
+    x = (gradient + m * velocity).flatten(1)
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5): x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
+    radius = math.sqrt(len(weight))
+    weight = radius * weight / weight.norm() - lr * x.reshape(weight.shape)
+    return radius * weight / weight.norm(), velocity
+
+
+@pytest.mark.parametrize("dtype, eps", [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_all_weights_together_step_as_each_alone(dtype, eps, layout):
+    weights = [torch.randn(shape, dtype=dtype) for shape in SHAPES]
+    weights = [w.to(memory_format=layout) if w.ndim == 4 else w for w in weights]
+    params, velocities = [nn.Parameter(w.clone()) for w in weights], [torch.zeros_like(w) for w in weights]
+    optimizer = Muon(params, lr=0.05, momentum=0.8, orthogonal=True, dtype=dtype)
+    for step in range(3):
+        for i, p in enumerate(params):
+            p.grad = torch.randn_like(p) if (step, i) != (1, 2) else None
+            if p.grad is not None:
+                weights[i], velocities[i] = one_by_one(weights[i], p.grad, velocities[i], 0.05, 0.8)
+        optimizer.step()
+    for p, weight, velocity in zip(params, weights, velocities, strict=True):
+        assert (p.detach() - weight).norm() < eps * weight.norm()
+        assert (optimizer.state[p]["momentum_buffer"] - velocity).norm() < eps * velocity.norm()
+
+
+def test_a_short_run_ends_where_steps_of_one_weight_at_a_time_end():
+    "In double precision, in which twenty steps do not blow the rounding up to what can be seen."
+    images, labels = synthetic_images(60, np.random.default_rng(0))
+    x, y = torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255 - 0.5, torch.as_tensor(labels).long()
+
+    def alone(weights, updates, lr, dtype):
+        for weight, update in zip(weights, updates):
+            weight.copy_(one_by_one(weight, update, torch.zeros_like(update), lr, 0)[0])
+
+    def run(**options):
+        torch.manual_seed(0)
+        network = ResNet18(width=8).double()
+        weights = [p for p in network.parameters() if p.ndim == 4]
+        others = [p for p in network.parameters() if p.ndim != 4]
+        optimizer = Muon([dict(params=weights, orthogonal=True), dict(params=others)], lr=0.05, dtype=torch.double, **options)
+        for step in range(20):
+            optimizer.zero_grad()
+            F.cross_entropy(network(x[step % 3::3]), y[step % 3::3]).backward()
+            optimizer.step()
+        return network, (network(x).argmax(1) == y).double().mean().item()
+    (together, accuracy), (each, same) = run(), run(rule=alone)
+    equal(accuracy, same)
+    assert accuracy > 0.5  # it has learned
+    for a, b in zip(together.parameters(), each.parameters(), strict=True): close(a.detach(), b.detach(), 1e-6)
+
+
+def test_a_stack_is_orthogonalised_as_its_matrices():
+    for shape in ((4, 6, 11), (2, 3, 11, 6), (1, 5, 5)):
+        stack = torch.randn(shape, dtype=torch.double)
+        each = [orthogonalize(matrix, dtype=torch.double) for matrix in stack.flatten(0, -3)]
+        close(orthogonalize(stack, dtype=torch.double).flatten(0, -3), torch.stack(each), 1e-12)
+
+
+def test_a_step_makes_few_calls_however_many_weights_there_are():
+    "On a GPU each call costs microseconds, whatever it computes: a matrix at a time it would be 50 a matrix."
+    def step_of(copies):
+        params = [nn.Parameter(torch.randn(8, 8, 3, 3)) for _ in range(copies)]
+        vectors = [nn.Parameter(torch.randn(8)) for _ in range(copies)]
+        optimizer = Muon([dict(params=params, orthogonal=True), dict(params=vectors, weight_decay=0.1)], lr=0.1)
+        for p in params + vectors: p.grad = torch.randn_like(p)
+        optimizer.step()
+        return calls(optimizer.step)
+    assert step_of(1) <= 60
+    assert step_of(11) - step_of(1) <= 10 * 5  # to flatten, pad, cut and shape one matrix
+    network = ResNet18(width=8)
+    optimizer = make_optimizer("Muon", network, 0.1, weight_decay=5e-4)
+    for p in network.parameters(): p.grad = torch.randn_like(p)
+    optimizer.step()
+    assert calls(optimizer.step) <= 250
+    average = Average(network, 0.9)
+    average.update_parameters(network)
+    assert calls(lambda: average.update_parameters(network)) <= 4
+
+
+def test_a_state_of_earlier_versions_goes_on():
+    weights = [torch.randn(8, 8, 3, 3), torch.randn(8, 3, 3, 3), torch.randn(8)]
+    kept = dict(state={i: dict(momentum_buffer=torch.randn_like(w)) for i, w in enumerate(weights)}, param_groups=[
+        dict(lr=0.05, momentum=0.8, orthogonal=True, weight_decay=0, params=[0, 1]),
+        dict(lr=0.1, momentum=0.8, orthogonal=False, weight_decay=0, params=[2])])
+    params = [nn.Parameter(w.clone()) for w in weights]
+    optimizer = Muon([dict(params=params[:2], orthogonal=True), dict(params=params[2:])], lr=1)
+    optimizer.load_state_dict(copy.deepcopy(kept))
+    for p in params: p.grad = torch.randn_like(p)
+    optimizer.step()
+    for i in (0, 1):
+        velocity = kept["state"][i]["momentum_buffer"]
+        close(params[i].detach(), one_by_one(weights[i], params[i].grad, velocity, 0.05, 0.8)[0], 1e-5)
+    velocity = 0.8 * kept["state"][2]["momentum_buffer"] + params[2].grad
+    close(params[2].detach(), weights[2] - 0.1 * (params[2].grad + 0.8 * velocity), 1e-6)
 
 
 def test_muon_refuses_settings_out_of_range():
@@ -204,7 +310,7 @@ def test_an_object_comes_back_and_settings_beside_it_are_an_error(name, value, d
 
 def test_an_average_follows_weights_and_statistics():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    average = average_of(model, 0.9)
+    average = Average(model, 0.9)
     for value in (1.0, 2.0, 4.0):
         nn.init.constant_(model[0].weight, value)
         model[1].running_mean.fill_(10 * value)
@@ -212,7 +318,19 @@ def test_an_average_follows_weights_and_statistics():
     by_hand = 0.9 * (0.9 * 1 + 0.1 * 2) + 0.1 * 4  # the first update copies
     close(average.module[0].weight.detach(), torch.full((4, 3, 1, 1), by_hand), 1e-6)
     close(average.module[1].running_mean, torch.full((4,), 10 * by_hand), 1e-5)
-    with pytest.raises(ValueError, match="decay must be between 0 and 1, got 1.0"): average_of(model, 1.0)
+    model[1].num_batches_tracked += 7
+    average.update_parameters(model)
+    equal((average.module[1].num_batches_tracked.item(), average.n_averaged.item()), (7, 4))
+    # The numbers and the names are torch's: a checkpoint of earlier versions goes on.
+    update, new = torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), copy.deepcopy(model[0])
+    torchs = torch.optim.swa_utils.AveragedModel(model[0], multi_avg_fn=update, use_buffers=True)
+    ours = Average(model[0], 0.9)
+    for _ in range(3):
+        nn.init.normal_(new.weight)
+        for each in (torchs, ours): each.update_parameters(new)
+    for (name, a), (same, b) in zip(torchs.state_dict().items(), ours.state_dict().items(), strict=True):
+        equal((name, a), (same, b))
+    with pytest.raises(ValueError, match="decay must be between 0 and 1, got 1.0"): Average(model, 1.0)
 
 
 @pytest.fixture

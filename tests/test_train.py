@@ -1,4 +1,5 @@
 "Chapter 04: schedules, one pass, the loop around them, and what may stand around the loop."
+import contextlib
 import copy
 import json
 import math
@@ -10,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
-from tools import close, equal, refused
+from tools import calls, close, equal, refused
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from cifar_gradcam.augment import seed_epoch
+from cifar_gradcam.augment import AugmentedImages, plain_transform, seed_epoch
 from cifar_gradcam.engine.batches import BatchedImages
 from cifar_gradcam.engine.datasets import synthetic_images
-from cifar_gradcam.engine.optimizers import OPTIMIZERS
+from cifar_gradcam.engine.optimizers import Average, make_optimizer, OPTIMIZERS
 from cifar_gradcam.engine.runs import (
     COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, load_recipe, Recipe)
 from cifar_gradcam.gradcam import find_mistakes
@@ -465,6 +466,54 @@ def test_a_loss_that_is_nan_is_found_and_its_step_named(first):
     still = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     refused(lambda: train_epoch(small_network(), loader, still, cross_entropy, label="epoch 3/9"),
             contains=f"nan at step {first + 1} of epoch 3/9")
+
+
+def test_a_step_waits_for_no_value_of_a_device(monkeypatch):
+    "The device `meta` has shapes and no values: whatever needs one, as a processor that waits for its GPU, fails."
+    monkeypatch.setattr("cifar_gradcam.train.autocast", lambda *_: contextlib.nullcontext())
+    images, labels = synthetic_images(20, np.random.default_rng(0))
+    soft = nn.functional.one_hot(torch.as_tensor(labels), 10).float().numpy()
+    network = small_network().to("meta")
+    for name, targets in (("SGD", labels), ("Muon", labels), ("Muon", soft)):
+        batches = BatchedImages(AugmentedImages(images, targets, plain_transform()), 8, device="meta")
+        optimizer, average = make_optimizer(name, network, 0.1, weight_decay=1e-3), Average(network, 0.9)
+        for x, y in batches:
+            logits, loss = train_step(network, x, y, optimizer, cross_entropy, torch.float32)
+            average.update_parameters(network)
+            equal((loss.device.type, number_right(logits, y).device.type), ("meta", "meta"))
+        with pytest.raises((RuntimeError, NotImplementedError)): loss.item()
+
+
+def test_an_epoch_waits_as_often_however_long_it_is(monkeypatch):
+    reads, real, clock = [], torch.Tensor.tolist, [0.0]
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: reads.append(len(tensor)) or real(tensor))
+    monkeypatch.setattr("cifar_gradcam.train.time.monotonic", lambda: clock[0])
+    def reads_of(size, network=None):
+        reads.clear()
+        train_epoch(network or small_network(), tiny(size), sgd(), cross_entropy)
+        return [*reads]
+    equal(reads_of(35), [2])
+    equal(reads_of(2), [35])
+    def passes(module, inputs): clock[0] += 0.3  # 0.3 seconds a step: a look at every fourth
+    slow = small_network()
+    slow.register_forward_pre_hook(passes)
+    equal(reads_of(7, slow), [4, 4, 2])
+
+
+def test_what_an_epoch_adds_to_each_step():
+    "Calls beside the network's, the criterion's and the optimizer's: to count, and to find what is not finite."
+    class Constant(nn.Module):
+        def __init__(self): super().__init__(); self.logits = nn.Parameter(torch.zeros(1, 10))
+        def forward(self, x): return self.logits.expand(len(x), 10)
+    def epoch(batches):
+        network = Constant()
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        return calls(lambda: train_epoch(network, [(pixels[:4], truth[:4])] * batches, optimizer, cross_entropy))
+    def step():
+        network = Constant()
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        return calls(lambda: train_step(network, pixels[:4], truth[:4], optimizer, cross_entropy, torch.float32))
+    assert (epoch(12) - epoch(2)) / 10 - step() <= 12
 
 
 def test_train_epoch_refuses_an_empty_loader():

@@ -45,25 +45,26 @@ def change_batch(windows: Tensor,   # from `crop_windows`
                  ) -> Tensor:       # float32 (B, 3, 32, 32), channels last in memory
     "Crop, mirror, normalise and cut a whole batch; nothing in here is random."
     crops = windows[chosen, changes.top, changes.left].view(-1, 32, 32, 3)
-    crops = torch.where(changes.mirrored[:, None, None, None], crops.flip(2), crops)
+    crops = torch.where(changes.mirrored.view(-1, 1, 1, 1), crops.flip(2), crops)
     # A row of pixels and channels as one axis of 96: three channels alone are too short
     # an axis for vector instructions.
-    mean, std = (255 * _row_of(tuple(colour), crops.device) for colour in (mean, std))
-    values = crops.view(-1, 32, 96).float().sub_(mean).mul_(1 / std)
+    mean, factor, colour, row, column = _rows_of(tuple(mean), tuple(std), FILLS[fill],
+                                                 crops.device)
+    values = crops.view(-1, 32, 96).float().sub_(mean).mul_(factor)
     if cutout:
-        row = torch.arange(32, device=crops.device)
-        def inside(start, at):
-            return (at >= start[:, None]) & (at < start[:, None] + cutout)
-        rows = inside(changes.cutout_top, row)
-        columns = inside(changes.cutout_left, row.repeat_interleave(3))
-        values = torch.where(rows[:, :, None] & columns[:, None, :],
-                             _row_of(FILLS[fill], crops.device), values)
+        def inside(start, at): return (at >= start) & (at < start + cutout)
+        rows = inside(changes.cutout_top.view(-1, 1, 1), row.view(32, 1))
+        columns = inside(changes.cutout_left.view(-1, 1, 1), column)
+        values = torch.where(rows & columns, colour, values)
     return values.view(-1, 32, 32, 3).permute(0, 3, 1, 2)
 
 @functools.cache  # once a device: a copy to a GPU would wait for it in each batch
-def _row_of(colour, device):  # three values, or the one that all have, for 32 pixels
-    values = torch.tensor(colour, dtype=torch.float32, device=device)
-    return values.expand(3).repeat(32)
+def _rows_of(mean, std, fill, device):  # constants, for the 32 pixels of a row
+    mean, std, fill = (  # of three colours, or of one that all have
+        torch.tensor(colour, dtype=torch.float32, device=device).expand(3).repeat(32)
+        for colour in (mean, std, fill))
+    row = torch.arange(32, device=device)
+    return 255 * mean, 1 / (255 * std), fill, row, row.repeat_interleave(3)
 
 # %% ../../nbs/13a_batches.ipynb #d08
 FLIPS = ("none", "random", "alternating")
@@ -125,7 +126,7 @@ class BatchedImages:
         "A pass over the part of each batch that one of several processes gets."
         turned, n, device = bool(self.epoch % 2), len(self.labels), self.labels.device
         self.epoch += 1
-        order = torch.arange(n)
+        order, plans = torch.arange(n), []  # plans: number and changes of each image
         if self.shuffle: order = torch.randperm(n, generator=self.generator)
         for chosen in order.split(self.batch_size):
             changes = draw_changes(len(chosen), self.pad, self.cutout, self.generator,
@@ -134,12 +135,15 @@ class BatchedImages:
             if self.flip == "alternating":
                 changes = changes._replace(mirrored=self.sides[chosen] ^ turned)
             # All draw for all: who else works on the batch changes nothing in it.
-            plan = torch.stack([drawn.tensor_split(processes)[rank].long()
-                                for drawn in (chosen, *changes)])
-            # From pinned memory a GPU fetches it by itself; the processor does not wait.
-            if device.type == "cuda": plan = plan.pin_memory()
-            chosen, top, left, mirrored, *corner = plan.to(device, non_blocking=True)
-            images = change_batch(
+            plan = torch.stack([drawn.long() for drawn in (chosen, *changes)])
+            plans.append(plan.tensor_split(processes, 1)[rank])
+        sizes, plan = [part.shape[1] for part in plans], torch.cat(plans, 1)
+        # From pinned memory a GPU fetches it by itself; the processor does not wait.
+        if device.type == "cuda": plan = plan.pin_memory()
+        plan = plan.to(device, non_blocking=True)
+        labels = self.labels[plan[0]].split(sizes)
+        for part, truth in zip(plan.split(sizes, 1), labels):
+            chosen, top, left, mirrored, *corner = part
+            yield change_batch(
                 self.windows, chosen, Changes(top, left, mirrored.bool(), *corner),
-                self.cutout, self.cutout_fill, *info_of(self)[1:])
-            yield images, self.labels[chosen]
+                self.cutout, self.cutout_fill, *info_of(self)[1:]), truth

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INITIALIZATIONS', 'OPTIMIZERS', 'decay_groups', 'initialize', 'orthogonalize', 'step_on_sphere', 'orthogonal_step',
-           'Muon', 'make_optimizer', 'average_of', 'Whitened', 'whiten_first', 'fold_first']
+           'Muon', 'make_optimizer', 'Average', 'Whitened', 'whiten_first', 'fold_first']
 
 # %% ../../nbs/09_optimizers.ipynb #o03
 import math
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .devices import select_precision
 from ..resnet import BasicBlock
@@ -50,39 +50,52 @@ def initialize(model: nn.Module,          # changed in place
 INITIALIZATIONS = ("torch", "he")
 
 # %% ../../nbs/09_optimizers.ipynb #o08
-def orthogonalize(matrix: Tensor,  # (rows, columns), any finite numbers
+def orthogonalize(matrix: Tensor,  # (…, rows, columns), one or a stack; finite numbers
                   steps: int = 5,  # of the iteration, three matrix products each
                   dtype: torch.dtype = torch.float32,  # to compute in
                   ) -> Tensor:     # same shape; singular values near 1, if not tiny
     "Pull all singular values of a matrix towards 1 (Jordan et al., 2024)."
-    if matrix.ndim != 2:
-        raise ValueError(f"matrix must have 2 axes, got shape {tuple(matrix.shape)}")
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(dtype)
-    x = x / (x.norm() + 1e-7)  # now no singular value is above 1
+    if matrix.ndim < 2:
+        raise ValueError(f"matrix must have 2 axes or more, got shape {tuple(matrix.shape)}")
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.reshape(-1, *matrix.shape[-2:]).to(dtype)
+    if tall: x = x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # now no singular value is above 1
     for _ in range(steps):     # s -> 3.4445 s - 4.7750 s³ + 2.0315 s⁵, for each s
-        gram = x @ x.T         # of the shorter side
-        change = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        x = torch.addmm(x, change, x, beta=3.4445)
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = torch.bmm(x, x.mT)  # of the shorter side
+        change = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, change, x, beta=3.4445)
+    return (x.mT if tall else x).to(matrix.dtype).reshape(matrix.shape)
 
 # %% ../../nbs/09_optimizers.ipynb #o11
 @torch.no_grad()
-def step_on_sphere(weight: Tensor,     # (out, in, height, width); changed in place
-                   direction: Tensor,  # (out, in · height · width)
-                   lr: float,          # the length of the step where the norm is √out
+def step_on_sphere(weights: list[Tensor],     # (out, in, height, width); changed in place
+                   directions: list[Tensor],  # of each, (out, in · height · width)
+                   lr: float,                 # the length of a step where the norm is √out
                    ) -> None:
-    "Step against `direction`, and keep the weight's norm at √out: one for each filter."
-    norm = math.sqrt(len(weight))
-    def rescale(): weight.mul_(norm / weight.norm().clamp_min(1e-12))
+    "Step against `directions`, and keep each weight's norm at √out: one for each filter."
+    wanted = [math.sqrt(len(weight)) for weight in weights]
+    def rescale():
+        norms = torch._foreach_div(torch._foreach_norm(weights), wanted)
+        torch._foreach_div_(weights, torch._foreach_clamp_min(norms, 1e-12))
     rescale()  # the initial weights may have any norm
-    weight.sub_(direction.view_as(weight), alpha=lr)
+    shaped = [step.view_as(weight) for weight, step in zip(weights, directions)]
+    torch._foreach_sub_(weights, shaped, alpha=lr)
     rescale()
 
 # %% ../../nbs/09_optimizers.ipynb #o10
-def orthogonal_step(weight, update, lr, dtype):
-    "Muon's step: all singular values near 1, the weight's norm fixed."
-    step_on_sphere(weight, orthogonalize(update.flatten(1), dtype=dtype), lr)
+def orthogonal_step(weights, updates, lr, dtype):
+    "Muon's step: all singular values near 1, the weights' norms fixed."
+    matrices = [update.flatten(1) for update in updates]
+    wide = [m.T if len(m) > m.shape[1] else m for m in matrices]
+    for rows in {len(m) for m in wide}:  # these go through the iteration in one stack
+        same = [i for i, m in enumerate(wide) if len(m) == rows]
+        widest = max(wide[i].shape[1] for i in same)  # zeros on the right stay zeros
+        stack = torch.stack([F.pad(wide[i], (0, widest - wide[i].shape[1])) for i in same])
+        for i, step in zip(same, orthogonalize(stack, dtype=dtype)):
+            wide[i] = step[:, :wide[i].shape[1]]
+    step_on_sphere(weights, [step if step.shape == m.shape else step.T
+                             for step, m in zip(wide, matrices)], lr)
 
 class Muon(torch.optim.Optimizer):
     "Nesterov SGD; in `orthogonal` groups, each step has all singular values near 1."
@@ -116,15 +129,19 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         "Change each parameter that has a gradient."
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None: continue
-                gradient, state = p.grad, self.state[p]
-                if decay := group["weight_decay"]: gradient = gradient.add(p, alpha=decay)
-                if not state: state["momentum_buffer"] = torch.zeros_like(p)
-                velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-                update = gradient.add(velocity, alpha=group["momentum"])
-                if group["orthogonal"]: self.rule(p, update, group["lr"], self.dtype)
-                else: p.add_(update, alpha=-group["lr"])
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params: continue
+            gradients, lr, m = [p.grad for p in params], group["lr"], group["momentum"]
+            if decay := group["weight_decay"]:
+                gradients = torch._foreach_add(gradients, params, alpha=decay)
+            for p in params:
+                if not self.state[p]: self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            velocities = [self.state[p]["momentum_buffer"] for p in params]
+            torch._foreach_mul_(velocities, m)
+            torch._foreach_add_(velocities, gradients)
+            updates = torch._foreach_add(gradients, velocities, alpha=m)
+            if group["orthogonal"]: self.rule(params, updates, lr, self.dtype)
+            else: torch._foreach_add_(params, updates, alpha=-lr)
 
 # %% ../../nbs/09_optimizers.ipynb #o15
 OPTIMIZERS = ("SGD", "Muon", "Adam", "AdamW", "RMSprop", "Adagrad")
@@ -167,14 +184,26 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
     return getattr(torch.optim, optimizer)(**settings)
 
 # %% ../../nbs/09_optimizers.ipynb #o17
-def average_of(model: nn.Module,  # the weights that training changes
-               decay: float,      # what one update keeps of the average, 0 < decay < 1
-               ) -> AveragedModel:  # `.module` is the averaged network
-    "A copy of the model that follows it as an exponential moving average, buffers too."
-    if not 0 < decay < 1:
-        raise ValueError(f"decay must be between 0 and 1, got {decay}")
-    update = get_ema_multi_avg_fn(decay)
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+class Average(AveragedModel):
+    "A copy of a model, in `.module`, that follows it as an exponential moving average."
+    def __init__(self, model: nn.Module,  # the weights that training changes
+                 decay: float):  # what one update keeps of the average, 0 < decay < 1
+        if not 0 < decay < 1:
+            raise ValueError(f"decay must be between 0 and 1, got {decay}")
+        super().__init__(model)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        "Follow the weights and statistics of `model`; the first time, copy them."
+        kept, new = ([*net.parameters(), *net.buffers()] for net in (self.module, model))
+        floats, counts = [], []  # what is averaged, and what is copied
+        for pair in zip(kept, new):
+            (floats if pair[0].is_floating_point() else counts).append(pair)
+        share = 1 - self.decay if self.n_averaged else 1.0
+        torch._foreach_lerp_(*map(list, zip(*floats)), share)
+        if counts: torch._foreach_copy_(*map(list, zip(*counts)))
+        self.n_averaged += 1
 
 # %% ../../nbs/09_optimizers.ipynb #k21
 class Whitened(nn.Module):
