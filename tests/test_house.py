@@ -99,7 +99,7 @@ def test_the_lesson_stands_on_the_ground_floor(name):
 
 @pytest.mark.parametrize("name", sorted(name for name in AT_ONCE if name.startswith("mistakes.")))
 def test_mistakes_stand_on_the_lesson(name):
-    lent = {"engine.figures", "engine.runs"}  # the style of a figure, and the network that ships
+    lent = {"engine.figures", "engine.runs", "engine.download"}  # a figure's style, the network that ships, files
     beside = {module for module in AT_ONCE if module.startswith("mistakes.")}
     assert AT_ONCE[name] <= TUTORIAL | GROUND | lent | beside
 

@@ -1,6 +1,7 @@
 "Whose mistake it was: people's votes are fetched and checked, the record is a recount, each mistake has one name."
 import io
 from collections import Counter
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def published(tmp_path, monkeypatch):
     "A folder that plays the server, with made-up votes."
     content = file_of(MADE_UP)
     (tmp_path / "server").mkdir()
-    monkeypatch.setattr(predictions, "VOTES_SHA256", predictions.sha256(content).hexdigest())
+    monkeypatch.setattr(predictions, "VOTES_MD5", md5(content).hexdigest())
     monkeypatch.setattr(predictions, "VOTES_URL", (tmp_path / "server" / "votes.npy").as_uri())
     write_whole(tmp_path / "server" / "votes.npy", content)
     return tmp_path / "server" / "votes.npy"
@@ -36,7 +37,7 @@ def published(tmp_path, monkeypatch):
 
 def test_votes_are_fetched_once_and_only_if_asked_for(published, tmp_path, capsys):
     home = tmp_path / "home"
-    refused(lambda: human_votes(home, download=False), contains="got none. Put that file", exc=DataError)
+    refused(lambda: human_votes(home, download=False), contains="votes.npy is missing", exc=DataError)
     assert not home.exists()
     equal(human_votes(home), MADE_UP)
     assert "fetching file:" in capsys.readouterr().out
@@ -44,21 +45,21 @@ def test_votes_are_fetched_once_and_only_if_asked_for(published, tmp_path, capsy
     equal(human_votes(home), MADE_UP)
     equal(human_votes(home, download=False), MADE_UP)
     equal(capsys.readouterr().out, "")
-    equal([path.name for path in home.iterdir()], ["votes.npy"])
+    equal([path.name for path in home.glob("[!.]*")], ["votes.npy"])
 
 
 def test_wrong_bytes_are_refused(published, tmp_path):
     right, wrong = published.read_bytes(), file_of(MADE_UP + 1)
     (kept := tmp_path / "votes.npy").write_bytes(wrong)  # a damaged file of one's own is fetched anew
-    refused(lambda: human_votes(tmp_path, download=False), contains=f"got {len(wrong)} bytes with", exc=DataError)
+    refused(lambda: human_votes(tmp_path, download=False), contains=f"has md5 {md5(wrong).hexdigest()}", exc=DataError)
     equal(human_votes(tmp_path), MADE_UP)
     equal(kept.read_bytes(), right)
     published.write_bytes(wrong)  # the server has another file
     kept.unlink()
-    refused(lambda: human_votes(tmp_path), contains=predictions.VOTES_SHA256, exc=DataError)
+    refused(lambda: human_votes(tmp_path), contains=predictions.VOTES_MD5, exc=DataError)
     assert not kept.exists()
     published.unlink()  # no server: name, checksum and place are said
-    for part in (str(kept), predictions.VOTES_SHA256, predictions.VOTES_URL, "fetching it failed", "CC BY-NC-SA"):
+    for part in (str(kept), predictions.VOTES_MD5, predictions.VOTES_URL, "could not be fetched", "CC BY-NC-SA"):
         refused(lambda part=part: human_votes(tmp_path), contains=part, exc=DataError)
 
 
@@ -79,7 +80,7 @@ def test_the_record_is_a_recount_of_the_runs():
     assert not set(found["real_failures"]) & set(found["people_too"])
     few, tenth, many = (np.array(found["people_by_runs"][line]) for line in ("0.2", "0.1", "0.05"))
     assert (few <= tenth).all() and (tenth <= many).all() and (many <= np.bincount(erred)).all()
-    assert "CC BY-NC-SA" in found["licence"] and predictions.VOTES_SHA256 in found["source"]
+    assert "CC BY-NC-SA" in found["licence"] and "cifar10h-counts.npy" in found["source"]
 
 
 def test_names_of_made_up_mistakes():
