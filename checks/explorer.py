@@ -35,8 +35,9 @@ FOUND = {
                                              "the cells that turn the answer if covered together"),
     "one cell costs half of the lead": (dict(halves=[3, 12]), [3, 12],
                                         "each cell that costs half of the lead if it alone is covered"),
-    "cells carry evidence for the answer": (dict(holds=[0]), [0], "each cell with evidence for the answer"),
-    "cells carry evidence against it": (dict(opposes=[5]), [5], "each cell with evidence against the answer"),
+    "cells carry evidence for the answer": (dict(holds=[0]), [0],
+                                           "each cell with evidence for the answer (an estimate)"),
+    "cells carry evidence against it": (dict(opposes=[5]), [], ""),
     "one cell costs most": (dict(costliest=9), [9], "the cell that costs most if it alone is covered"),
     "no place can be named": ({}, [], "")}
 
@@ -124,6 +125,8 @@ def check_facts(browser, record):
         same(browser.run(f"{TILES}[0].getAttribute('aria-label').includes('. Covering: {kind}')"), True, "named for a screen reader")
         browser.click(TILES + "[0]")
         check_frames(browser, FOUND[kind][1], in_words(facts[wanted[0]], CLASSES), FOUND[kind][2])
+        styles = f"new Set([...{VIEW}.querySelectorAll('.frame')].map(f => getComputedStyle(f, '::before').borderTopStyle))"
+        same(browser.run(f"[...{styles}]"), ["dashed" if "estimate" in FOUND[kind][2] else "solid"][:len(FOUND[kind][1])], "an estimate is dashed")
         browser.press("Escape")
     choose(browser, "kind", 0)
     choose(browser, "predicted", 5)

@@ -10,7 +10,7 @@ from torch import nn
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.lab import facts as lab
 from cifar_gradcam.lab.facts import (
-    complete_tables, count_facts, facts_command, facts_table, hottest, matched_pairs, packed_answers,
+    complete_tables, count_facts, facts_command, facts_record, facts_table, hottest, matched_pairs, packed_answers,
     rows_of, shares, smallest_covers, STATEMENTS, unpacked_answers)
 from cifar_gradcam.mistakes.covering import cell_values, cover, GAMES
 from cifar_gradcam.mistakes.predictions import Predictions
@@ -149,3 +149,10 @@ def test_smallest_covers():
     equal(smallest_covers(np.stack([answers, other]), 1), [[1, 3]])
     answers[0] = 1  # nothing has to be covered
     equal(smallest_covers(answers, 1), [[]])
+
+
+def test_what_the_front_page_says_of_the_record():
+    record = facts_record()
+    mistakes, right = (shares(rows_of(record, wrong))["turns"] for wrong in (True, False))
+    assert 0.35 < mistakes < 0.45 < right < 0.5  # four in ten, and nearly half
+    equal(record["rows"]["9918"]["turns"], [14])

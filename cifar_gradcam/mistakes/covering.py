@@ -218,14 +218,15 @@ def _listed(words):
     *most, last = map(str, words)
     return f"{', '.join(most)} and {last}" if most else last
 
-KINDS = {  # what all three games say, the strongest first: its name, and its cells
+KINDS = {  # what all three games say, the strongest first: its name; what a frame means
     "turns": ("one cell turns the answer", "a cell that turns the answer if it alone is covered"),
     "few": ("a few cells together turn the answer",
             "the cells that turn the answer if covered together"),
     "halves": ("one cell costs half of the lead",
                "each cell that costs half of the lead if it alone is covered"),
-    "holds": ("cells carry evidence for the answer", "each cell with evidence for the answer"),
-    "opposes": ("cells carry evidence against it", "each cell with evidence against the answer"),
+    "holds": ("cells carry evidence for the answer",
+              "each cell with evidence for the answer (an estimate)"),
+    "opposes": ("cells carry evidence against it", ""),
     "costliest": ("one cell costs most", "the cell that costs most if it alone is covered"),
     "": ("no place can be named", "")}
 
@@ -240,7 +241,7 @@ def strongest(found: dict) -> tuple:  # of facts: a key of `KINDS`, these cells
 
 def in_words(found: dict,      # from `facts`, or read back from a record
              classes=CLASSES,  # class names in label order
-             ) -> str:         # at most four sentences
+             ) -> str:         # at most five sentences
     "What can be said of one answer because all three games say it, the strongest first."
     predicted, other = classes[found["predicted"]], classes[found["other"]]
     ways = f"three ways of covering ({', '.join(GAMES.values())})"
@@ -258,12 +259,12 @@ def in_words(found: dict,      # from `facts`, or read back from a record
                 for cells, name in ((found["holds"], predicted), (found["opposes"], other))
                 if cells and (cells != named or not first)]
     said = [text for text in (first, ", and ".join(evidence)) if text]
-    estimate = "; what is called evidence is an estimate" * bool(evidence)
-    if said: said.append(f"all {ways} agree on this{estimate}")
+    if said: said.append(f"all {ways} agree on this")
     elif any(game.get(key) for game in found["games"].values()
              for key in ("holds", "opposes", "halves", "turns")):
         said = [f"the {ways} disagree", "no place can be named"]
     else: said = [f"no cell clearly counts in any of the {ways}", "no place can be named"]
+    if evidence: said.append("evidence is an estimate: other random orders may name other cells")
     start = f"the network answers {predicted}, " + (
         f"but the class is {other}" if found["predicted"] != found["true"] else
         f"which is right, and its second choice is {other}")

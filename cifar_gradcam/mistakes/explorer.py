@@ -101,7 +101,8 @@ def _told_of(found: dict, record: Predictions) -> tuple:  # facts and answer of 
     if outside := {*cells, *found["holds"], *found["opposes"]} - {*range(grid**2)}:
         raise ValueError(f"facts[{i}] must name cells from 0 to {grid**2 - 1}, "
                          f"got {sorted(outside)}")
-    return [*KINDS].index(kind), sentence, KINDS[kind][1], cells, grid
+    framed = KINDS[kind][1]
+    return [*KINDS].index(kind), sentence, framed, cells if framed else [], grid
 
 def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
                    heats,                 # maps for the predicted class, the true one
