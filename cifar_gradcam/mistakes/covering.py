@@ -226,7 +226,6 @@ KINDS = {  # what all three games say, the strongest first: its name; what a fra
                "each cell that costs half of the lead if it alone is covered"),
     "holds": ("cells carry evidence for the answer",
               "each cell with evidence for the answer (an estimate)"),
-    "opposes": ("cells carry evidence against it", ""),
     "costliest": ("one cell costs most", "the cell that costs most if it alone is covered"),
     "": ("no place can be named", "")}
 
@@ -235,40 +234,39 @@ def strongest(found: dict) -> tuple:  # of facts: a key of `KINDS`, these cells
     cover, costliest = found["cover"], found["costliest"]
     said = {"turns": cover if len(cover) == 1 else [],
             "few": cover if 1 < len(cover) <= found["grid"] else [],  # more are no place
-            **{key: found[key] for key in ("halves", "holds", "opposes")},
+            "halves": found["halves"], "holds": found["holds"],
             "costliest": [] if costliest is None else [costliest]}
     return next(((key, cells) for key, cells in said.items() if cells), ("", []))
 
 def in_words(found: dict,      # from `facts`, or read back from a record
              classes=CLASSES,  # class names in label order
-             ) -> str:         # at most five sentences
+             ) -> str:         # two or three sentences
     "What can be said of one answer because all three games say it, the strongest first."
     predicted, other = classes[found["predicted"]], classes[found["other"]]
     ways = f"three ways of covering ({', '.join(GAMES.values())})"
     def the(cells): return f"the cell{'s' * (len(cells) > 1)} in {places(cells, found['grid'])}"
-    (kind, named), more = strongest(found), len(found["turns"]) - 1
+    (kind, named), more, holds = strongest(found), len(found["turns"]) - 1, found["holds"]
     any_one = "any one of " * (len(named) > 1)
     others = f" ({more} other cell{'s do' if more > 1 else ' does'} the same alone)"
-    first = {
+    said = [f"the network answers {predicted}, " + (
+        f"but the class is {other}" if found["predicted"] != found["true"] else
+        f"which is right, and its second choice is {other}")]
+    observed = {
         "turns": f"if {{}} is covered, the answer becomes {other}{others * (more > 0)}",
         "few": f"if {{}} are covered together, the answer becomes {other}",
         "halves": f"if {any_one}{{}} is covered, {predicted} loses half of its lead or more",
-        "costliest": f"of all cells, {{}} costs {predicted} most if it is covered",
-        }.get(kind, "").format(the(named) if named else "")
-    evidence = [f"{the(cells)} {'are' if len(cells) > 1 else 'is'} evidence for {name}"
-                for cells, name in ((found["holds"], predicted), (found["opposes"], other))
-                if cells and (cells != named or not first)]
-    said = [text for text in (first, ", and ".join(evidence)) if text]
-    if said: said.append(f"all {ways} agree on this")
-    elif any(game.get(key) for game in found["games"].values()
-             for key in ("holds", "opposes", "halves", "turns")):
-        said = [f"the {ways} disagree", "no place can be named"]
-    else: said = [f"no cell clearly counts in any of the {ways}", "no place can be named"]
-    if evidence: said.append("evidence is an estimate: other random orders may name other cells")
-    start = f"the network answers {predicted}, " + (
-        f"but the class is {other}" if found["predicted"] != found["true"] else
-        f"which is right, and its second choice is {other}")
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in [start, *said])
+        "costliest": f"of all cells, {{}} costs {predicted} most if it is covered"}.get(kind)
+    if observed: said.append(f"{observed.format(the(named))}, in all {ways}")
+    if holds and holds != named or kind == "holds":
+        said.append(f"by an estimate, {the(holds)} {'are' if len(holds) > 1 else 'is'} evidence for "
+                    f"{predicted} rather than {other}, in all {'three' if observed else ways}")
+    if not kind:
+        some = any(game.get(key) for game in found["games"].values()
+                   for key in ("holds", "opposes", "halves", "turns"))
+        said += [f"the {ways} disagree" if some else
+                 f"no cell clearly counts in any of the {ways}", "no place can be named"]
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
+
 
 # %% ../../nbs/08a_covering.ipynb #ca32
 def draw_facts(image: Tensor,    # normalised, shape (C, H, W)
