@@ -37,7 +37,6 @@ FOUND = {
                                         "each cell that costs half of the lead if it alone is covered"),
     "cells carry evidence for the answer": (dict(holds=[0]), [0],
                                            "each cell with evidence for the answer (an estimate)"),
-    "cells carry evidence against it": (dict(opposes=[5]), [], ""),
     "one cell costs most": (dict(costliest=9), [9], "the cell that costs most if it alone is covered"),
     "no place can be named": ({}, [], "")}
 
@@ -64,7 +63,7 @@ def found(record, k, kind, grid=4):
     return pair | cells | dict(costliest=None, grid=grid, games=games) | FOUND[kind][0]
 
 
-def kind_of(k): return [*FOUND][max(0, k % 8 - 1)]
+def kind_of(k): return [*FOUND][max(0, k % 7 - 1)]
 
 
 def facts_of(record):

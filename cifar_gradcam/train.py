@@ -144,7 +144,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
     if accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {accumulate}")
     kind, device = dtype_and_device_of(model)
     losses, values, sums, sizes = [], [], [], []
-    right, last = torch.zeros((), device=device), time.monotonic()
+    right = torch.zeros((), device=device)
     shown = {}  # behind the progress bar
     def read():  # the losses since last time; this waits for the device
         new = torch.stack(losses[len(values):]).tolist()
@@ -172,7 +172,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
             right += number_right(logits, labels)
         advance(scheduler)
         if after_step: after_step()
-        if time.monotonic() - last >= 1: read(); last = time.monotonic()
+        if len(losses) - len(values) >= 20 * accumulate: read()  # the same step in all processes
     if not sizes: raise ValueError("loader is empty: there is nothing to train on")
     if len(losses) > len(values): read()
     share = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)

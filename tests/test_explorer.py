@@ -152,14 +152,14 @@ def built(case):
     ("few", dict(halves=[3], cover=[3, 7]), [3, 7], "turn the answer if covered together"),
     ("halves", dict(halves=[3], cover=[0, 1, 2, 3, 4]), [3], "costs half of the lead"),  # five: no place
     ("holds", dict(holds=[0, 15], opposes=[5]), [0, 15], "evidence for the answer (an estimate)"),
-    ("opposes", dict(opposes=[5]), [], ""),  # what speaks against the answer gets no frame
+    ("", dict(opposes=[5]), [], ""),  # what speaks against the answer is not told
     ("costliest", dict(costliest=9), [9], "costs most"), ("", {}, [], "")])
 def test_kind_frames_and_sentence_of_facts(case, built, kind, cells, framed, said):
     facts = found(case.wrong, 1, **cells)
     data, (none, told, *others) = built(None, facts)
     equal(data["kinds"], ["one cell turns the answer", "a few cells together turn the answer",
                           "one cell costs half of the lead", "cells carry evidence for the answer",
-                          "cells carry evidence against it", "one cell costs most", "no place can be named"])
+                          "one cell costs most", "no place can be named"])
     equal((told[0], told[1], told[3:]), ([*KINDS].index(kind), in_words(facts, CLASSES), [framed, 4]))
     assert said in told[2] and bool(said) == bool(told[2])
     equal(("No place can be named" in told[1]), not kind)  # filter and sentence agree

@@ -11,7 +11,7 @@ from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.lab import facts as lab
 from cifar_gradcam.lab.facts import (
     complete_tables, count_facts, facts_command, facts_record, facts_table, hottest, matched_pairs, packed_answers,
-    rows_of, shares, smallest_covers, STATEMENTS, unpacked_answers)
+    returning, rows_of, shares, smallest_covers, STATEMENTS, unpacked_answers)
 from cifar_gradcam.mistakes.covering import cell_values, cover, GAMES
 from cifar_gradcam.mistakes.predictions import Predictions
 
@@ -57,6 +57,7 @@ def test_shares_and_chance():
     equal(shares(one, "images", draws=3)["holds"], 1.0)  # others look at the same cell
     two = [row([[3], [3], [3]])] * 50 + [row([[4], [4], [4]])] * 50
     close(shares(two, "images", draws=200)["holds"], 0.25, eps=0.02)
+    close(shares(two, "image", draws=200)["holds"], 0.5, eps=0.03)  # both games are one other row's
     equal([*shares(two)], [*STATEMENTS])
 
 
@@ -132,6 +133,22 @@ def test_complete_tables_are_the_answers(small, tmp_path):
     kept = file.read_bytes()  # finished: nothing is asked again
     equal(complete_tables(model, None, file, [1], grid=2), record)
     equal(file.read_bytes(), kept)
+
+
+def test_other_images_under_the_same_name_are_refused(small, tmp_path, monkeypatch):
+    network, few = small
+    monkeypatch.setattr(lab, "predict", lambda model, loader: made_pairs(network, few))
+    record = count_facts(network, few, tmp_path / "facts.json", limit=1)
+    equal([*record["again"]], [str(record["pairs"][0][0])])
+    turned = [(few[i][0], (few[i][1] + 1) % 10) for i in range(len(few))]
+    refused(lambda: count_facts(network, turned, tmp_path / "facts.json", limit=2), contains="was made of other images")
+    refused(lambda: count_facts(network, few, tmp_path / "gone" / "facts.json"), contains="there is no folder", exc=FileNotFoundError)
+
+
+def test_evidence_that_comes_back():
+    record = {"rows": {"5": {"holds": [1, 2], "opposes": []}, "6": {"holds": [3], "opposes": [4]}},
+              "again": {"5": {"holds": [2, 9], "opposes": [7]}, "6": {"holds": [3], "opposes": []}}}
+    equal(returning(record), {"holds": 2 / 3, "opposes": 0.0, "mistakes": 2})
 
 
 def test_answers_survive_packing():

@@ -97,6 +97,7 @@ def test_what_is_drawn(page):
 
 
 def test_a_right_answer_is_no_mistake(network, images, answers):
+    plt.close("all")  # of other tests in this process
     good = explain_mistake(network, images[1], int(answers[1, -1]))
     equal((good["mistake"], good["against"]), (False, CLASSES[answers[1, -2]]))
     assert good["sentence"].startswith(f"The network answers {good['true']}, which is right, and its second choice is {good['against']}.")
@@ -105,6 +106,7 @@ def test_a_right_answer_is_no_mistake(network, images, answers):
 
 
 def test_the_page_as_files(network, images, tmp_path):
+    plt.close("all")  # of other tests in this process
     dataset = [(image, 0) for image in images]
     picture, numbers = mistake_page(network, dataset, 2, tmp_path / "pages")
     equal((picture.name, numbers.name), ("image_2.png", "image_2.json"))

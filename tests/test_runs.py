@@ -1,12 +1,10 @@
 "Chapter 12: recipes, folders, locks, histories, checkpoints and weights."
-import contextlib
 import copy
 import dataclasses
 import json
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -231,36 +229,6 @@ def test_without_a_folder_the_last_epoch_is_kept_as_a_copy():
     nn.init.ones_(model.weight); hook.after_epoch(run)
     nn.init.zeros_(model.weight); hook.interrupted(run, None)
     equal(model.weight.detach(), torch.ones(2, 2))
-
-
-def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
-    model, hook, may_write = nn.Linear(2, 2), Checkpoints(tmp_path), threading.Event()
-    def slow(path, state): may_write.wait(60); save_checkpoint(path, state)
-    monkeypatch.setattr("cifar_gradcam.engine.runs.save_checkpoint", slow)
-    with contextlib.ExitStack() as contexts:
-        run = run_of(model, enter=contexts.enter_context, device=torch.device("cpu"), seed=0, max_lr=0.1)
-        hook.prepare(run); hook.begin(run)
-        nn.init.ones_(model.weight); run.history.rows.append(dict.fromkeys(COLUMNS, 1)); hook.after_epoch(run)
-        nn.init.zeros_(model.weight); run.history.rows.append(dict.fromkeys(COLUMNS, 2))  # the next epoch
-        assert not (tmp_path / "checkpoint.pt").exists()
-        may_write.set()
-    state = load_checkpoint(tmp_path / "checkpoint.pt")  # whole when the run has ended
-    equal(state["model"]["weight"], torch.ones(2, 2))
-    equal((len(state["history"]), len(History.load(tmp_path / "history.csv"))), (1, 1))
-
-
-@pytest.mark.parametrize("n", [1, 2])  # it ends at its end, or an epoch later
-def test_a_checkpoint_that_cannot_be_written_ends_the_run(n, tmp_path, monkeypatch):
-    def full(path, state): raise OSError("no space left on device")
-    monkeypatch.setattr("cifar_gradcam.engine.runs.save_checkpoint", full)
-    def epochs():
-        hook = Checkpoints(tmp_path)
-        with contextlib.ExitStack() as contexts:
-            run = run_of(nn.Linear(2, 2), enter=contexts.enter_context, device=torch.device("cpu"), seed=0, max_lr=0.1,
-                         history=History([dict.fromkeys(COLUMNS, 1)]))
-            hook.prepare(run)
-            for _ in range(n): hook.after_epoch(run)
-    refused(epochs, contains="no space left", exc=OSError)
 
 
 def test_an_average_stands_in_for_the_model():

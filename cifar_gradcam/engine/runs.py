@@ -11,7 +11,6 @@ __all__ = ['EPOCH_FILES', 'COLUMNS', 'MAY_DIFFER', 'about', 'Recipe', 'faults_in
 
 # %% ../../nbs/12_runs.ipynb #u05
 import contextlib, copy, csv, json, os, platform, re, shlex
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -313,13 +312,11 @@ MAY_DIFFER = ("device", "compile", "precision")
 class Checkpoints:
     "A hook: keeps the last whole epoch, in a folder or in memory, and can go back to it."
     def __init__(self, folder: str | Path | None = None):
-        self.folder, self.state, self.written = folder and Path(folder), None, None
+        self.folder, self.state = folder and Path(folder), None
 
     def prepare(self, run):
         if not self.folder: return
         run.enter(hold_folder(self.folder))
-        self.writer = run.enter(ThreadPoolExecutor(1))
-        run.enter(contextlib.closing(self))
         self.path, curve = self.folder / "checkpoint.pt", self.folder / "range_test.json"
         if self.path.exists(): self.state = load_checkpoint(self.path)
         if self.state and run.seed is None: run.seed = self.state["setup"]["seed"]
@@ -344,22 +341,12 @@ class Checkpoints:
         self.state = None  # it is in the file
 
     def after_epoch(self, run):
-        self.close()
-        self.state = copy.deepcopy(state_of(run))  # training goes on while it is written
-        if not self.folder or not run.history.rows: return
-        stream = run.device.type == "cuda" and torch.cuda.Stream()  # beside training's own
-        if stream: stream.wait_stream(torch.cuda.current_stream())
-        self.written = self.writer.submit(self.write, self.state, stream)
-
-    def write(self, state, stream):
-        with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
-            save_checkpoint(self.path, state)
-        History(state["history"]).save(self.folder / "history.csv")
-
-    def close(self):
-        "Wait for the files of the last epoch; an error on their way is raised here."
-        written, self.written = self.written, None
-        if written: written.result()
+        self.state = state_of(run)
+        if self.folder and run.history.rows:
+            save_checkpoint(self.path, self.state)
+            run.history.save(self.folder / "history.csv")
+            self.state = None
+        else: self.state = copy.deepcopy(self.state)
 
     def interrupted(self, run, stop):
         restore(run, self.state or load_checkpoint(self.path))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'GRID', 'COVERED', 'PAIRS', 'SAMPLES', 'FRESH', 'FILLINGS', 'PROCEDURE', 'KINDS', 'COLUMNS',
            'greedy_cells', 'expected_gradients', 'family_maps', 'scaled', 'top_cells', 'falls_of', 'ahead', 'judge',
-           'hottest_cells', 'hottest_shares', 'measure_families', 'families_record', 'all_families', 'judged', 'gains',
-           'held_share', 'family_rows', 'paired', 'chosen_family', 'families_table', 'families_command']
+           'hottest_cells', 'hottest_shares', 'TooFew', 'measure_families', 'families_record', 'all_families', 'judged',
+           'gains', 'held_share', 'family_rows', 'paired', 'chosen_family', 'families_table', 'families_command']
 
 # %% ../../nbs/08f_families.ipynb #fm05
 import json, time
@@ -26,7 +26,7 @@ from ..engine.models import (
     dtype_and_device_of, images_for, logits_for, network_at)
 from ..engine.runs import environment, reference_folder
 from ..gradcam import explain, GRADIENT_FREE, signed_maps
-from .facts import matched_pairs
+from .facts import check_same_images, matched_pairs
 from .maps import FUSED, LAYERS, map_name, ONE_PASS
 from ..mistakes.covering import cell_values, covered_logits
 from ..mistakes.predictions import fingerprint, predict
@@ -211,6 +211,9 @@ def hottest_shares(record: dict,  # from `measure_families`
 # %% ../../nbs/08f_families.ipynb #fm30
 KINDS = ("mistakes", "right answers")
 
+class TooFew(ValueError):
+    "Too few mistakes, or right answers, for maps of other images."
+
 def measure_families(model: nn.Module,
                      dataset,          # normalised images and labels
                      out: str | Path,  # a JSON file; continued if it is there
@@ -224,11 +227,12 @@ def measure_families(model: nn.Module,
     settings = dict(weights=fingerprint(model), data=data_source(data), precision=dtype,
                     limit=limit, procedure=list(PROCEDURE))
     record = known_record(out, settings, "families")
+    if record and "pairs" not in record: raise ValueError(f"{out} holds no families")
     if not record:
         answered = predict(model, DataLoader(dataset, 250))
         pairs = matched_pairs(answered)[:limit]
         if len(pairs) < 4:
-            raise ValueError("at least 4 mistakes and as many right answers are needed, for "
+            raise TooFew("at least 4 mistakes and as many right answers are needed, for "
                              f"maps of other images, got {len(pairs)} pairs")
         first, second = answered.logits.argsort(1)[:, :-3:-1].T
         other = np.where(first == answered.labels, second, answered.labels)
@@ -237,6 +241,9 @@ def measure_families(model: nn.Module,
         for k, kind in enumerate(KINDS):
             record[kind] = {"asked": [[int(first[p[k]]), int(other[p[k]])] for p in pairs],
                             "maps": {}, "seconds": {}, "rows": []}
+    for k, kind in enumerate(KINDS):  # the class of a mistake is asked second
+        check_same_images(dataset, {pair[k]: asked[1 - k] for pair, asked in zip(
+            record["pairs"], record[kind]["asked"])}, out)
     def save(): write_whole(out, (json.dumps(record, separators=(",", ":")) + "\n").encode())
     for k, kind in enumerate(KINDS):
         part, places, seed = record[kind], [p[k] for p in record["pairs"]], 1_000_000 * k
@@ -402,7 +409,10 @@ def families_command(model: nn.Module, dataset, out: str | Path, quick: bool = F
                      limit: int | None = None,  # pairs; None: all
                      data: str | None = None) -> int:  # exit status
     "Judge the families, print the table, and write the record."
-    record = measure_families(model, dataset, out, limit or (8 if quick else None), data)
+    try: record = measure_families(model, dataset, out, limit or (8 if quick else None), data)
+    except TooFew as why:
+        print(f"No families of maps: {why}.")
+        return 0
     print(families_table(record))
     print(f"Written:\n  {out}")
     return 0

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize
 from ..engine.files import progress
-from ..engine.models import dtype_and_device_of, logits_for, network_at
+from ..engine.models import (
+    dtype_and_device_of, logits_for, network_at, NotFinite)
 from ..gradcam import (
     check_against, check_explainable, check_fit, DEFAULT_METHOD)
 from .removal import blank_images, impute
@@ -117,11 +118,13 @@ def cell_values(model: nn.Module,    # see `plain_network`; comes back as it was
         out = covered_logits(model, images, which, hidden, game, **how).double()
         score = out.gather(1, targets[which, None])[:, 0]
         if against is not None: score -= out.gather(1, against[which, None])[:, 0]
+        if not score.isfinite().all():
+            raise NotFinite("the logit of a class that is explained is infinite")
         return score[back].reshape(n, -1)
     if exact:
         values = exact_values(scores(all_subsets(cells).expand(n, -1, -1)))
         return values.reshape(n, grid, grid), torch.zeros(n, grid, grid).double()
-    own = [torch.Generator().manual_seed(seed + i) for i in range(n)]  # each image's
+    own = [torch.Generator().manual_seed(int(seed) + i) for i in range(n)]  # each image's
     orders = torch.stack([torch.rand(pairs, cells, generator=g).argsort(1) for g in own])
     orders = torch.cat([orders, orders.flip(2)], 1)  # (N, 2 · pairs, cells)
     turn = orders.argsort(2)[:, :, None]  # when each cell is covered

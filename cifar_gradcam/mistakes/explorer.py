@@ -7,7 +7,7 @@ __all__ = ['SHEET_COLUMNS', 'side_by_side', 'sprite_sheet', 'map_tiles', 'for_sc
            'colour_table', 'explore_mistakes']
 
 # %% ../../nbs/07_explorer.ipynb #x05
-import base64, html, io, json, math, re
+import base64, html, io, json, math, numbers, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def _told_of(found: dict, record: Predictions) -> tuple:  # facts and answer of 
         got, sentence = (found["predicted"], found["true"]), in_words(found, record.classes)
     except (KeyError, IndexError, TypeError) as fault:
         raise ValueError(f"facts[{i}] must be from `covering.facts`, got {found!r:.80}") from fault
-    if got != wanted:
+    if got != wanted or not 0 <= found["other"] < len(record.classes):
         raise ValueError(f"facts[{i}] must be of the network that made the record, with "
                          f"predicted and true class {wanted}, got {got}")
     if outside := {*cells, *found["holds"], *found["opposes"]} - {*range(grid**2)}:
@@ -120,6 +120,10 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
     if shapes != wanted:
         raise ValueError(f"pictures and heats must have shapes {wanted}, got {shapes}")
     index, facts = record.indices.tolist(), facts or {}
+    for name, told in (("notes", notes), ("facts", facts), ("whose", whose)):
+        if any(not isinstance(key, numbers.Integral) for key in told or ()):
+            raise ValueError(f"{name} must be a dictionary by index, whole numbers, "
+                             f"got {next(iter(told))!r}")
     heading = f"{n:,} mistake" + "s" * (n != 1) if n else "No mistakes"
     def shown(texts): return {i: texts[i] for i in index if i in texts} if texts else {}
     def rounded(values): return [float(f"{value:.6g}") for value in values]

@@ -6,7 +6,7 @@
 __all__ = ['explain_mistake', 'draw_explanation', 'mistake_page']
 
 # %% ../../nbs/08c_one_mistake.ipynb #o05
-import json, textwrap
+import json, operator, textwrap
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,7 @@ def mistake_page(model: nn.Module,
                  out: str | Path,   # a folder, made where it is missing
                  ) -> list:         # the two files written: PNG and JSON
     "Explain one image of a data set, and write the page and its numbers."
+    index = operator.index(index)
     if not 0 <= index < len(dataset):
         raise ValueError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
     image, label = dataset[index]
