@@ -213,6 +213,8 @@ def test_a_full_disk_is_no_fault_of_an_address(server, path):
 
 
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 import sys
 from cifar_gradcam.engine.download import fetch_file
 url, *rest = sys.argv[1:]
