@@ -158,8 +158,9 @@ def test_wrong_bytes_are_not_laid_at_the_door_of_the_next(server, path):
     assert path.read_bytes() == CONTENT and others(path) == []
 
 
-def test_a_page_in_its_place_does_not_cost_what_came(server, path):
-    fetch_file(server.at("part-cut", "plain-page", "part"), path, MD5, "it")
+@pytest.mark.parametrize("page", ["plain-page", "plain-page-endless"])
+def test_a_page_in_its_place_does_not_cost_what_came(server, path, page):
+    fetch_file(server.at("part-cut", page, "part"), path, MD5, "it")
     assert server.asked[2:] == [("part", f"bytes={len(CONTENT) // 2}-")] and path.read_bytes() == CONTENT
 
 

@@ -41,7 +41,8 @@ def _receive(url, partial, label, rate, seconds, keep):  # what `partial` lacks
     with response, open(partial, "r+b" if have else "wb") as file:
         left, done, before = getattr(response, "length", None), 0, 0
         if response.status != 206:
-            if keep and have > (left or have): raise ConnectionError(f"only {left} bytes")
+            if keep and have > (left or 0): raise ConnectionError(
+                f"a page of {left or 'unknown'} bytes")
             have = 0
         file.seek(have)
         since = time.monotonic()
