@@ -122,6 +122,7 @@ def count_facts(model: nn.Module,
         image, label = dataset[place]
         found = facts(model, image, int(label), seed=10**6 + place, precision=dtype)
         again[str(place)] = {key: found[key] for key in ("holds", "opposes")}
+        save()
     save()
     return record
 
