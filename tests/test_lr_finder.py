@@ -124,7 +124,7 @@ def test_the_records_and_the_default_rule_by_hand():
     (LADDER[:40], PARABOLA[:40], "raise end_lr"),
     (LADDER[60:], PARABOLA[60:], "lower start_lr"),
     (LADDER, np.full(100, 2.3), "never falls by 1 %"),
-    (LADDER, np.full(100, np.nan), "the loss is nan from step 1 on, at a rate of 0.0001: no rate mends that"),
+    (LADDER, np.full(100, np.nan), "the loss is nan from step 1 on, at a rate of 0.0001: no rate fixes that"),
     (LADDER, np.where(np.arange(100) < 7, 2.3, np.inf), "the loss is inf from step 8 on, at a rate of"),
     (LADDER, PARABOLA[:99], r"as many as lrs \(100\), got 99")])
 def test_a_curve_without_an_answer_is_refused(lrs, losses, message):
@@ -268,7 +268,7 @@ def test_each_advice_followed():
     network, batches = linear(), list(loader())
     weight = network[1].weight.detach().clone()
     network[1].weight.data[0, 0] = math.nan
-    with pytest.raises(ValueError, match="no rate mends that") as fault:
+    with pytest.raises(ValueError, match="no rate fixes that") as fault:
         range_test(network, batches, num_iter=40)
     assert "end_lr" not in str(fault.value)
     network[1].weight.data = weight
