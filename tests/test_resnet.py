@@ -96,10 +96,11 @@ def test_the_networks_of_table_6(depth, million):
             == {k: v.shape for k, v in plain.state_dict().items()})
 
 
-def test_resnet34_beside_torchvision():
+@pytest.mark.parametrize("make, theirs", [(ResNet18, torchvision.models.resnet18), (ResNet34, torchvision.models.resnet34)])
+def test_beside_torchvision(make, theirs):
     torch.manual_seed(0)
-    images, ours = torch.randn(16, 3, 32, 32), ResNet34()
-    twin = torchvision.models.resnet34(num_classes=10)
+    images, ours = torch.randn(16, 3, 32, 32), make()
+    twin = theirs(num_classes=10)
     twin.conv1, twin.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     with torch.no_grad():
         for m in ours.modules():
