@@ -224,9 +224,11 @@ def test_workers_draw_for_themselves():
     differ(images[0, :4], images[0, 4:])
 
 
-def test_epoch_is_a_function_of_seed_and_number():
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_epoch_is_a_function_of_seed_and_number(num_workers):
     data = AugmentedImages(IMAGES[:40], LABELS[:40], train_transform())
-    loader = DataLoader(data, batch_size=8, shuffle=True)
+    loader = DataLoader(data, batch_size=8, shuffle=True, num_workers=num_workers,
+                        worker_init_fn=seed_worker if num_workers else None)
 
     def epoch_of(seed, epoch):
         seed_epoch(loader, seed, epoch)

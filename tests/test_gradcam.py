@@ -467,7 +467,7 @@ def test_images_that_are_not_normalised_are_told(narrow):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             explain(narrow, odd, [0, 1, 2, 3], smooth=True)
-        equal(["were they normalised?" in str(w.message) for w in caught], [True])
+        equal(["were they normalized?" in str(w.message) for w in caught], [True])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explain(narrow, images[:4].double(), labels[:4])

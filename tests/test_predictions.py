@@ -178,7 +178,7 @@ def test_bad_input_is_refused(small, images, truth, how, text):
 
 def test_images_that_are_not_normalised_are_told(small):
     for odd in (images * 60, images.clamp(0, 1)):
-        with pytest.warns(UserWarning, match="were they normalised"):
+        with pytest.warns(UserWarning, match="were they normalized"):
             predict(small, loader_of(odd, truth))
     refused(lambda: predict(small, loader_of(images, truth), classes=("cat", "dog")),
             contains="classes must be 10 names, one for each output of the model, got 2")
@@ -443,7 +443,7 @@ def test_labels_that_are_no_classes(small, labels, text):
 
 def test_every_pass_tells_of_images_that_are_not_normalised(small):
     for ask in (evaluate, find_mistakes, predict):
-        with pytest.warns(UserWarning, match="were they normalised"):
+        with pytest.warns(UserWarning, match="were they normalized"):
             ask(small, loader_of(images.clamp(0, 1), truth))
 
 

@@ -946,8 +946,8 @@ def test_a_sum_is_no_mean():
 
 def test_training_images_are_looked_at_as_test_images_are():
     bytes_ = [((60 * x + 120).clamp(0, 255).byte(), y) for x, y in tiny()]
-    with pytest.warns(UserWarning, match="were they normalised"): loop(bytes_, tiny(), 0.01, 1)
-    with pytest.warns(UserWarning, match="were they normalised"): range_test(small_network(), bytes_, num_iter=100)
+    with pytest.warns(UserWarning, match="were they normalized"): loop(bytes_, tiny(), 0.01, 1)
+    with pytest.warns(UserWarning, match="were they normalized"): range_test(small_network(), bytes_, num_iter=100)
     with pytest.warns(UserWarning, match="drop_last=True: its last 6 images"):
         evaluate(small_network(), tiny(drop_last=True))
 
