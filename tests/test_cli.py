@@ -217,7 +217,7 @@ def test_version_and_help_import_nothing_heavy():
     code = ("import sys; from cifar_gradcam.__main__ import main\n"
             "try: main()\nexcept SystemExit: print(*sys.modules, file=sys.stderr)")
     for words, wanted in ((["--version"], f"cifar_gradcam {cifar_gradcam.__version__}\n"),
-                          (["--help"], "Measure which heat map to believe"),
+                          (["--help"], "Measure heat maps: every method and layer"),
                           (["explain", "--help"], "--mistakes NUMBER"), (["experiment", "--help"], "--only RUN")):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
                               check=True, env=os.environ | dict(MPLBACKEND="nonsense"))
@@ -353,10 +353,10 @@ def test_weights_as_a_training_script_saves_them(first, undrawn):
     assert Path("foreign/gradcam.png").is_file()
     Path("notes.pth").write_text("no weights")
     torch.save(ResNet18(7, width=8).state_dict(), "seven.pth")
-    for words, wanted in (([], "name either a run, or weights by --weights FILE"),
-                          ([first, "--weights", "foreign.pth"], "name either a run, or weights"),
+    for words, wanted in (([], "name either a run, or a file of weights with --weights FILE"),
+                          ([first, "--weights", "foreign.pth"], "name either a run, or a file of weights"),
                           (["--weights", "notes.pth"], "notes.pth cannot be read"),
-                          (["--weights", "seven.pth"], "seven.pth is of 7 classes; CIFAR-10 has 10")):
+                          (["--weights", "seven.pth"], "seven.pth has 7 classes; CIFAR-10 has 10")):
         fails(wanted, "explain", *words)
 
 
@@ -407,10 +407,10 @@ def test_the_colours_of_foreign_weights_are_named_or_said(first, undrawn):
     for words, wanted in (("--mean 0.5,0.5,0.5", "--mean and --std go together"),
                           ("--std 0.5,0.5,0.5", "--mean and --std go together"),
                           ("--mean 0,0,0 --std 1,0,1", "--std must be above 0, got (1.0, 0.0, 1.0)"),
-                          ("--mean 0,0,0 --std 1,1,1 --normalise half", "--normalise goes without --mean and --std")):
+                          ("--mean 0,0,0 --std 1,1,1 --normalise half", "give either --normalise, or --mean and --std")):
         fails(wanted, *weights_of(state, "--data synthetic " + words))
     Path("sea").mkdir(exist_ok=True); Image.new("RGB", (32, 32), "teal").save("sea/sea.png")
-    fails("--normalise dataset needs the data: name it by --data", *weights_of(state, "--normalise dataset --images sea"))
+    fails("--normalise dataset needs the data: name it with --data", *weights_of(state, "--normalise dataset --images sea"))
     for option, value in (("--normalise", "half"), ("--weights-key", "net"), ("--model", "ResNet20"), ("--size", "32"),
                           ("--std", "1,1,1")):
         fails(f"{option} goes with --weights; a run knows its own", "explain", first, option, value)
@@ -441,7 +441,7 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     assert "7 classes (numbers)" in printed and "class names (--data)" in printed
     printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images seas --data grain"))
     assert "oats, rye, wheat" in printed and "class names (--data)" not in printed
-    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images seas --data grain"))
+    fails("has 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images seas --data grain"))
 
 
 def test_torchvisions_weights_and_their_size(grain, undrawn):
@@ -453,7 +453,7 @@ def test_torchvisions_weights_and_their_size(grain, undrawn):
     equal(shown.call_args.args[1:], (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert ("torchvision.models:resnet18, 1000 classes (ImageNet), images of 224 × 224, mean 0.485, 0.456, 0.406"
             in printed and "tench, goldfish" in printed and "mean and std (--normalise" in printed)
-    fails("is of 1000 classes; CIFAR-10 has 10: name other data by --data, or", *weights_of(official, "--data synthetic"))
+    fails("has 1000 classes; CIFAR-10 has 10: name other data with --data, or", *weights_of(official, "--data synthetic"))
     tuned = torchvision.models.resnet18(num_classes=10).state_dict()
     for words in ("--data synthetic", "--model torchvision.models:resnet18 --images seas"):
         fails("give --size, for example 32 or 224", *weights_of(tuned, words))
@@ -705,9 +705,9 @@ def test_calibrate_on_few_images(first, edited):
     few = "--data synthetic --limit 60 --hold-out 20 --epochs 1 --root generated".split()
     succeeds("train", *few, *TINY, "--out", "runs/scarce")
     printed = succeeds("calibrate", "runs/scarce", "--root", "generated")
-    assert "20 held-out and 60 test images are few; from 100 on the numbers mean something" in printed
+    assert "20 held-out and 60 test images are few: use at least 100 for numbers that mean something" in printed
     with mock.patch("cifar_gradcam.mistakes.predictions.fit_temperature", return_value=0.05):
-        assert "That is an end of the search" in succeeds("calibrate", "runs/scarce", "--root", "generated")
+        assert "This is an end of the search" in succeeds("calibrate", "runs/scarce", "--root", "generated")
 
 
 def test_few_steps_are_named_before_training():
