@@ -534,7 +534,7 @@ def test_other_data_of_known_classes(first, grain, undrawn):
     torch.save(ResNet18(7, width=8).state_dict(), "of_seven.pth")
     for words, wanted in (([grain, "--data", "synthetic"], "has other classes than the network"),
                           ([first, "--data", "grain"], "classes that are not known: oats, rye, whe"),
-                          (["--weights", "of_seven.pth", "--data", "grain"], "of 7 classes; ")):
+                          (["--weights", "of_seven.pth", "--data", "grain"], "has 7 classes; ")):
         fails(wanted, "explain", *words, "--root", "generated")
 
 

@@ -188,7 +188,7 @@ def test_a_frozen_run_cut_and_continued(home, tune, tmp_path, monkeypatch):
     (dict(freeze="layer1"), "freeze='layer1' needs weights to start from, got weights=None"),
     (dict(weights_key="ema"), "weights_key='ema' needs weights"),
     (dict(freeze="layer9", weights="a"), "'layer3' or 'layer4'"),
-    (dict(freeze="stem", weights="a", whiten=True), "take one of them")))
+    (dict(freeze="stem", weights="a", whiten=True), "choose one of them")))
 def test_recipes_that_cannot_be(fields, wanted): refused(lambda: Recipe(**fields), contains=wanted)
 
 
