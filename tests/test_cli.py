@@ -543,7 +543,7 @@ def test_fine_tuned_from_the_reference_and_explained(undrawn):
     write_folder("fruit", 4, ("fig", "plum"))
     tuned = "train --recipe finetune --data fruit --epochs 1 --precision float32 --out runs/tuned".split()
     printed = succeeds(*tuned, "--freeze", "layer4")
-    assert "all of reference but the last layer, which is new: 2 classes in place of 10" in printed
+    assert "all of reference but the last layer, which is new: 2 classes instead of 10" in printed
     assert "frozen: all up to layer4; trained: 1,026 of 11,169,858 parameters" in printed
     reference, network = load_run(reference_folder())[1], load_run(Path("runs/tuned"))[1]
     for name, value in reference.state_dict().items():
