@@ -539,7 +539,7 @@ def test_other_data_of_known_classes(first, grain, undrawn):
 
 
 def test_fine_tuned_from_the_reference_and_explained(undrawn):
-    "Another number of classes: refused before, with `it is of 10 classes, the network of 2`."
+    "Another number of classes: refused before, with `it has 10 classes, the network 2`."
     write_folder("fruit", 4, ("fig", "plum"))
     tuned = "train --recipe finetune --data fruit --epochs 1 --precision float32 --out runs/tuned".split()
     printed = succeeds(*tuned, "--freeze", "layer4")

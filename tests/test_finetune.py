@@ -99,7 +99,7 @@ def test_of_several_weights_in_a_file_the_named_ones(home, tune, tmp_path):
     state = given(home)
     other = {name: value * 2 for name, value in state.items()}
     torch.save({"model": state, "model_ema": other}, tmp_path / "both.pth")
-    refused(lambda: tune(weights=str(tmp_path / "both.pth")), exc=ValueError, contains="choose by key")
+    refused(lambda: tune(weights=str(tmp_path / "both.pth")), exc=ValueError, contains="choose with key")
     after, printed = tune(weights=str(tmp_path / "both.pth"), weights_key="model_ema", max_lr=1e-12)
     close(after["layer4.1.conv2.weight"], other["layer4.1.conv2.weight"], 1e-6)
     assert "3 classes instead of 10" in printed
