@@ -41,7 +41,7 @@ def change_batch(windows: Tensor,   # from `crop_windows`
                  fill: str = "mean",  # its colour, one of `FILLS`
                  mean=CIFAR10_MEAN, std=CIFAR10_STD,  # tuples, see `plain_transform`
                  ) -> Tensor:       # float32 (B, 3, 32, 32), channels last in memory
-    "Crop, mirror, normalise and cut a whole batch; nothing here is random."
+    "Crop, mirror, normalize and cut a whole batch; nothing here is random."
     crops = windows[chosen, changes.top, changes.left].view(-1, 32, 32, 3)
     crops = torch.where(changes.mirrored.view(-1, 1, 1, 1), crops.flip(2), crops)
     # A row of pixels and channels as one axis of 96: three channels alone are too short

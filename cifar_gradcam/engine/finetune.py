@@ -60,7 +60,7 @@ def start_from(model: nn.Module,   # changed in place
             f"{n} classes instead of {old}" if old != n else
             f"it knew {', '.join(known.classes[:5])}" + ", …" * (old > 5))
     model.load_state_dict(taken, strict=False)
-    said += "\nimages: normalised " + (
+    said += "\nimages: normalized " + (
         "as the images behind these weights" if known else
         "by their own statistics, as the weights come without any")
     said += "; mean {} {} {}, standard deviation {} {} {}".format(*info.mean, *info.std)

@@ -41,7 +41,7 @@ def target_layer(model: nn.Module,  # any model, wrapped or not
     return part
 
 def layer_outputs(network: nn.Module,  # in evaluation mode
-                  images: Tensor,      # normalised, shape (N, C, H, W)
+                  images: Tensor,      # normalized, shape (N, C, H, W)
                   layers,              # submodules of the network
                   gradients: bool = True,  # autograd starts at the first; it stays on
                   ) -> tuple[Tensor, dict]:  # logits; layer -> its output at each call
@@ -319,7 +319,7 @@ def export_onnx(model: nn.Module,  # comes back as it was
         raise ValueError(
             f"the model cannot be exported: {type(cause).__name__}: {cause}".splitlines()[0]
             + "; its layers and your hooks must use operations of torch on tensors only, "
-            "without TorchScript, quantised layers, NumPy or tolist()") from fault
+            "without TorchScript, quantized layers, NumPy or tolist()") from fault
     if isinstance(n := written.model.graph.inputs[0].shape[0], int):
         partial.unlink()
         raise ValueError(f"the model would take {n} images at a time in ONNX and no other "

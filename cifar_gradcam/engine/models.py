@@ -65,7 +65,7 @@ def logits_of(output,      # whatever a model returned
     return tables[0].flatten(1)
 
 def training_logits(model: nn.Module,  # in training mode
-                    images: Tensor,    # normalised, shape (N, C, H, W), as the model takes them
+                    images: Tensor,    # normalized, shape (N, C, H, W), as the model takes them
                     ) -> Tensor:       # shape (N, classes)
     "The logits of a batch; a ValueError that says what to do, if batch norm has one value."
     try: return logits_of(model(images))
@@ -171,7 +171,7 @@ def dtype_and_device_of(model: nn.Module,
     return torch.float32, torch.device("cpu")
 
 def images_for(model: nn.Module,
-               images: Tensor,  # normalised, shape (N, C, H, W)
+               images: Tensor,  # normalized, shape (N, C, H, W)
                ) -> Tensor:     # the same, as the network takes them
     "Images on a network's device, in its number format; on a CPU channels last, for speed."
     dtype, device = dtype_and_device_of(model)
@@ -208,7 +208,7 @@ def check_finite(images: Tensor) -> None:  # shape (N, …)
                                          f"{int((~whole).nonzero()[0])} of the batch")
 
 def logits_for(network: nn.Module,  # from `plain_network`
-               images: Tensor,      # normalised, shape (N, C, H, W)
+               images: Tensor,      # normalized, shape (N, C, H, W)
                single: bool = False,  # one output is enough, to explain it
                ) -> Tensor:         # logits, shape (N, classes); -inf: a probability of 0
     "The logits of a network for a batch; a ValueError names what is wrong with either."

@@ -30,7 +30,7 @@ def to_network(picture: Image.Image,  # RGB
                size: int = 32,        # height and width that the network was trained on
                mean=CIFAR10_MEAN,     # of its training images, one a channel
                std=CIFAR10_STD,       # the same
-               ) -> Tensor:           # normalised, shape (1, 3, size, size), or (1, 1, …) for grey
+               ) -> Tensor:           # normalized, shape (1, 3, size, size), or (1, 1, …) for grey
     "The whole picture in the middle of a square of the mean colour, as in `folder_images`."
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise ValueError("mean and std must be 3 numbers each, or 1 for a network of grey "
@@ -194,7 +194,7 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                                  f"model, got {len(classes)}")
             order = sorted(range(len(p)), key=lambda c: -p[c])
             chosen = order[0] if target is None else classes.index(target)
-            with warnings.catch_warnings():  # it is normalised, however bright or plain it is
+            with warnings.catch_warnings():  # it is normalized, however bright or plain it is
                 warnings.filterwarnings("ignore", "images run from")
                 heat = explain(network, image, [chosen], method, layers)[0].numpy()
         row = dict(picture=str(path), width=picture.width, height=picture.height)
