@@ -87,7 +87,7 @@ def _add_options(made, command):
                             ("batch_size", "images per step"),
                             ("width", "channels of the first stage; 64 is ResNet-18"),
                             ("repeats", "rounds through all rows"),
-                            ("seconds", "most seconds for the timed rows")):
+                            ("seconds", "seconds for all timed rows, about")):
             option("--" + name.replace("_", "-"), **number, default=getattr(BenchPlan(), name),
                    help=f"{about} (default: %(default)s)")
         option("--data", choices=("real", "synthetic"), help=data.format("", "real"))
