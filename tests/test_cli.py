@@ -341,7 +341,7 @@ def test_pictures_of_ones_own(first):
     Path("own").mkdir(); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
     Path("own/notes.png").write_text("no picture")
     printed = fails("knows 10 classes only", "explain", first, "--images", "own", "--out", "maps")
-    assert "notes.png: passed over, it is no picture" in printed  # so the status is 1
+    assert "notes.png: skipped, it is not a picture" in printed  # so the status is 1
     assert Image.open("maps/sea-map.png").width >= 90 and Path("maps/pictures.csv").is_file()
 
 

@@ -218,7 +218,7 @@ def _name_files(paths, title="Written:"):
 
 # %% ../../nbs/14_command_line.ipynb #g07
 def explain_command(args: argparse.Namespace,  # from `read_arguments`
-                    ) -> int:                  # exit status: 1 if a file was passed over
+                    ) -> int:                  # exit status: 1 if a file was skipped
     """Print a run's accuracy, and draw its mistakes. The accuracy is computed anew on the test
     images. The mistakes are drawn as PNG, with and without Grad-CAM."""
     from matplotlib import pyplot as plt

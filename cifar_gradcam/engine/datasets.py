@@ -232,7 +232,7 @@ def _load(source, root, train, n_synthetic):
     if source in STAND_INS: return _verified(kind, root, train)
     return synthetic_cifar10(root, train, n_synthetic, kind=kind)
 
-def _gone(folder): return f"{folder} is not there: name a folder of pictures by --data or source"
+def _gone(folder): return f"{folder} is not there: name a folder of pictures with --data or source"
 
 # A path in a recipe is text. If the system says that paths are ASCII, Python keeps other
 # letters as single bytes, which are not text.
@@ -414,7 +414,7 @@ def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CL
                         for part in parts)
     if untested and limit is None:
         print(f"{plain_name(testing)} holds no picture of {', '.join(untested[:5])}"
-              f"{', …' * (len(untested) > 5)}: a test says nothing of "
+              f"{', …' * (len(untested) > 5)}: a test says nothing about "
               f"{'it' if len(untested) == 1 else 'them'}", flush=True)
     if not (info and info.classes):
         if len(classes) < 2:
@@ -458,7 +458,7 @@ def _read_part(part, classes, limit):  # small pictures, labels, files
                for (path, _), one in zip(files, small) if isinstance(one, Exception)]
     if skipped:
         more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        print(f"Passed over, as no picture can be read from: {', '.join(skipped[:10])}{more}",
+        print(f"Skipped, because no picture can be read: {', '.join(skipped[:10])}{more}",
               flush=True)
     kept = [(one, label, path) for (path, label), one in zip(files, small)
             if not isinstance(one, Exception)]

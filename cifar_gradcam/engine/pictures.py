@@ -89,7 +89,7 @@ class PictureReport:
     notes: list[str] = field(default_factory=list)  # what was left out of the folders
 
     @property
-    def status(self) -> int:  # of the process: 1 if a file was passed over
+    def status(self) -> int:  # of the process: 1 if a file was skipped
         return int(bool(self.skipped) or not self.rows)
 
     @property
@@ -102,7 +102,7 @@ class PictureReport:
 
     def __str__(self):
         lines = [f"{row['picture']}: {_likeliest(row)}" for row in self.rows]
-        lines += [f"{name}: passed over, {why}" for name, why in self.skipped.items()]
+        lines += [f"{name}: skipped, {why}" for name, why in self.skipped.items()]
         lines += self.notes
         if n := len(self.labelled):
             right = n - len(self.mistakes)
@@ -112,7 +112,7 @@ class PictureReport:
                       f"{row['true_class']}" for row in self.mistakes]
         some = ", ".join(self.classes[:20]) + ", …" * (len(self.classes) > 20)
         lines.append(f"The network knows {len(self.classes)} classes only ({some}). "
-                     "Whatever else is on a picture, it names one of these.")
+                     "Whatever else a picture shows, it names one of these.")
         return "\n".join(map(plain_name, lines))
 
 def _likeliest(row):  # up to three classes
@@ -146,7 +146,7 @@ def _find(paths, classes):  # picture: its true class, "" if no folder says it; 
         notes += left_out(path, left)
         names = [class_name(other) for other in others if listed_maps(other) is None]
         if names and classes:
-            notes.append(f"Not looked into in {path}, as no class has such a name: "
+            notes.append(f"Not searched in {path}, because no class has this name: "
                          f"{', '.join(names[:10])}{', …' * (len(names) > 10)}")
     if found: return dict(found.values()), notes
     raise ValueError("; ".join([f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}",
@@ -177,8 +177,8 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
     out.mkdir(parents=True, exist_ok=True)
     earlier = listed_maps(out)
     if earlier is None and os.path.lexists(out / "pictures.csv"):
-        raise ValueError(f"out must not hold a table of somebody else's: {out / 'pictures.csv'} "
-                         "would be lost; name another folder")
+        raise ValueError(f"{out / 'pictures.csv'} is not a table of this package and would be "
+                         "lost; name another folder")
     report, taken = PictureReport(classes, notes=notes), set()
     for path, known in files.items():
         try:
@@ -240,5 +240,5 @@ def _why_not(path, fault):
     if isinstance(fault, FileNotFoundError): return "it is not there"
     if not isinstance(fault, UnidentifiedImageError):
         return f"it cannot be read ({str(fault) or type(fault).__name__})"
-    if path.suffix.lower() not in (".heic", ".heif"): return "it is no picture"
+    if path.suffix.lower() not in (".heic", ".heif"): return "it is not a picture"
     return "HEIC needs one more package: pip install pillow-heif"
