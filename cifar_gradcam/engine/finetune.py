@@ -42,7 +42,7 @@ def start_from(model: nn.Module,   # changed in place
         load_recipe(path.parent) if known else recipe, recipe))
     if of != wanted:
         raise ValueError(
-            f"{path} cannot be read as weights of this network: it is of {of[0]} with width "
+            f"{path} cannot be read as weights of this network: they belong to {of[0]} with width "
             f"{of[1]}, wanted {wanted[0]} with width {wanted[1]}; take the network of the "
             f"weights (--network {of[0]} --width {of[1]})")
     rows = {len(value) for name, value in state.items() if name.endswith("linear.bias")
