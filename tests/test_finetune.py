@@ -194,7 +194,7 @@ def test_recipes_that_cannot_be(fields, wanted): refused(lambda: Recipe(**fields
 
 def test_weights_that_do_not_fit_leave_the_folder_to_the_next(home, tune, tmp_path):
     torch.save(given(home), tmp_path / "alone.pth")
-    for more, wanted in ((dict(width=16), "of ResNet18 with width 8, wanted ResNet18 with width 16; take the network"),
+    for more, wanted in ((dict(width=16), "they belong to ResNet18 with width 8, wanted ResNet18 with width 16; take the network"),
                          (dict(width=16, weights=str(tmp_path / "alone.pth")), "conv1.weight (8, 3, 3, 3), wanted (16, 3, 3, 3)"),
                          (dict(network="ResNet20", freeze="layer4"), "must be one of stem, layer1, layer2, layer3, got"),
                          (dict(weights="nowhere.pth"), "nowhere.pth")):

@@ -357,7 +357,7 @@ def test_only_folders_named_exactly_as_a_class_are_looked_into(model, tmp_path):
     assert "Accuracy 100.00 %: 1 of 1 pictures in class folders are right." in str(report)
     assert f"Not searched in {val}, because no class has this name: Ship, lorry" in str(report)
     (val / "above.png").unlink()
-    refused(lambda: _find(val, ("cup", "chair")), contains="no class has such a name: Ship, lorry, truck")
+    refused(lambda: _find(val, ("cup", "chair")), contains="no class has this name: Ship, lorry, truck")
 
 
 def test_pictures_without_class_folders_have_no_true_class(model, tmp_path):
