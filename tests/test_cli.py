@@ -518,11 +518,11 @@ def test_pictures_in_class_folders(grain):
     equal(len(re.findall(r"^  grain/test/.*: (\w+), its folder says (?!\1)", printed, re.M)), 24 - right)
     assert Path("val/pictures.csv").read_text("utf-8").splitlines()[0].split(",")[3] == "true_class"
     save = Path("mixed/barley/0.png"); save.parent.mkdir(parents=True); Image.new("RGB", (9, 9)).save(save)
-    printed = fails("no class has such a name: barley", "explain", grain, "--images", "mixed", "--out", "val2")
+    printed = fails("no class has this name: barley", "explain", grain, "--images", "mixed", "--out", "val2")
     assert "paths hold no picture: mixed" in printed and not Path("val2/pictures.csv").exists()
     Path("mixed/rye").mkdir(); Image.new("RGB", (9, 9)).save("mixed/rye/0.png")
     printed = succeeds("explain", grain, "--images", "mixed", "--out", "val2")
-    assert "no class has such a name: barley" in printed and "of 1 pictures in class folders" in printed
+    assert "no class has this name: barley" in printed and "of 1 pictures in class folders" in printed
     assert "interval" not in succeeds("explain", grain, "--images", "grain/test/rye", "--out", "val2")
     Image.new("RGB", (9, 9)).save("mixed/rye/a\nb.png")
     assert "  val3/a\\nb-map.png\n" in succeeds("explain", grain, "--images", "mixed", "--out", "val3")
