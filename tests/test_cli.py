@@ -217,7 +217,7 @@ def test_version_and_help_import_nothing_heavy():
     code = ("import sys; from cifar_gradcam.__main__ import main\n"
             "try: main()\nexcept SystemExit: print(*sys.modules, file=sys.stderr)")
     for words, wanted in ((["--version"], f"cifar_gradcam {cifar_gradcam.__version__}\n"),
-                          (["--help"], "Measure which heat map to believe"),
+                          (["--help"], "Measure heat maps: every method and layer"),
                           (["explain", "--help"], "--mistakes NUMBER"), (["experiment", "--help"], "--only RUN")):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
                               check=True, env=os.environ | dict(MPLBACKEND="nonsense"))
@@ -341,7 +341,7 @@ def test_pictures_of_ones_own(first):
     Path("own").mkdir(); Image.new("RGB", (90, 60), "teal").save("own/sea.png")
     Path("own/notes.png").write_text("no picture")
     printed = fails("knows 10 classes only", "explain", first, "--images", "own", "--out", "maps")
-    assert "notes.png: passed over, it is no picture" in printed  # so the status is 1
+    assert "notes.png: skipped, it is not a picture" in printed  # so the status is 1
     assert Image.open("maps/sea-map.png").width >= 90 and Path("maps/pictures.csv").is_file()
 
 
@@ -353,10 +353,10 @@ def test_weights_as_a_training_script_saves_them(first, undrawn):
     assert Path("foreign/gradcam.png").is_file()
     Path("notes.pth").write_text("no weights")
     torch.save(ResNet18(7, width=8).state_dict(), "seven.pth")
-    for words, wanted in (([], "name either a run, or weights by --weights FILE"),
-                          ([first, "--weights", "foreign.pth"], "name either a run, or weights"),
+    for words, wanted in (([], "name either a run, or a file of weights with --weights FILE"),
+                          ([first, "--weights", "foreign.pth"], "name either a run, or a file of weights"),
                           (["--weights", "notes.pth"], "notes.pth cannot be read"),
-                          (["--weights", "seven.pth"], "seven.pth is of 7 classes; CIFAR-10 has 10")):
+                          (["--weights", "seven.pth"], "seven.pth has 7 classes; CIFAR-10 has 10")):
         fails(wanted, "explain", *words)
 
 
@@ -407,10 +407,10 @@ def test_the_colours_of_foreign_weights_are_named_or_said(first, undrawn):
     for words, wanted in (("--mean 0.5,0.5,0.5", "--mean and --std go together"),
                           ("--std 0.5,0.5,0.5", "--mean and --std go together"),
                           ("--mean 0,0,0 --std 1,0,1", "--std must be above 0, got (1.0, 0.0, 1.0)"),
-                          ("--mean 0,0,0 --std 1,1,1 --normalise half", "--normalise goes without --mean and --std")):
+                          ("--mean 0,0,0 --std 1,1,1 --normalise half", "give either --normalise, or --mean and --std")):
         fails(wanted, *weights_of(state, "--data synthetic " + words))
     Path("sea").mkdir(exist_ok=True); Image.new("RGB", (32, 32), "teal").save("sea/sea.png")
-    fails("--normalise dataset needs the data: name it by --data", *weights_of(state, "--normalise dataset --images sea"))
+    fails("--normalise dataset needs the data: name it with --data", *weights_of(state, "--normalise dataset --images sea"))
     for option, value in (("--normalise", "half"), ("--weights-key", "net"), ("--model", "ResNet20"), ("--size", "32"),
                           ("--std", "1,1,1")):
         fails(f"{option} goes with --weights; a run knows its own", "explain", first, option, value)
@@ -441,7 +441,7 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     assert "7 classes (numbers)" in printed and "class names (--data)" in printed
     printed = succeeds(*weights_of(cifar_resnet(20, 3).state_dict(), "--images seas --data grain"))
     assert "oats, rye, wheat" in printed and "class names (--data)" not in printed
-    fails("is of 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images seas --data grain"))
+    fails("has 7 classes", *weights_of(cifar_resnet(20, 7).state_dict(), "--images seas --data grain"))
 
 
 def test_torchvisions_weights_and_their_size(grain, undrawn):
@@ -453,7 +453,7 @@ def test_torchvisions_weights_and_their_size(grain, undrawn):
     equal(shown.call_args.args[1:], (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert ("torchvision.models:resnet18, 1000 classes (ImageNet), images of 224 × 224, mean 0.485, 0.456, 0.406"
             in printed and "tench, goldfish" in printed and "mean and std (--normalise" in printed)
-    fails("is of 1000 classes; CIFAR-10 has 10: name other data by --data, or", *weights_of(official, "--data synthetic"))
+    fails("has 1000 classes; CIFAR-10 has 10: name other data with --data, or", *weights_of(official, "--data synthetic"))
     tuned = torchvision.models.resnet18(num_classes=10).state_dict()
     for words in ("--data synthetic", "--model torchvision.models:resnet18 --images seas"):
         fails("give --size, for example 32 or 224", *weights_of(tuned, words))
@@ -518,11 +518,11 @@ def test_pictures_in_class_folders(grain):
     equal(len(re.findall(r"^  grain/test/.*: (\w+), its folder says (?!\1)", printed, re.M)), 24 - right)
     assert Path("val/pictures.csv").read_text("utf-8").splitlines()[0].split(",")[3] == "true_class"
     save = Path("mixed/barley/0.png"); save.parent.mkdir(parents=True); Image.new("RGB", (9, 9)).save(save)
-    printed = fails("no class has such a name: barley", "explain", grain, "--images", "mixed", "--out", "val2")
+    printed = fails("no class has this name: barley", "explain", grain, "--images", "mixed", "--out", "val2")
     assert "paths hold no picture: mixed" in printed and not Path("val2/pictures.csv").exists()
     Path("mixed/rye").mkdir(); Image.new("RGB", (9, 9)).save("mixed/rye/0.png")
     printed = succeeds("explain", grain, "--images", "mixed", "--out", "val2")
-    assert "no class has such a name: barley" in printed and "of 1 pictures in class folders" in printed
+    assert "no class has this name: barley" in printed and "of 1 pictures in class folders" in printed
     assert "interval" not in succeeds("explain", grain, "--images", "grain/test/rye", "--out", "val2")
     Image.new("RGB", (9, 9)).save("mixed/rye/a\nb.png")
     assert "  val3/a\\nb-map.png\n" in succeeds("explain", grain, "--images", "mixed", "--out", "val3")
@@ -534,16 +534,16 @@ def test_other_data_of_known_classes(first, grain, undrawn):
     torch.save(ResNet18(7, width=8).state_dict(), "of_seven.pth")
     for words, wanted in (([grain, "--data", "synthetic"], "has other classes than the network"),
                           ([first, "--data", "grain"], "classes that are not known: oats, rye, whe"),
-                          (["--weights", "of_seven.pth", "--data", "grain"], "of 7 classes; ")):
+                          (["--weights", "of_seven.pth", "--data", "grain"], "has 7 classes; ")):
         fails(wanted, "explain", *words, "--root", "generated")
 
 
 def test_fine_tuned_from_the_reference_and_explained(undrawn):
-    "Another number of classes: refused before, with `it is of 10 classes, the network of 2`."
+    "Another number of classes: refused before, with `it has 10 classes, the network 2`."
     write_folder("fruit", 4, ("fig", "plum"))
     tuned = "train --recipe finetune --data fruit --epochs 1 --precision float32 --out runs/tuned".split()
     printed = succeeds(*tuned, "--freeze", "layer4")
-    assert "all of reference but the last layer, which is new: 2 classes in place of 10" in printed
+    assert "all of reference but the last layer, which is new: 2 classes instead of 10" in printed
     assert "frozen: all up to layer4; trained: 1,026 of 11,169,858 parameters" in printed
     reference, network = load_run(reference_folder())[1], load_run(Path("runs/tuned"))[1]
     for name, value in reference.state_dict().items():
@@ -705,9 +705,9 @@ def test_calibrate_on_few_images(first, edited):
     few = "--data synthetic --limit 60 --hold-out 20 --epochs 1 --root generated".split()
     succeeds("train", *few, *TINY, "--out", "runs/scarce")
     printed = succeeds("calibrate", "runs/scarce", "--root", "generated")
-    assert "20 held-out and 60 test images are few; from 100 on the numbers mean something" in printed
+    assert "20 held-out and 60 test images are few: use at least 100 for numbers that mean something" in printed
     with mock.patch("cifar_gradcam.mistakes.predictions.fit_temperature", return_value=0.05):
-        assert "That is an end of the search" in succeeds("calibrate", "runs/scarce", "--root", "generated")
+        assert "This is an end of the search" in succeeds("calibrate", "runs/scarce", "--root", "generated")
 
 
 def test_few_steps_are_named_before_training():

@@ -692,4 +692,4 @@ def test_a_class_without_test_pictures_is_named(tmp_path, capsys):
     home = two_classes(tmp_path, parts=("train", "val"))
     shutil.rmtree(home / "val/dog")
     equal(len(load_images(source=home)[1].data), 3)
-    equal(capsys.readouterr().out, f"{home / 'val'} holds no picture of dog: a test says nothing of it\n")
+    equal(capsys.readouterr().out, f"{home / 'val'} holds no picture of dog: a test says nothing about it\n")

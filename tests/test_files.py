@@ -137,7 +137,7 @@ print("the worker ended with", worker.exitcode)
 """)
     done = subprocess.run([sys.executable, script], text=True, capture_output=True, timeout=120)
     assert done.stdout == "the worker ended with 1\n"
-    assert "RuntimeError: a worker that starts reads the script" in done.stderr
+    assert "RuntimeError: each worker reads this script" in done.stderr
     assert "put what the script does below `if __name__ == " in done.stderr
 
 

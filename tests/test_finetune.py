@@ -66,7 +66,7 @@ def test_a_last_layer_of_other_classes_is_new(home, tune):
     state, printed = tune(max_lr=1e-12)
     equal(tuple(state["linear.weight"].shape), (3, 64))
     close(state["layer4.1.conv2.weight"], given(home)["layer4.1.conv2.weight"], 1e-6)
-    assert "but the last layer, which is new: 3 classes in place of 10" in printed
+    assert "but the last layer, which is new: 3 classes instead of 10" in printed
     assert "Few steps" not in printed  # that is said of training from scratch
     # as the recipe draws it
     fresh = recipe_model(small, num_classes=3).linear.weight.detach()
@@ -75,7 +75,7 @@ def test_a_last_layer_of_other_classes_is_new(home, tune):
 
 def test_a_data_set_of_a_hundred_classes(home, tune, tmp_path):
     state, printed = tune(data="synthetic-CIFAR100", limit=150)
-    equal(len(state["linear.bias"]), 100); assert "100 classes in place of 10" in printed
+    equal(len(state["linear.bias"]), 100); assert "100 classes instead of 10" in printed
     equal(load_info(tmp_path / "run")[1:], (CIFAR10_MEAN, CIFAR10_STD))
     equal(load_info(tmp_path / "run").classes[:2], ("class_00", "class_01"))
 
@@ -99,23 +99,23 @@ def test_of_several_weights_in_a_file_the_named_ones(home, tune, tmp_path):
     state = given(home)
     other = {name: value * 2 for name, value in state.items()}
     torch.save({"model": state, "model_ema": other}, tmp_path / "both.pth")
-    refused(lambda: tune(weights=str(tmp_path / "both.pth")), exc=ValueError, contains="choose by key")
+    refused(lambda: tune(weights=str(tmp_path / "both.pth")), exc=ValueError, contains="choose with key")
     after, printed = tune(weights=str(tmp_path / "both.pth"), weights_key="model_ema", max_lr=1e-12)
     close(after["layer4.1.conv2.weight"], other["layer4.1.conv2.weight"], 1e-6)
-    assert "3 classes in place of 10" in printed
+    assert "3 classes instead of 10" in printed
     # a head of another length elsewhere in the file
     other["linear.weight"], other["linear.bias"] = other["linear.weight"][:7], other["linear.bias"][:7]
     torch.save({"teacher": state, "student": other}, tmp_path / "both.pth")
     _, printed = tune("student", weights=str(tmp_path / "both.pth"), weights_key="student")
-    assert "3 classes in place of 7" in printed
+    assert "3 classes instead of 7" in printed
     refused(lambda: tune("neither", weights=str(tmp_path / "both.pth")), exc=ValueError,
-            contains="both.pth holds last layers of [7, 10] classes: choose by weights_key")
+            contains="both.pth holds last layers of [7, 10] classes: choose with weights_key")
 # ---- what images are normalised by
 
 def test_images_are_normalised_as_those_the_weights_were_trained_on(home, tune, tmp_path):
     _, printed = tune()
     equal(load_info(tmp_path / "run"), DatasetInfo(("oats", "rye", "wheat")))
-    assert "as those that these weights were trained on; mean 0.4914" in printed
+    assert "as the images behind these weights; mean 0.4914" in printed
     tune("again", weights=str(tmp_path / "run"), data=write_folder(tmp_path / "two", ("fig", "plum")))
     equal(load_info(tmp_path / "again"), DatasetInfo(("fig", "plum"), CIFAR10_MEAN, CIFAR10_STD))
 
@@ -126,7 +126,7 @@ def test_a_file_alone_says_nothing_of_its_images(home, tune, tmp_path):
     _, printed = tune(weights=str(tmp_path / "foreign.pth"))
     info = load_info(tmp_path / "run")
     assert max(info.mean) < 0.3  # these pictures are dark
-    assert f"by their own statistics, as nothing says what these weights were trained on; mean {info.mean[0]}" in printed
+    assert f"by their own statistics, as the weights come without any; mean {info.mean[0]}" in printed
 
 
 # ---- frozen stages
@@ -188,13 +188,13 @@ def test_a_frozen_run_cut_and_continued(home, tune, tmp_path, monkeypatch):
     (dict(freeze="layer1"), "freeze='layer1' needs weights to start from, got weights=None"),
     (dict(weights_key="ema"), "weights_key='ema' needs weights"),
     (dict(freeze="layer9", weights="a"), "'layer3' or 'layer4'"),
-    (dict(freeze="stem", weights="a", whiten=True), "take one of them")))
+    (dict(freeze="stem", weights="a", whiten=True), "choose one of them")))
 def test_recipes_that_cannot_be(fields, wanted): refused(lambda: Recipe(**fields), contains=wanted)
 
 
 def test_weights_that_do_not_fit_leave_the_folder_to_the_next(home, tune, tmp_path):
     torch.save(given(home), tmp_path / "alone.pth")
-    for more, wanted in ((dict(width=16), "of ResNet18 with width 8, wanted ResNet18 with width 16; take the network"),
+    for more, wanted in ((dict(width=16), "they belong to ResNet18 with width 8, wanted ResNet18 with width 16; take the network"),
                          (dict(width=16, weights=str(tmp_path / "alone.pth")), "conv1.weight (8, 3, 3, 3), wanted (16, 3, 3, 3)"),
                          (dict(network="ResNet20", freeze="layer4"), "must be one of stem, layer1, layer2, layer3, got"),
                          (dict(weights="nowhere.pth"), "nowhere.pth")):

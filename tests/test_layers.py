@@ -265,7 +265,7 @@ def test_a_layer_where_patches_no_longer_matter_is_no_last_layer(vit):
         refused(lambda: explain(vit, images, targets), exc=ValueError, contains="lay tokens out as maps")
     nn.init.zeros_(vit.heads.head.weight)
     refused(lambda: last_spatial_layer(vit, images), exc=ValueError,
-            contains="tokens_as_maps(model, name) as layer: explain(…, layers=layer), where name is of the last")
+            contains="tokens_as_maps(model, name) as layer: explain(…, layers=layer), where name is the last")
 
 
 def test_other_sizes_batches_and_layouts_within_each_other():

@@ -201,12 +201,12 @@ def test_what_is_no_picture_is_named_with_its_reason(model, boat, tmp_path, monk
     equal([row["map"] for row in got.rows], ["boat-map.png", "boat-2-map.png"])
     why = {Path(name).name: reason for name, reason in got.skipped.items()}
     equal(why.keys(), {"empty.png", "text.jpg", "cut.jpg", "phone.heic", "bomb.png", "none.png", "old-map.png"})
-    for name, words in (("text.jpg", "it is no picture"), ("empty.png", "it is no picture"),
+    for name, words in (("text.jpg", "it is not a picture"), ("empty.png", "it is not a picture"),
                         ("none.png", "it is not there"), ("bomb.png", "exceeds limit"),
                         ("cut.jpg", "it cannot be read")):
         assert words in why[name], (name, why[name])
     equal((got.status, PictureReport(CLASSES).status), (1, 1))
-    assert str(got).count("passed over, ") == 7 and "10 classes only (airplane, " in str(got)
+    assert str(got).count("skipped, ") == 7 and "10 classes only (airplane, " in str(got)
     equal(sorted(path.name for path in (bad / "out").iterdir()),
           ["boat-2-map.png", "boat-map.png", "pictures.csv"])
     got = explain_pictures(model, bad / "text.jpg", bad / "none")
@@ -355,9 +355,9 @@ def test_only_folders_named_exactly_as_a_class_are_looked_into(model, tmp_path):
     report = explain_pictures(model, [val, val / "truck/0.png", tmp_path / "val/../val"], tmp_path / "out")
     equal([(Path(row["picture"]).name, row["true_class"]) for row in report.rows], [("above.png", ""), ("0.png", "truck")])
     assert "Accuracy 100.00 %: 1 of 1 pictures in class folders are right." in str(report)
-    assert f"Not looked into in {val}, as no class has such a name: Ship, lorry" in str(report)
+    assert f"Not searched in {val}, because no class has this name: Ship, lorry" in str(report)
     (val / "above.png").unlink()
-    refused(lambda: _find(val, ("cup", "chair")), contains="no class has such a name: Ship, lorry, truck")
+    refused(lambda: _find(val, ("cup", "chair")), contains="no class has this name: Ship, lorry, truck")
 
 
 def test_pictures_without_class_folders_have_no_true_class(model, tmp_path):

@@ -301,7 +301,7 @@ def test_weights_that_do_not_fit_or_would_run_code(tmp_path):
     for target in (small_network(), nn.DataParallel(small_network())):
         before = copy.deepcopy(target.state_dict())
         refused(lambda: load_foreign_weights(target, other), exc=ValueError,  # noqa: B023
-                contains="weights of this network: it is of 100 classes, the network of 10")
+                contains="weights of this network: it has 100 classes, the network 10")
         for name, value in target.state_dict().items(): assert torch.equal(value, before[name])
     torch.save(hundred, other)
     refused(lambda: load_foreign_weights(hundred, other), exc=ValueError, contains="run code")

@@ -54,7 +54,7 @@ def test_weights_wherever_they_lie_in_a_file(saved, content, place, zipped):
 
 def test_one_name_for_two_tensors(saved):
     path = saved({"a.weight": torch.ones(2, 3), "a": {"weight": torch.zeros(2, 3)}})
-    refused(lambda: read_state_dict(path), exc=ValueError, contains="two tensors of the name a.weight")
+    refused(lambda: read_state_dict(path), exc=ValueError, contains="two different tensors named a.weight")
 
 
 @pytest.mark.parametrize("content, words", [
@@ -134,7 +134,7 @@ def test_nothing_is_half_loaded(saved):
     assert all(torch.equal(v, before[k]) for k, v in untouched.state_dict().items())
     seven = ResNet18(num_classes=7, width=4).state_dict()
     refused(lambda: load_foreign_weights(ResNet18(width=4), saved(seven)),
-            contains="it is of 7 classes, the network of 10")
+            contains="it has 7 classes, the network 10")
 
 
 # Which of the weights in a file
@@ -168,7 +168,7 @@ def test_two_that_fit_and_differ(saved, tmp_path, capsys, content, places, form)
         save_file({name: value.clone() for name, value in read_state_dict(path).items()},
                   path := tmp_path / "model.safetensors")
     network = make_small()
-    refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="they differ: choose by key")
+    refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="they differ: choose with key")
     with pytest.raises(ValueError) as fault: load_foreign_weights(network, path)
     assert all(repr(place) in str(fault.value) for place in places) and "--weights-key" in str(fault.value)
     close(network.head.weight, ONE["head.weight"])  # as it was
@@ -206,7 +206,7 @@ def test_none_that_fits_is_named_with_its_place(saved):
     for content, key, words in (
             ({"net": inside("module.", HALF)}, None, "wanted (8, 3, 3, 3), second.0.weight (4, 8, 3, 3), wanted (8, 8, 3, 3) (under 'net.module')"),
             ({"net": {k: v[:5] if "head" in k else v for k, v in ONE.items()}}, None,
-             "this network: it is of 5 classes, the network of 10 (under 'net')"),
+             "this network: it has 5 classes, the network 10 (under 'net')"),
             ({"net": ONE, "ema": HALF}, "ema", "wanted (8, 8, 3, 3) (under 'ema')"),
             ({"net": ONE, "ema": HALF}, "net.first", "(under 'net.first')"),
             ({"net": ONE, "ema": HALF}, "neto", "of the file: net, ema; got 'neto'"),
@@ -368,7 +368,7 @@ def test_a_network_by_name(nets, saved, small):
         refused(lambda name=name: network_like(three, name=name), exc=ValueError, contains=words)
     path = saved(nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 9)).state_dict())
     network = network_like(read_state_dict(path), name="own_nets:seven")
-    refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="it is of 9 classes, the network of 7")
+    refused(lambda: load_foreign_weights(network, path), exc=ValueError, contains="it has 9 classes, the network 7")
 
 
 def test_networks_that_are_not_known(small):
