@@ -54,7 +54,7 @@ STATEMENTS = {
 AGAIN = 50  # mistakes whose facts are found a second time, with other random orders
 
 def facts_row(model: nn.Module,
-              image: Tensor,  # normalised, shape (C, H, W)
+              image: Tensor,  # normalized, shape (C, H, W)
               true: int,      # its class
               seed: int,      # see `facts`
               precision: str = "float32",  # see `select_precision`
@@ -91,7 +91,7 @@ def check_same_images(dataset,
                          "move it away, or write to another file")
 
 def count_facts(model: nn.Module,
-                dataset,          # normalised images and labels
+                dataset,          # normalized images and labels
                 out: str | Path,  # a JSON file; continued if it is there
                 limit: int | None = None,  # at most so many pairs; None: all
                 data: str | None = None,   # what the images are; None: see `data_source`
@@ -227,12 +227,12 @@ def unpacked_answers(text: str) -> np.ndarray:  # uint8: the class for each subs
     return np.stack([pairs >> 4, pairs & 15], 1).reshape(-1)
 
 def complete_table(model: nn.Module,
-                   image: Tensor,  # normalised, shape (C, H, W)
+                   image: Tensor,  # normalized, shape (C, H, W)
                    true: int,      # its class
-                   game: str,      # see `cover`
-                   grid: int = 4,
-                   ) -> dict:      # predicted, other, answers (packed), values, blank
-    "The answer to one image for every subset of its cells, and the cells' exact values."
+                   game: str,      # the way to cover, see `cover`
+                   grid: int = 4,  # rows and columns of cells
+                   ) -> dict:      # predicted, other, answers (packed), margins, values
+    "Ask about one image with each subset of its cells covered: answers, and exact values."
     subsets = all_subsets(grid**2)
     which = torch.zeros(len(subsets), dtype=torch.long)
     logits = covered_logits(model, image[None], which, subsets.reshape(-1, grid, grid), game)
@@ -256,14 +256,15 @@ def smallest_covers(answers: np.ndarray,  # from `unpacked_answers`; of several 
     return [np.flatnonzero(row).tolist() for row in hits[sizes == min(sizes, default=0)]]
 
 def complete_tables(model: nn.Module,
-                    dataset,          # normalised images and labels
+                    dataset,          # normalized images and labels
                     out: str | Path,  # a JSON file; continued if it is there
-                    places: list,     # of images in the dataset
-                    games=tuple(GAMES),
+                    places: list,     # which images: their places in the dataset
+                    games=tuple(GAMES),  # ways to cover: a table for each image and way
                     data: str | None = None,  # what the images are; None: see `data_source`
-                    grid: int = 4,
+                    grid: int = 4,    # rows and columns of cells
                     ) -> dict:        # settings; tables: "place game" -> `complete_table`
-    "Complete tables, written down one by one."
+    """The answer to every way of covering some images. Each table is written down when it
+    is finished; those that the file has already are not made again."""
     settings = dict(weights=fingerprint(model), data=data_source(data), precision="float32",
                     grid=grid)
     record = known_record(out, settings, "tables") or {"settings": settings, "tables": {}}

@@ -61,7 +61,7 @@ def structural_similarity(a: Tensor, b: Tensor,  # maps from 0 to 1, shape (N, H
 
 # %% ../../nbs/08b_sanity_checks.ipynb #m56
 def sanity_check(model: nn.Module,  # trained; left as it is
-                 images: Tensor,    # normalised, shape (N, 3, H, W), N at least 2
+                 images: Tensor,    # normalized, shape (N, 3, H, W), N at least 2
                  targets: Tensor,   # the class to explain, shape (N,)
                  method: str = DEFAULT_METHOD,  # see `explain`
                  layers=None,       # see `explain`; names, not modules
@@ -80,7 +80,7 @@ def sanity_check(model: nn.Module,  # trained; left as it is
             "other_ssim": structural_similarity(trained, other)}
 
 def likeness_while_forgetting(model: nn.Module,
-                              images: Tensor,   # normalised, shape (N, 3, H, W)
+                              images: Tensor,   # normalized, shape (N, 3, H, W)
                               targets,          # class that each map explains, (N,)
                               ) -> dict:  # state -> rank correlations, (N,), 0 where empty
     "The sanity check image by image: each map against those of the forgetting network."
