@@ -151,6 +151,18 @@ def frames(browser):
                        f"(r.bottom - p.top) / p.height]))({VIEW}.querySelector('canvas, .picture').getBoundingClientRect())")
 
 
+def numbers(browser):
+    "The numbers of columns, then of rows, on show; and whether each is beside its cells and not on the picture."
+    found = browser.run(f"(p => [...{VIEW}.querySelectorAll('.number')].filter(f => f.checkVisibility()).map(f => [f, f.getBoundingClientRect()])"
+                        ".map(([f, r]) => [f.textContent, f.classList.contains('row'), ((r.left + r.right) / 2 - p.left) / p.width, "
+                        f"((r.top + r.bottom) / 2 - p.top) / p.height, r.right <= p.left, r.bottom <= p.top]))"
+                        f"({VIEW}.querySelector('canvas, .picture').getBoundingClientRect())")
+    columns, rows = ([one for one in found if one[1] == row] for row in (False, True))
+    def beside(k, n, along, outside): return bool(k / n < along < (k + 1) / n and outside)
+    return [(one[0], beside(k, len(columns), one[2], one[5])) for k, one in enumerate(columns)] + \
+           [(one[0], beside(k, len(rows), one[3], one[4])) for k, one in enumerate(rows)]
+
+
 def box_of(cell, grid, size):
     "Left, top, right, bottom of the pixels that `cover` hides, as shares of the picture."
     gone = cover(torch.ones(1, 3, *size), torch.arange(grid**2).reshape(1, grid, grid) == cell)[0, 0] == 0
@@ -168,6 +180,7 @@ def check_frames(browser, cells, sentence, framed, grid=4, size=(32, 32)):
     same(texts, [sentence, framed and f"Framed: {framed}."], "what the larger view says")
     same([browser.run(f"document.querySelector('#{name}').checkVisibility()") for name in ("covering", "view-legend", "view-frames")],
          [bool(sentence), bool(cells), bool(cells)], "sentence, legend and switch of the frames")
+    same(numbers(browser), [(str(k + 1), True) for k in range(grid)] * 2 if cells else [], "rows and columns are numbered")
 
 
 def check_frames_hidden(browser):
@@ -177,7 +190,7 @@ def check_frames_hidden(browser):
     browser.press("Enter")
     same(len(frames(browser)), 1, "opened by keyboard")
     browser.click("document.querySelector('#view-frames')")
-    same((browser.run(switch + ".checked"), len(frames(browser))), (False, 0), "hidden by pointer")
+    same((browser.run(switch + ".checked"), len(frames(browser)), numbers(browser)), (False, 0, []), "hidden by pointer")
     browser.press("ArrowRight")
     same((browser.run(switch + ".checked"), len(frames(browser))), (False, 0), "and in the next picture")
     browser.run(switch + ".focus()")
