@@ -30,6 +30,11 @@ def source_of(cell):
     return "".join(cell.get("source") or "")
 
 
+def as_lines(text):
+    "Quarto reads a cell as a list of lines; of a string it would lose the ends of the lines."
+    return [part for part in re.split(r"(?<=\n)", text) if part]
+
+
 def prose(text, change):
     "The text with `change` made to all of it but fenced code."
     parts, start = [], 0
@@ -175,7 +180,7 @@ def with_callouts(text):
         if not start: done.append(lines.pop(0)); continue
         quote = [lines.pop(0)[start.end():]]
         while lines and lines[0].strip(): quote.append(re.sub(r"^> ?", "", lines.pop(0)))
-        done += ["", f'::: {{.callout-{CALLOUTS[start[1]]} title="{start[1]}"}}', *quote, ":::", ""]
+        done += ["", f"::: {{.callout-{CALLOUTS[start[1]]}}}", f"## {start[1]}", "", *quote, ":::", ""]
     return "\n".join(done)
 
 
@@ -216,7 +221,7 @@ def reading(notebook, bibliography=None):
     for cell in notebook["cells"]:
         text = source_of(cell)
         if cell["cell_type"] == "markdown":
-            text = prose(linked(text), lambda part: solutions.text(with_callouts(part)))
+            text = prose(linked(text), lambda part: with_callouts(solutions.text(part)))
         elif cell["cell_type"] == "code":
             text = re.sub(r'^(#\| fig-cap: )(".*")$', in_caption, solutions.code(text), flags=re.M)
         cell["source"] = text
@@ -225,6 +230,7 @@ def reading(notebook, bibliography=None):
     if solutions.open:
         notebook["cells"].append({"cell_type": "markdown", "id": "endofsolutions", "metadata": {}, "source": ":::::"})
     with_references(notebook, used)
+    for cell in notebook["cells"]: cell["source"] = as_lines(cell["source"])
     return plain(notebook)
 
 
