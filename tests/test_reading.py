@@ -51,7 +51,7 @@ def text_of(*cells): return "\n\n".join(cell["source"] for cell in read(*cells))
 
 def test_a_source_is_a_list_of_lines():  # of a string, Quarto loses the ends of the lines
     cells = reading(notebook(FIGURE, CAPTION, ("markdown", "## Solutions\n\n### 1 A\n\n> **Note.** n")), BIB)["cells"]
-    for cell in cells: assert all(re.fullmatch(r"[^\n]*\n|[^\n]+", line) for line in cell["source"]), cell["source"]
+    for cell in cells: assert isinstance(cell["source"], list) and all(re.fullmatch(r"[^\n]*\n|[^\n]+", line) for line in cell["source"]), cell["source"]
 
 
 def test_a_caption_goes_into_the_cell_of_its_figure():
@@ -83,6 +83,7 @@ def test_a_hidden_cell_may_stand_between_a_figure_and_its_caption_and_labels_kee
     ([FIGURE], "fig-lag has no caption"),
     ([CAPTION], "a caption for fig-lag, but no visible code cell"),
     ([FIGURE, ("markdown", '<a id="fig-lag"></a>Figure: plain')], "caption of fig-lag cannot be read"),
+    ([FIGURE, ("markdown", CAPTION[1] + '\n\n<a id="fig-lap"></a>*Figure: More.*')], "caption of fig-lag cannot be read"),
     ([FIGURE, FIGURE, CAPTION], "two figures have the label fig-lag"),
     ([FIGURE, CAPTION, CAPTION], "fig-lag has two captions"),
     ([FIGURE, CAPTION, ("markdown", "See [this](#fig-lap).")], "a link leads to fig-lap"),
