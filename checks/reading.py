@@ -19,7 +19,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)(?!\{)")
 CODE_IN_LINK = re.compile(r"\[(`[^`]+`)\]\([^()\s]+\)")
 LINK_IN_LINK = re.compile(rf"\[((?:[^\[\]]|{CODE_IN_LINK.pattern})*{CODE_IN_LINK.pattern}(?:[^\[\]]|{CODE_IN_LINK.pattern})*)\](?=\()")
 FENCE = re.compile(r"^(```+|~~~+)[^\n]*\n.*?^\1[`~]*[ \t]*$", re.M | re.S)
-BOX = '::::: {.callout-note collapse="true" icon="false"}'
+BOX = "::::: {.book-solution}"  # site/page.lua makes <details> of it; Quarto's folded callouts cannot be opened by keyboard
 
 
 class Fault(ValueError):
@@ -200,7 +200,7 @@ class Solutions:
             if heading and len(heading[1]) < 3: self.inside = heading[2] == "Solutions"
             if heading and len(heading[1]) == 3 and self.inside:
                 self.open = True
-                done += ["", BOX, f"## {heading[2]}"]
+                done += ["", BOX, f"[{heading[2]}]{{.summary}}", ""]
             else: done.append(line)
         return "\n".join(done)
 

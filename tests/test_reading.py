@@ -156,11 +156,11 @@ def test_a_solution_is_one_folded_box_with_its_code():
              ("code", "#| code-fold: true\n#| code-summary: \"S\"\nrun()"), ("markdown", "> **Note.** So.\n\n### 2 Say\n\nWords."),
              ("code", "more()")]
     _, exercise, first, code, second, more, end = read(*cells)
-    box = '::::: {.callout-note collapse="true" icon="false"}'
+    box = "::::: {.book-solution}"
     equal(exercise["source"], cells[0][1])
-    equal(first["source"], f"## Solutions\n\n\n{box}\n## 1 Predict\n\nThis:")
+    equal(first["source"], f"## Solutions\n\n\n{box}\n[1 Predict]{{.summary}}\n\n\nThis:")
     equal(code["source"], "run()")
-    assert ":::\n" in second["source"] and f"\n:::::\n\n\n{box}\n## 2 Say\n\nWords." in second["source"]
+    assert ":::\n" in second["source"] and f"\n:::::\n\n\n{box}\n[2 Say]{{.summary}}\n\n\nWords." in second["source"]
     equal((more["source"], end["source"]), ("more()", ":::::"))
 
 
