@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from browser import Browser, find_browser
-from plain_html import plain
+from reading import plain
 from cifar_gradcam.data import CLASSES
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.mistakes.covering import cover, GAMES, in_words

@@ -25,7 +25,7 @@ def readme() -> str:
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
         marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            if not re.match(r'<a id="fig-[\w-]+"></a>\*Figure:', cell.source): parts.append(cell.source)  # figures stay away
         elif cell.cell_type == "code" and not {"hide", "default_exp", "export"} & set(marks):
             parts += code_cell(cell)
     return with_links_to_site("\n\n".join(part.strip("\n") for part in parts) + "\n")
@@ -33,6 +33,7 @@ def readme() -> str:
 
 def with_links_to_site(text):
     site = settings()["doc_host"] + settings()["doc_baseurl"]
+    text = re.sub(r"\]\((#fig-[\w-]+)\)", rf"]({site}/index.html\1)", text)
     return re.sub(r"\]\((\w+)\.(?:ipynb|qmd)(#[\w-]+)?\)",
                   lambda link: f"]({site}/{page_name(link[1])}.html{link[2] or ''})", text)
 

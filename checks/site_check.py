@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,14 @@ def raw_links(site):
     "Pages that show the Markdown of a link: one inside of another, or inside of code."
     for path in site.glob("*.html"):
         if (n := path.read_text(encoding="utf-8").count("](http")): yield f"{path.name} shows {n} links as Markdown"
+
+
+def raw_markup(site):
+    "Pages that show marks of Quarto's notation outside of code."
+    for path in site.glob("*.html"):
+        text = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.S)
+        left = re.findall(r":::|@fig-|\{\.[\w-]+|\[@\w+|&lt;a id=", text)
+        if left: yield f"{path.name} shows {', '.join(sorted(set(left)))}"
 
 
 def heavy_pages(site):
@@ -203,7 +212,7 @@ def faults(site):
     notebooks = [path.stem for path in (HERE / "nbs").glob("*.ipynb")]
     missing = [name for name in notebooks if not (site / f"{page_name(name)}.html").exists()]
     found = [f"not built: {name}" for name in missing]
-    found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *heavy_pages(site)]
+    found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *raw_markup(site), *heavy_pages(site)]
     program, axe = find_browser(), axe_source()
     if program: found += faults_in_browser(site, program, axe)
     skipped = ["no browser: widths, requests and search"] * (not program) + ["no axe-core"] * (not axe)

@@ -1,4 +1,4 @@
--- Reading time and the notebook itself, beneath the title of each chapter; exported sources folded.
+-- Reading time and the notebook itself, beneath the title of each chapter; exported sources and solutions folded.
 local words, name = 0, nil
 
 local counter = { Str = function(el) if el.text:match("%w") then words = words + 1 end end }
@@ -16,9 +16,18 @@ local function fold(block)
   return block
 end
 
+-- checks/reading.py begins a solution with a paragraph that holds its title. (A div of class solution is a proof to Quarto.)
+local function solution(div)
+  if not div.classes:includes("book-solution") then return nil end
+  local title = table.remove(div.content, 1)
+  div.classes = { "book-solution-body" }
+  return { pandoc.RawBlock("html", '<details class="book-solution"><summary>'), pandoc.Plain(title.content),
+           pandoc.RawBlock("html", "</summary>"), div, pandoc.RawBlock("html", "</details>") }
+end
+
 function Pandoc(doc)
   doc:walk(counter)
-  doc = doc:walk({ CodeBlock = fold })
+  doc = doc:walk({ CodeBlock = fold, Div = solution })
   name = quarto.doc.input_file:match("([^/\\]+)%.ipynb$")
   if name and name ~= "index" then table.insert(doc.blocks, 1, facts()) end
   return doc

@@ -1,8 +1,8 @@
-// The page of your own picture: everything is computed here, in the browser, from files of this very site.
-// The parts in ../web are made by checks/picture_app.py; app.json among them says what is there.
+// The page for your own picture. The browser computes everything, from files of this site.
+// checks/picture_app.py makes the files in ../web; app.json lists them.
 "use strict";
 {
-const base = new URL("../web/", document.currentScript.src);  // while this script is read, not later
+const base = new URL("../web/", document.currentScript.src);  // only known while this script is read
 const at = id => document.getElementById(`yp-${id}`);
 const make = (tag, className = "", text = "") => {
   const element = document.createElement(tag);
@@ -14,7 +14,7 @@ const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? ">
 const megabytes = bytes => `${Math.round(bytes / 1e6)} MB`;
 function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("yp-fault", fault); }
 
-// ---- Numbers. Python and Pillow round and resample in their own way; here it is done in the same.
+// ---- Numbers. This code rounds and resamples exactly as Python and Pillow do.
 function even(x) {  // to the nearest whole number, halves to the even one
   const whole = Math.floor(x), rest = x - whole;
   return rest > 0.5 || (rest === 0.5 && whole % 2) ? whole + 1 : whole;
@@ -22,9 +22,9 @@ function even(x) {  // to the nearest whole number, halves to the even one
 const BOX = {reach: 0.5, weight: x => x > -0.5 && x <= 0.5 ? 1 : 0};
 const BILINEAR = {reach: 1, weight: x => Math.max(0, 1 - Math.abs(x))};
 
-const FINE = 2 ** 22;  // Pillow counts weights in such parts; so values half-way between two bytes go to the same one
+const FINE = 2 ** 22;  // Pillow stores weights in steps of 1 / FINE, so values half-way between two bytes are rounded alike
 
-// Of a row of `from` pixels made `to` long: the first pixel that each new one is made of, and the weights of all.
+// A row of `from` pixels becomes `to` pixels: for each new pixel, the first old one that it uses, and the weights.
 function taps(from, to, filter) {
   const scale = from / to, wide = Math.max(scale, 1), reach = filter.reach * wide;
   return Array.from({length: to}, (_, k) => {
@@ -37,7 +37,7 @@ function taps(from, to, filter) {
 }
 const exact = x => x, byte = x => Math.floor(x + 0.5);
 
-// A map of w × h values made W × H, first across and then down; between the two, values are rounded as Pillow does.
+// Resize a map from w × h to W × H, first across, then down. In between, values are rounded as in Pillow.
 function resize(values, w, h, W, H, round = exact) {
   const across = taps(w, W, BILINEAR), down = taps(h, H, BILINEAR);
   const between = new Float32Array(W * h), out = new Float32Array(W * H);
@@ -50,7 +50,7 @@ function resize(values, w, h, W, H, round = exact) {
   for (let y = 0; y < H; y++) for (let x = 0; x < W; x++) out[y * W + x] = sum(between, x, W, down[y]);
   return out;
 }
-function stretch(values) {  // to the range from 0 to 1; what is the same everywhere becomes 0
+function stretch(values) {  // to the range from 0 to 1; a constant map becomes 0
   const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
   return values.map(v => (v - low) / (high > low ? high - low : 1));
 }
@@ -61,7 +61,7 @@ function softmax(logits) {
 }
 
 // ---- Pictures
-// Upright as EXIF says; the colours as they are stored, for so Python reads them.
+// Upright, as EXIF says. The colours as they are stored, as Python reads them.
 const read = blob => createImageBitmap(blob, {imageOrientation: "from-image", colorSpaceConversion: "none"});
 
 function sheet(width, height) {  // a canvas to read from, white
@@ -76,8 +76,8 @@ function pictureWindow(width, height) {  // where the whole picture lies in the 
   const [w, h] = [width, height].map(side => Math.max(1, even(app.size * side / Math.max(width, height))));
   return {w, h, left: Math.floor((app.size - w) / 2), top: Math.floor((app.size - h) / 2)};
 }
-// The picture as the network sees it, as `to_network` makes it: averaged over boxes. It is drawn in bands, one for each
-// row that comes out: a whole photo may be larger than a canvas can be on a phone.
+// The picture as the network sees it, averaged over boxes as in `to_network`. It is drawn in bands, one for each row
+// of the result, because a whole photo may be larger than a phone's canvas can be.
 function toNetwork(bitmap) {
   const {width, height} = bitmap, {w, h, left, top} = pictureWindow(width, height), area = app.size ** 2;
   const across = taps(width, w, BOX), down = taps(height, h, BOX);
@@ -118,7 +118,7 @@ function toScreen(bitmap) {
   context.drawImage(bitmap, 0, 0, width, height);
   return context.getImageData(0, 0, width, height);
 }
-// Some browsers hand out noise in place of what a page has drawn. Then every answer would be about the noise.
+// Some browsers return noise instead of what a page has drawn. Every answer would then be about the noise.
 function canvasIsTrue() {
   const context = sheet(16, 16);
   for (let k = 0; k < 16; k++) { context.fillStyle = `rgb(${16 * k}, ${255 - 16 * k}, 99)`; context.fillRect(k, 0, 1, 16); }
@@ -129,7 +129,7 @@ function canvasIsTrue() {
 // ---- The network
 let app = null, session = null, Tensor = null;
 const address = name => new URL(`${name}?${app.version}`, base);
-async function bytes(name, more) {  // of a file, with a word on the way for each part of it
+async function bytes(name, more) {  // of a file; `more` hears the length of each part as it arrives
   const answer = await fetch(address(name)), parts = [];
   if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
   for (const reader = answer.body.getReader();;) {
@@ -148,23 +148,23 @@ async function load() {
   const more = n => {
     const before = quarter();
     bar.value += n / all;
-    if (quarter() > before) say(`Loading … ${25 * quarter()} %`);  // not each step: it is read out
+    if (quarter() > before) say(`Loading … ${25 * quarter()} %`);  // not at each step: screen readers read it out
   };
   try {
     const [runtime, wasm, model] = await Promise.all([import(address("ort.js")), bytes("ort.wasm", more), bytes("model.onnx", more)]);
-    runtime.env.wasm.numThreads = 1;  // more would need headers that few servers send
+    runtime.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
     runtime.env.wasm.wasmBinary = wasm;
     session = await runtime.InferenceSession.create(model, {executionProviders: ["wasm"]});
     Tensor = runtime.Tensor;
   } catch (fault) {
-    say(`The network could not be loaded (${fault.message}). Is there a connection? Then try again.`, true);
+    say(`The network could not be loaded (${fault.message}). Check your connection and try again.`, true);
     at("load").disabled = false;
     bar.hidden = true;
     return;
   }
   at("start").hidden = true;
   at("choose").hidden = false;
-  say("The network is here. Choose a picture.");
+  say("The network is loaded. Choose a picture.");
   at("file").focus();
 }
 async function ask(input) {
@@ -174,7 +174,7 @@ async function ask(input) {
 
 // ---- From a picture to an answer
 let answer = null, queue = Promise.resolve();
-function choose(bringing, name, tile = null) {  // a promise of a blob; one after another, the network answers one at a time
+function choose(bringing, name, tile = null) {  // a promise of a blob; the network answers one picture at a time
   if (!session) { say("Load the network first.", true); at("load").focus(); return; }
   queue = queue.then(() => answerFor(bringing, name, tile)).catch(fault => say(`Something went wrong: ${fault.message}`, true));
 }
@@ -182,11 +182,11 @@ async function answerFor(bringing, name, tile) {
   let bitmap;
   say(`Looking at ${name} …`);
   if (!canvasIsTrue()) {
-    say("This browser does not let a page read what it draws, so the network cannot see a picture. Allow canvas access for this site.", true);
+    say("This browser does not let the page read pixels, so the network cannot see your picture. Please allow canvas access for this site.", true);
     return;
   }
   try { bitmap = await read(await bringing); } catch {
-    say(`This browser cannot read ${name} as a picture. It reads JPEG, PNG and WebP; Safari reads HEIC too.`, true);
+    say(`This browser cannot read ${name} as a picture. Try JPEG, PNG or WebP. Safari also reads HEIC.`, true);
     return;
   }
   const found = await ask(toNetwork(bitmap)), {width, height} = bitmap;
@@ -194,7 +194,7 @@ async function answerFor(bringing, name, tile) {
   bitmap.close();
   const order = [...app.classes.keys()].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
   [answer.first, answer.second] = order;
-  at("app").answer = answer;  // for the curious, and for the check
+  at("app").answer = answer;  // for the console, and for the check
   for (const button of at("pictures").querySelectorAll("button")) button.setAttribute("aria-pressed", button === tile);
   at("answer").hidden = false;
   showPicture();
@@ -204,14 +204,14 @@ async function answerFor(bringing, name, tile) {
   if (at("answer").getBoundingClientRect().top > innerHeight / 2) at("answer").scrollIntoView();
 }
 
-// The map of a class, or of one class rather than another, as `explain` in chapter 05 makes it: what is below zero is cut
-// off, the rest stretched, enlarged to the square that the network sees, and stretched again.
+// The map of a class, or of one class rather than another, as `explain` in chapter 05 makes it: cut off below zero,
+// stretch, enlarge to the square that the network sees, and stretch again.
 function evidence(c, against = null) {
   const {maps, w, h} = answer, area = w * h, value = (k, i) => maps[k * area + i];
   const grid = Float32Array.from({length: area}, (_, i) => Math.max(0, value(c, i) - (against === null ? 0 : value(against, i))));
   return {heat: stretch(resize(stretch(grid), w, h, app.size, app.size)), amount: grid.reduce((a, b) => a + b, 0)};
 }
-function levelsOf(heat) {  // of the part of the square where the picture is, in 256 steps, as large as the picture on the screen
+function levelsOf(heat) {  // of the part of the square that holds the picture: 256 steps, at the size of the picture on the screen
   const {w, h, left, top} = answer.window, {width, height} = answer.screen, part = new Float32Array(w * h);
   for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) part[y * w + x] = even(255 * heat[(top + y) * app.size + left + x]);
   return resize(part, w, h, width, height, byte);
@@ -240,7 +240,7 @@ function showPicture() {
   }
   put(at("seen"), seen);
 }
-function showBars(order) {  // the whole table is made here: Quarto makes tables that stand in the page its own
+function showBars(order) {  // the whole table is made here, because Quarto restyles tables that stand in the page
   const table = make("table"), body = make("tbody");
   table.append(make("caption", "", "Probability of each class"), body);
   at("bars").replaceChildren(table);
@@ -260,7 +260,7 @@ function showMaps() {
   at("first").value = first;
   at("second").value = second;
   for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
-  const logit = c => `its logit is ${logits[c].toFixed(1)}`;
+  const logit = c => `logit ${logits[c].toFixed(1)}`;
   drawn = [
     ["yp-first", evidence(first), `evidence for ${a}`, logit(first)],
     ["yp-second", evidence(second), `evidence for ${b}`, logit(second)],
@@ -268,8 +268,8 @@ function showMaps() {
   ].map(([kind, {heat, amount}, about, score]) => {
     const box = make("figure", kind), canvas = make("canvas");
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", amount ? `Map of the ${about}; most ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
-    box.append(canvas, make("figcaption", "", amount ? `${about}: ${amount.toFixed(1)}; ${score}` : `no ${about}; ${score}`));
+    canvas.setAttribute("aria-label", amount ? `Map of the ${about}, strongest ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
+    box.append(canvas, make("figcaption", "", amount ? `${about}: ${amount.toFixed(1)} (${score})` : `no ${about} (${score})`));
     return {box, canvas, heat, levels: levelsOf(heat)};
   });
   at("maps").replaceChildren(...drawn.map(map => map.box));
@@ -291,22 +291,23 @@ function paint() {  // as `lay_over` in chapter 18: the colours of the map over 
 let colours = null;
 
 // ---- Everything together
-function chosen(which) {  // the same class twice has no contrast: then the two change places
+function chosen(which) {  // the same class twice has no contrast, so the two change places
   const other = which === "first" ? "second" : "first", before = answer[which];
   answer[which] = +at(which).value;
   if (answer[other] === answer[which]) answer[other] = before;
   showMaps();
-  say(`Maps for ${app.classes[answer.first]}, for ${app.classes[answer.second]}, and for the one rather than the other.`);
+  const [a, b] = [answer.first, answer.second].map(c => app.classes[c]);
+  say(`Maps for ${a}, for ${b}, and for ${a} rather than ${b}.`);
 }
 const fileOf = list => [...list].find(file => file.type.startsWith("image/")) || list[0];
 function takeFile(file) { if (file) choose(file, file.name || "the picture"); }
 function listen() {
   at("load").addEventListener("click", load);
   for (const input of [at("file"), at("camera")])
-    input.addEventListener("change", () => { takeFile(fileOf(input.files)); input.value = ""; });  // the same one may come again
+    input.addEventListener("change", () => { takeFile(fileOf(input.files)); input.value = ""; });  // so that the same file can be chosen again
   const over = on => event => {
     if (!event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();  // else the browser leaves the page and shows the file
+    event.preventDefault();  // otherwise the browser leaves the page and opens the file
     at("drop").classList.toggle("yp-over", on);
   };
   at("app").addEventListener("dragover", over(true));
@@ -338,14 +339,14 @@ function showPictures() {
     return button;
   }));
 }
-function about() {  // the network's size and what its weights lost, where that was measured on these very weights
+function about() {  // the size of the network, and what smaller weights cost, if that was measured on these weights
   const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "in half precision" : `in ${chosen}`;
-  const file = `The network takes ${megabytes(app.sizes["model.onnx"])} with its weights ${precision}, the runtime (${app.runtime}) ${megabytes(app.sizes["ort.wasm"])}.`;
+  const file = `The network is ${megabytes(app.sizes["model.onnx"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm"])}.`;
   if (!precisions) return file;
   const share = name => `${precisions[name].accuracy.toFixed(2)} %`, {bytes, maps_moved_in_99_percent_at_most: moved} = precisions["8 bits"];
-  return `${file} So it is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, in float32 on ${share("float32")}.`
-    + (chosen === "8 bits" ? "" : ` With 8 bits a weight it would take ${megabytes(bytes)} and be right on ${share("8 bits")}, `
-    + `but in one image of a hundred some place of the map would change by more than ${moved}, in a range from 0 to 1.`);
+  return `${file} This network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images; in float32 it is right on ${share("float32")}.`
+    + (chosen === "8 bits" ? "" : ` With 8 bits per weight it would be ${megabytes(bytes)} and right on ${share("8 bits")}, `
+    + `but in one image of a hundred, some place in the map would change by more than ${moved}, on a range from 0 to 1.`);
 }
 async function main() {
   try {
