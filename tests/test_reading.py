@@ -214,7 +214,6 @@ def texts(path):
         for output in cell.get("outputs", []): yield cell["id"], "".join(output.get("data", {}).get("text/markdown", ""))
 
 
-@pytest.mark.skip(reason="switched on when all chapters are written in this notation")
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
 def test_a_chapter_shows_no_markup_in_jupyter(path):
     left = [f"{cell}: {found[0]}" for cell, text in texts(path) for found in RAW.finditer(text)]
