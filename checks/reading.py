@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from inks import inked
+
 BIBLIOGRAPHY = Path(__file__).resolve().parent.parent / "nbs" / "references.bib"
 CALLOUTS = {"Remember": "tip", "Note": "note", "Warning": "warning"}
 COLAB = "https://colab.research.google.com/"
@@ -231,7 +233,7 @@ def reading(notebook, bibliography=None):
         notebook["cells"].append({"cell_type": "markdown", "id": "endofsolutions", "metadata": {}, "source": ":::::"})
     with_references(notebook, used)
     for cell in notebook["cells"]: cell["source"] = as_lines(cell["source"])
-    return plain(notebook)
+    return plain(inked(notebook))
 
 
 def name_of(text):
