@@ -31,7 +31,7 @@ from .engine.files import check_guard
 def plain_transform(mean=CIFAR10_MEAN,  # of the training images, one for each channel
                     std=CIFAR10_STD,    # the same
                     ) -> A.Compose:  # uint8 (32, 32, 3) -> float tensor (3, 32, 32)
-    "Normalize, then channels first: what every image goes through, without randomness."
+    "Normalize, then put the channels first. Every image goes through this, and nothing in it is random."
     check_colours(mean, std)
     return A.Compose([A.Normalize(mean=mean, std=std), ToTensorV2()])
 
@@ -86,7 +86,7 @@ def check_changes(pad, cutout, cutout_share, cutout_fill) -> None:
 
 # %% ../nbs/01_augmentations.ipynb #b07
 class AugmentedImages(Dataset):
-    "Images in memory and their labels; an image passes the pipeline when it is asked for."
+    "Images in memory and their labels; an image passes through the pipeline when it is asked for."
     def __init__(self,
                  images: np.ndarray,      # uint8, shape (N, 32, 32, 3)
                  labels,                  # N whole numbers; or shares of each class, (N, K)
@@ -127,7 +127,7 @@ def seed_epoch(loader,              # from `download_data`, `BatchedImages`, or 
                seed: int,           # of the run, from 0
                epoch: int,          # from 0
                ) -> None:
-    "Make order and augmentation of the next pass a function of seed and epoch."
+    "Make the order and the augmentation of the next pass depend only on seed and epoch."
     if seed < 0 or epoch < 0:
         raise ValueError(f"seed and epoch must be at least 0, got {seed} and {epoch}")
     if hasattr(loader, "set_epoch"): return loader.set_epoch(seed, epoch)

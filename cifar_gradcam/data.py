@@ -36,7 +36,7 @@ def channel_counts(images: np.ndarray,  # uint8, shape (N, H, W, 3)
 
 def channel_statistics(images: np.ndarray,  # uint8, shape (N, H, W, 3), N at least 1
                        ) -> tuple[np.ndarray, np.ndarray]:  # mean, std; each (3,)
-    "Mean and standard deviation by channel over all pixels of all images, in [0, 1]."
+    "Mean and standard deviation of each channel over all pixels of all images, in [0, 1]."
     if len(images) == 0:
         raise ValueError("images is empty: there is nothing to measure")
     counts = channel_counts(images)
@@ -71,7 +71,7 @@ def check_colours(mean, std) -> None:  # three numbers each, for pixels from 0 t
 
 # %% ../nbs/00_data.ipynb #a05
 class DatasetInfo(NamedTuple):
-    "What a network has to know about its data; by default, CIFAR-10's."
+    "What a network needs to know about its data. The defaults are CIFAR-10's."
     classes: tuple = CLASSES    # names in label order
     mean: tuple = CIFAR10_MEAN  # of the training images, a number for each channel
     std: tuple = CIFAR10_STD    # the same
@@ -90,7 +90,7 @@ def class_names(data,  # a dataset, or a loader of one
 def info_of(data,  # a dataset, a `Subset`, or a loader of one
             classes=CLASSES,  # for data without names
             ) -> DatasetInfo:
-    "The `info` of a dataset; without one, its classes and the colours of CIFAR-10."
+    "The `info` of a dataset. If it has none, its classes and the colours of CIFAR-10."
     info = getattr(data, "info", None)
     if isinstance(info, DatasetInfo): return info
     if hasattr(data, "dataset"): return info_of(data.dataset, classes)
@@ -100,7 +100,7 @@ def info_of(data,  # a dataset, a `Subset`, or a loader of one
 def hard_labels(labels,  # an array or a tensor: whole numbers, (N,); or shares, (N, K)
                 n_classes: int | None = None,  # K; None: not known
                 ):       # whole numbers, shape (N,)
-    "Whole numbers as they are; of shares, the class with the largest (or the first such)."
+    "Whole numbers as they are. For shares, the class with the largest (the first, if several tie)."
     shares, wanted = labels.ndim == 2 and labels.shape[1] > 1, n_classes
     if labels.ndim != 1 and not shares:
         raise ValueError("labels must be one class for each image, shape (N,), or shares of "

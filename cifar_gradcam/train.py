@@ -334,7 +334,7 @@ def train_test_loop(model: nn.Module,             # trained in place
                                     # data and network are not looked at; None: `Recipe()`
                     hooks=(),       # more objects with methods for a run's moments
                     ) -> History:   # of the finished epochs, also after Ctrl-C
-    "Train, test after each epoch, print a row; an interruption leaves whole epochs."
+    "Train, and after each epoch test and print a row. After an interruption, the finished epochs remain."
     for name, loader in dict(train_loader=train_loader, test_loader=test_loader).items():
         if hasattr(loader, "__next__"):
             raise TypeError(f"{name} must be a loader that can be read in each epoch, got "

@@ -12,7 +12,10 @@ end
 -- The signature stands above its source already. And a link is no link inside of code: its text stays.
 local function fold(block)
   block.text = block.text:gsub("%[(`[^`%]]+`)%]%(https?://[^)%s]*%)", "%1")
-  if block.attributes["code-summary"] == "Exported source" then block.attributes["code-fold"] = "true" end
+  local _, lines = block.text:gsub("\n", "")
+  if block.attributes["code-summary"] == "Exported source" then
+    block.attributes["code-fold"] = lines < 25 and "show" or "true"  -- what is short is there to be read
+  end
   return block
 end
 
