@@ -71,7 +71,7 @@ def greedy_cells(model: nn.Module,  # see `plain_network`; comes back as it was
                  against: Tensor,   # rather than this one, shape (N,)
                  **how,             # game, batch_size, precision: see `covered_logits`
                  ) -> Tensor:       # shape (N, 4, 4): 4 for the first cell, 3, 2, 1; else 0
-    "Cells in the order in which covering one more costs the margin most."
+    "Four cells, one by one: the next is the one that costs the margin most if covered too."
     covered = torch.zeros(len(images), GRID**2, dtype=torch.bool)
     values = torch.zeros(covered.shape)
     for worth in range(COVERED, 0, -1):
@@ -92,7 +92,7 @@ def expected_gradients(model: nn.Module,  # see `plain_network`; comes back as i
                        baselines: Tensor, # other images, shape (N, S, C, H, W)
                        seed: int = 0,     # of the first image's places; then seed + 1
                        ) -> Tensor:       # what each number adds, shape (N, C, H, W)
-    "The gradient of the margin on the way from other images (Erion et al., 2021)."
+    "The gradient of the margin on lines from other images (Erion et al., 2021)."
     parts = []
     with network_at(model) as network:
         for k, (x, target, other) in enumerate(zip(images, targets, against)):
@@ -113,7 +113,7 @@ def family_maps(model: nn.Module,  # see `plain_network`; comes back as it was
                 seed: int = 0,     # of what is random for the first image; then seed + 1
                 precision: str = "float32",  # where cells are covered: `select_precision`
                 ) -> tuple:  # by family: maps as whole numbers, (N, 16); CPU seconds
-    "Maps of each family (but the mean of two) on the common grid, up to 99."
+    "Maps of each family (except the mean of two) on the common grid, up to 99."
     asked, how = (model, images, targets, against), dict(game="blur", precision=precision)
     makers = {
         "gradcam": lambda: signed_maps(*asked)[0],
@@ -161,7 +161,7 @@ def ahead(own: float,     # score of one map
           others,         # scores of the other images' maps
           draw: np.random.Generator,
           ) -> int:       # from 0, the best, to their number
-    "How many others are ahead; of those level with it, a number drawn at random."
+    "How many others are ahead. Of those level with it, a number drawn at random counts."
     return int((others > own).sum() + draw.integers((others == own).sum() + 1))
 
 def judge(falls: np.ndarray,  # of all maps on one image, shape (2, N)
@@ -169,7 +169,7 @@ def judge(falls: np.ndarray,  # of all maps on one image, shape (2, N)
           draw: np.random.Generator,
           ) -> list:          # whole numbers, see below
     """For each filling the own fall and the others' mean fall in thousandths, and how many
-    are ahead; then how many by both fillings, and by both for the next map as own."""
+    are ahead. Then how many by both fillings, and by both with the next map as own."""
     row, n, joint = [], falls.shape[1], stats.rankdata(falls, axis=1).sum(0)
     others = np.arange(n) != own
     for fall in falls:
