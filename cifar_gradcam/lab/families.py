@@ -221,7 +221,7 @@ def measure_families(model: nn.Module,
                      data: str | None = None,   # what the images are; None: `data_source`
                      precision: str = "auto",   # if cells are covered: `select_precision`
                      ) -> dict:        # settings, pairs, maps and rows of each kind, …
-    "Judge six families of maps by the maps of other images, and write all down."
+    "Judge six families of maps by the maps of other images, and write a record."
     device = dtype_and_device_of(model)[1]
     dtype = str(select_precision(device, precision))[6:]
     settings = dict(weights=fingerprint(model), data=data_source(data), precision=dtype,
@@ -349,7 +349,7 @@ def held_share(p,            # p-values, one an image
                draws: int = 1000,  # of the images, for the interval
                seed: int = 0,
                ) -> tuple:   # share from 0 to 1, the ends of its 95 % interval
-    "How many p-values hold at a false-discovery rate (Benjamini and Hochberg, 1995)."
+    "What share of the p-values holds at a false-discovery rate (Benjamini and Hochberg, 1995)."
     again = np.random.default_rng(seed).integers(len(p), size=(draws, len(p)))
     tables = np.concatenate([np.asarray(p)[None], np.asarray(p)[again]])
     share = (stats.false_discovery_control(tables, axis=1) <= rate).mean(1)
@@ -358,7 +358,7 @@ def held_share(p,            # p-values, one an image
 def family_rows(record: dict, kind: str,   # as in `judged`
                 half: slice = slice(None), # of the images: [::2] is A, [1::2] is B
                 ) -> list[dict]:  # family, own, others, gain, low, high, small, bh10, bh20
-    "How each family does: mean falls over both fillings, and shares by the joint p."
+    "The mean falls of each family over both fillings, and shares by the joint p."
     rows = []
     for family in FAMILIES:
         own, others = (np.mean([judged(record, kind, family, f"{whose} {game}")[half].mean()
@@ -374,7 +374,7 @@ def paired(record: dict, kind: str,  # as in `judged`
            family: str, other: str,  # of `FAMILIES`
            half: slice = slice(None),
            ) -> tuple:  # mean difference, the ends of its 95 % interval
-    "By how much the gain of one family exceeds that of another, image by image."
+    "How much larger the gain of one family is than another's, image by image."
     differences = (gains(record, kind, family) - gains(record, kind, other))[half]
     return (differences.mean().item(), *bootstrap_interval(differences))
 
