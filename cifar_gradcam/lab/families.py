@@ -71,7 +71,7 @@ def greedy_cells(model: nn.Module,  # see `plain_network`; comes back as it was
                  against: Tensor,   # rather than this one, shape (N,)
                  **how,             # game, batch_size, precision: see `covered_logits`
                  ) -> Tensor:       # shape (N, 4, 4): 4 for the first cell, 3, 2, 1; else 0
-    "Cells in the order in which covering one more costs the margin most."
+    "Four cells, one by one: the next is the one that costs the margin most if covered too."
     covered = torch.zeros(len(images), GRID**2, dtype=torch.bool)
     values = torch.zeros(covered.shape)
     for worth in range(COVERED, 0, -1):
@@ -92,7 +92,7 @@ def expected_gradients(model: nn.Module,  # see `plain_network`; comes back as i
                        baselines: Tensor, # other images, shape (N, S, C, H, W)
                        seed: int = 0,     # of the first image's places; then seed + 1
                        ) -> Tensor:       # what each number adds, shape (N, C, H, W)
-    "The gradient of the margin on the way from other images (Erion et al., 2021)."
+    "The gradient of the margin on lines from other images (Erion et al., 2021)."
     parts = []
     with network_at(model) as network:
         for k, (x, target, other) in enumerate(zip(images, targets, against)):
@@ -113,7 +113,7 @@ def family_maps(model: nn.Module,  # see `plain_network`; comes back as it was
                 seed: int = 0,     # of what is random for the first image; then seed + 1
                 precision: str = "float32",  # where cells are covered: `select_precision`
                 ) -> tuple:  # by family: maps as whole numbers, (N, 16); CPU seconds
-    "Maps of each family (but the mean of two) on the common grid, up to 99."
+    "Maps of each family (except the mean of two) on the common grid, up to 99."
     asked, how = (model, images, targets, against), dict(game="blur", precision=precision)
     makers = {
         "gradcam": lambda: signed_maps(*asked)[0],
@@ -161,7 +161,7 @@ def ahead(own: float,     # score of one map
           others,         # scores of the other images' maps
           draw: np.random.Generator,
           ) -> int:       # from 0, the best, to their number
-    "How many others are ahead; of those level with it, a number drawn at random."
+    "How many others are ahead. Of those level with it, a number drawn at random counts."
     return int((others > own).sum() + draw.integers((others == own).sum() + 1))
 
 def judge(falls: np.ndarray,  # of all maps on one image, shape (2, N)
@@ -169,7 +169,7 @@ def judge(falls: np.ndarray,  # of all maps on one image, shape (2, N)
           draw: np.random.Generator,
           ) -> list:          # whole numbers, see below
     """For each filling the own fall and the others' mean fall in thousandths, and how many
-    are ahead; then how many by both fillings, and by both for the next map as own."""
+    are ahead. Then how many by both fillings, and by both with the next map as own."""
     row, n, joint = [], falls.shape[1], stats.rankdata(falls, axis=1).sum(0)
     others = np.arange(n) != own
     for fall in falls:
@@ -221,7 +221,7 @@ def measure_families(model: nn.Module,
                      data: str | None = None,   # what the images are; None: `data_source`
                      precision: str = "auto",   # if cells are covered: `select_precision`
                      ) -> dict:        # settings, pairs, maps and rows of each kind, …
-    "Judge six families of maps by the maps of other images, and write all down."
+    "Judge six families of maps by the maps of other images, and write a record."
     device = dtype_and_device_of(model)[1]
     dtype = str(select_precision(device, precision))[6:]
     settings = dict(weights=fingerprint(model), data=data_source(data), precision=dtype,
@@ -349,7 +349,7 @@ def held_share(p,            # p-values, one an image
                draws: int = 1000,  # of the images, for the interval
                seed: int = 0,
                ) -> tuple:   # share from 0 to 1, the ends of its 95 % interval
-    "How many p-values hold at a false-discovery rate (Benjamini and Hochberg, 1995)."
+    "What share of the p-values holds at a false-discovery rate (Benjamini and Hochberg, 1995)."
     again = np.random.default_rng(seed).integers(len(p), size=(draws, len(p)))
     tables = np.concatenate([np.asarray(p)[None], np.asarray(p)[again]])
     share = (stats.false_discovery_control(tables, axis=1) <= rate).mean(1)
@@ -358,7 +358,7 @@ def held_share(p,            # p-values, one an image
 def family_rows(record: dict, kind: str,   # as in `judged`
                 half: slice = slice(None), # of the images: [::2] is A, [1::2] is B
                 ) -> list[dict]:  # family, own, others, gain, low, high, small, bh10, bh20
-    "How each family does: mean falls over both fillings, and shares by the joint p."
+    "The mean falls of each family over both fillings, and shares by the joint p."
     rows = []
     for family in FAMILIES:
         own, others = (np.mean([judged(record, kind, family, f"{whose} {game}")[half].mean()
@@ -374,7 +374,7 @@ def paired(record: dict, kind: str,  # as in `judged`
            family: str, other: str,  # of `FAMILIES`
            half: slice = slice(None),
            ) -> tuple:  # mean difference, the ends of its 95 % interval
-    "By how much the gain of one family exceeds that of another, image by image."
+    "How much larger the gain of one family is than another's, image by image."
     differences = (gains(record, kind, family) - gains(record, kind, other))[half]
     return (differences.mean().item(), *bootstrap_interval(differences))
 

@@ -61,7 +61,7 @@ def map_name(method: str,  # or a control
 
 # %% ../../nbs/08d_ranking_maps.ipynb #m65
 def packed(values: Tensor) -> list[int]:
-    "Numbers as a record keeps them; `image_scores` reads them."
+    "Numbers as a record keeps them. `image_scores` reads them back."
     return [round(UNIT * v) for v in values.tolist()]
 
 def draw_images(wrong: np.ndarray,  # bool, one an image of the dataset
@@ -205,7 +205,7 @@ def image_scores(record: dict,  # from `measure`
 
 def score_differences(record: dict, name: str, other: str, measure: str = "road",
                       ) -> np.ndarray:  # one an image that both were measured on
-    "By how much one map is better than another, image by image; positive is better."
+    "By how much one map is better than another, image by image. Positive is better."
     a, b = (image_scores(record, n, measure) for n in (name, other))
     n = min(len(a), len(b))
     return MEASURES[measure] * (a[:n] - b[:n])
@@ -213,7 +213,7 @@ def score_differences(record: dict, name: str, other: str, measure: str = "road"
 def compare_maps(record: dict, name: str, other: str, measure: str = "road",
                  images=slice(None),  # which of those that both were measured on
                  ) -> tuple:          # mean difference, the ends of its 95 % interval
-    "How much better one map is than another on average; positive is better."
+    "How much better one map is than another on average. Positive is better."
     differences = score_differences(record, name, other, measure)
     if np.ndim(images): images = np.asarray(images)[:len(differences)]  # chosen one by one
     differences = differences[images]
@@ -238,7 +238,7 @@ def holm(p_values,         # one for each comparison
 
 def p_value(differences,  # one an image, shape (N,)
             ) -> float:   # two-sided, of the paired t-test that their mean is 0
-    "The chance of a mean so far from 0, were there no difference."
+    "The chance of a mean this far from 0 if there is no difference."
     n, mean = len(differences), differences.mean()
     spread = differences.std(ddof=1) / n**0.5 if n > 1 else 0.0
     if spread == 0: return float(mean == 0)

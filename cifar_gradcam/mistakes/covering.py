@@ -146,7 +146,7 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
           seed: int = 0,     # of the orders
           **how,             # batch_size, precision: see `covered_logits`
           ) -> dict:         # numbers and lists; cells are counted row by row, from 0
-    "What each game says about the answer to one image, and what all of them say."
+    "What each game shows about the answer to one image, and what all of them show."
     if not torch.is_tensor(image) or image.ndim != 3:
         got = tuple(image.shape) if hasattr(image, "shape") else type(image).__name__
         raise ValueError(f"image must be one tensor of shape (C, H, W), got {got}")
@@ -244,7 +244,7 @@ def strongest(found: dict) -> tuple:  # of facts: a key of `KINDS`, these cells
 def in_words(found: dict,      # from `facts`, or read back from a record
              classes=CLASSES,  # class names in label order
              ) -> str:         # two or three sentences
-    "What can be said of one answer because all three games say it, the strongest first."
+    "What all three games show about one answer, in words, the strongest first."
     predicted, other = classes[found["predicted"]], classes[found["other"]]
     ways = f"three ways of covering ({', '.join(GAMES.values())})"
     def the(cells): return f"the cell{'s' * (len(cells) > 1)} in {places(cells, found['grid'])}"

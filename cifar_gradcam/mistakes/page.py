@@ -31,7 +31,7 @@ def explain_mistake(model: nn.Module,  # on any device; comes back in the mode i
                     seed: int = 0,     # of the orders in which cells are covered
                     draw: bool = True, # make the figure of `draw_explanation` too
                     ) -> dict:         # plain numbers, texts and lists, ready for JSON
-    "The facts of one answer (a right one: against its second choice), in words, and maps."
+    "The facts of one answer in words, and maps. The rival of a right answer is its second choice."
     found = facts(model, image, true, seed=seed)
     p = all_logits(model, image[None], precision="float32")[0].softmax(0)
     classes = output_names(None, len(p), classes)
