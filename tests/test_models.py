@@ -259,7 +259,7 @@ def test_labels_of_other_number_formats():
 
 
 @pytest.mark.parametrize("batch, words", [
-    (pixels, "got a tensor of shape (2, 3, 8, 8); give"), (None, "got NoneType"),
+    (pixels, "got a tensor of shape (2, 3, 8, 8); bring"), (None, "got NoneType"),
     ((pixels,), "got tuple of a tensor"), ((pixels, [1, 0]), "list of int, int"),
     ({"image": pixels}, "got dict of image: a tensor of shape (2, 3, 8, 8)"),
     ({"image": pixels, "input": pixels + 1, "label": truth}, "got dict of image: a"),

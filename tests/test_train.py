@@ -436,7 +436,7 @@ def test_a_batch_of_one_image_and_batch_norm():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
     optimizer, one = torch.optim.SGD(model.parameters(), lr=0.1), [(pixels[:1], truth[:1])]
     for use in (lambda: train_epoch(model, one, optimizer, cross_entropy), lambda: range_test(model, one)):
-        refused(use, exc=ValueError, contains="a batch of one image is too little for batch norm: take another batch_")
+        refused(use, exc=ValueError, contains="a batch of one image is too little for batch norm: choose a different batch_")
     train_epoch(small_network(), one, sgd(), cross_entropy)  # its maps have more than one place
     evaluate(model, one)
 

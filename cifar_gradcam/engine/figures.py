@@ -15,9 +15,9 @@ def book_style() -> None:
     "Draw figures in the book's style: curves as SVG, pictures as PNG at twice the pixels."
     plt.style.use("cifar_gradcam.book")
     try: from IPython import get_ipython
-    except ImportError: return  # a script: the style alone
+    except ImportError: return  # in a script, only the style
     if (shell := get_ipython()) is None: return
-    plt.switch_backend(plt.get_backend())  # it sets its own formats when it starts, so start it first
+    plt.switch_backend(plt.get_backend())  # starting it resets the formats, so start it first
     formatters = shell.display_formatter.formatters
     formatters["image/svg+xml"].for_type(Figure, _as_svg)
     formatters["image/png"].for_type(Figure, _as_png)
@@ -27,7 +27,7 @@ def _has_pictures(figure): return any(ax.images for ax in figure.axes)
 def _as_svg(figure):
     if _has_pictures(figure): return None
     from IPython.core.pylabtools import print_figure
-    # Without the date, so that the same figure is the same file.
+    # Leave out the date: the same figure then gives the same file.
     return print_figure(figure, fmt="svg", metadata={"Date": None})
 
 def _as_png(figure):

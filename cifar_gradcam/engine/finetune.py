@@ -17,14 +17,14 @@ from .weights import load_foreign_weights, read_state_dict
 # %% ../../nbs/21_fine_tuning.ipynb #t20
 def weights_file(weights: str,  # a file, the folder of a run, or "reference"
                  ) -> Path:
-    "The file with the weights of a recipe."
+    "Find the file with the weights of a recipe."
     path = reference_folder() if weights == "reference" else Path(weights).expanduser()
     return path / "weights.safetensors" if path.is_dir() else path
 
 def info_behind(weights: str,  # see `weights_file`
                 out: Path,     # of the run that starts from them
                 ) -> DatasetInfo | None:  # None: a file outside a run's folder
-    "Class names, mean and standard deviation of the run behind some weights."
+    "Find class names, mean and standard deviation of the run that made some weights."
     path = weights_file(weights)
     if not path.exists() and (out / "checkpoint.pt").exists(): return load_info(out)
     own = path.name == "weights.safetensors" and (path.parent / "config.json").is_file()
@@ -34,8 +34,8 @@ def start_from(model: nn.Module,   # changed in place
                recipe: Recipe,     # says which weights
                info: DatasetInfo,  # of the training images
                known: DatasetInfo | None,  # from `info_behind`
-               ) -> str:           # what was taken and what was not, in lines
-    "Fill a network with a recipe's weights; the last layer is new if its classes differ."
+               ) -> str:           # lines that say what was taken and what was not
+    "Load a recipe's weights into a network; the last layer is new if its classes differ."
     path, other = weights_file(recipe.weights), copy.deepcopy(model)
     state, n = read_state_dict(path), len(info.classes)
     of, wanted = ((made.network, made.width) for made in (
@@ -79,7 +79,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 def freeze_up_to(model: nn.Module,  # one of `MODELS`; changed in place
                  stage: str,        # the last frozen stage: "stem", "layer1", …
                  ) -> None:
-    "Freeze all stages up to and including one, batch norm's statistics too."
+    "Freeze all stages up to and including one, and the statistics of their batch norm."
     stages = {name: [part] for name, part in model.named_children() if "layer" in name}
     stages = {"stem": [model.conv1, model.bn1]} | stages
     if stage not in stages:

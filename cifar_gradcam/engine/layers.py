@@ -23,7 +23,7 @@ from cifar_gradcam.engine.models import (
 def target_layer(model: nn.Module,  # any model, wrapped or not
                  layer,             # a submodule or its name
                  ) -> nn.Module:    # a stage stands for its last block
-    "The layer whose activations are weighted, or a ValueError with the names of layers."
+    "Find the layer whose activations are weighted; a ValueError lists the names of layers."
     network, part = unwrap(model), None
     places = Counter(inside for _, inside in network.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
@@ -35,7 +35,7 @@ def target_layer(model: nn.Module,  # any model, wrapped or not
         got = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
         raise ValueError("layer must be a submodule of the model, or the name of one "
                          f"({stages}; or inside, such as layer4.0.conv1), got {got}")
-    # Not if it computes something else with its blocks, or uses its last block twice.
+    # Not if it does something else with its blocks, or uses the last one twice.
     while (isinstance(part, nn.Sequential) and type(part).forward is nn.Sequential.forward
            and len(part) and places[part[-1]] == 1): part = part[-1]
     return part
@@ -43,9 +43,9 @@ def target_layer(model: nn.Module,  # any model, wrapped or not
 def layer_outputs(network: nn.Module,  # in evaluation mode
                   images: Tensor,      # normalized, shape (N, C, H, W)
                   layers,              # submodules of the network
-                  gradients: bool = True,  # autograd starts at the first; it stays on
+                  gradients: bool = True,  # record gradients from the first layer on
                   ) -> tuple[Tensor, dict]:  # logits; layer -> its output at each call
-    "Outputs of layers, in the order in which they end, safe from changes in place."
+    "Keep outputs of layers, in the order in which they finish, safe from changes in place."
     kept = {}
     def keep(layer, inputs, out):
         torch.set_grad_enabled(gradients)  # from here on, even in an outer no_grad
@@ -68,7 +68,7 @@ def check_maps(network: nn.Module,
                outputs: dict,   # from `layer_outputs`
                images: Tensor,  # shape (N, C, H, W)
                ) -> None:
-    "Refuse layers without a single output of feature maps, shape (N, channels, h, w)."
+    "Refuse layers that do not give one output of feature maps, shape (N, channels, h, w)."
     names = {layer: name for name, layer in network.named_modules()}
     for layer, given in outputs.items():
         shapes = [tuple(getattr(out, "shape", ())) for out in given]
@@ -94,7 +94,7 @@ def _lies_as(places, images):  # the proportions of the images, up to rounding
 
 # %% ../../nbs/17b_layers.ipynb #m24
 class Maps(nn.Identity):
-    "Feature maps, shape (N, channels, h, w), that were laid out on purpose."
+    "Feature maps, shape (N, channels, h, w), that `tokens_as_maps` laid out."
 
 def last_spatial_layer(model: nn.Module,
                        example: Tensor,  # an image for it, shape (1, C, H, W)
@@ -126,7 +126,7 @@ def last_spatial_layer(model: nn.Module,
               if layer in tokens]
     if behind: last = next((layer for layer in order[::-1] if isinstance(layer, Maps)), None)
     if behind and last is None:
-        # The last one where more than a few tokens matter; a normalization, if there is one.
+        # The last one at which more than half of the tokens matter, a normalization if possible.
         most = [layer for layer in tokens if slopes.get(layer) is not None
                 and 2 * slopes[layer].any(-1).sum() > slopes[layer][..., 0].numel()]
         norms = [layer for layer in most if "norm" in type(layer).__name__.lower()]
@@ -152,7 +152,7 @@ def _slopes(network, image, logits, given, maps, tokens):
         slopes = {layer: slope for layer, slope in found if slope is not None}
     if slopes:  # all of them zero: a head of zeros
         return {layer: slope for layer, slope in slopes.items() if slope.any()} or slopes
-    # Autograd finds no way (quantized, detached, …): change a layer's output, and look.
+    # Autograd finds no way (quantized, detached, …), so change a layer's output and look.
     def matters(layer):
         hook = layer.register_forward_hook(lambda layer, inputs, out: 1 - out)
         try: return not torch.equal(logits_for(network, image, single=True), logits)
@@ -163,14 +163,14 @@ def _slopes(network, image, logits, given, maps, tokens):
 
 # %% ../../nbs/17b_layers.ipynb #m31
 class TokensAsMaps(nn.Module):
-    "A layer of tokens, followed by `maps`, where they lie as the patches do."
+    "A layer of tokens, followed by `maps`, in which they lie as the patches do."
     eps = math.nan  # so that torch's TransformerEncoderLayer does not skip it
 
     def __init__(self, layer: nn.Module, skip: int | None = None, rows: int | None = None):
         super().__init__()  # skip and rows: see `tokens_as_maps`
         self.layer, self.skip, self.rows, self.maps = layer, skip, rows, Maps()
         self.layouts = {}  # by size of an image
-        self.sizes = defaultdict(list)  # of the passes that a thread is in
+        self.sizes = defaultdict(list)  # of the passes that each thread is in
 
     def begin(self, network, inputs, named):  # a hook before each pass of the network
         images = next((part for part in (*inputs, *named.values())
@@ -187,7 +187,7 @@ class TokensAsMaps(nn.Module):
 
     def forward(self, *inputs, **more) -> Tensor:  # tokens, as the layer gives them
         given, sizes = self.layer(*inputs, **more), self.sizes[threading.get_ident()]
-        if not sizes: raise Refusal("call the model, not a part: images tell the layout")
+        if not sizes: raise Refusal("call the model, not a part: the layout comes from the images")
         if self.layouts[sizes[-1]] is None: return given  # being measured
         batch, front, rows, columns, back = self.layouts[sizes[-1]]
         tokens, n = given.movedim(batch, 0), rows * columns
@@ -198,21 +198,21 @@ class TokensAsMaps(nn.Module):
         return torch.cat([first, maps.flatten(2).transpose(1, 2), last], 1).movedim(0, batch)
 
     def _measure(self, network, image, size):
-        # An image and a noisy copy: which tokens differ, and how did the patches lie before?
+        # Send an image and a noisy copy. Which tokens differ? How did the patches lie before?
         starts, grids, outputs, self.layouts[size] = {}, [], [], None
         def note(layer, inputs, output):
             for part in filter(torch.is_tensor, (*inputs, output)):
                 if part.ndim == 4: grids.append(tuple(part.shape[2:]))
                 if part.ndim == 3 and 2 in part.shape[:2]:
                     pair = part.detach().clone().movedim(part.shape.index(2), 0)
-                    starts.setdefault(pair.shape[1], (pair, {*grids}))  # where they begin
+                    starts.setdefault(pair.shape[1], (pair, {*grids}))  # where so many tokens first appear
             if layer is self.layer: outputs.append(output)
         noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
         with plain_network(network) as plain, torch.no_grad():
             hooks = {layer: layer._forward_hooks for layer in plain.modules()
                      if not isinstance(layer, torch.jit.ScriptModule)}
             try:
-                for layer, own in hooks.items():  # other hooks see nothing of this
+                for layer, own in hooks.items():  # so that other hooks do not see this pass
                     ends = {key: hook for key, hook in own.items()
                             if getattr(hook, "__func__", None) is TokensAsMaps.end}
                     layer._forward_hooks = OrderedDict({-1: note} | ends)
@@ -250,7 +250,7 @@ def tokens_as_maps(model: nn.Module,
                    skip: int | None = None,  # tokens before the patches; None: measured
                    rows: int | None = None,  # of patches; None: measured
                    ) -> Iterator[nn.Module]: # the layer to explain: gives feature maps
-    "Lay out the tokens of a layer as maps inside a `with` block; afterwards as before."
+    "Lay out the tokens of a layer as maps inside a `with` block, and undo it afterwards."
     if skip is not None and skip < 0 or rows is not None and rows < 1:
         raise ValueError(f"skip must be at least 0 and rows 1, got {skip} and {rows}")
     network, inside = unwrap(model), target_layer(model, layer)
@@ -280,7 +280,7 @@ class LogitsAndMaps(nn.Module):
             lambda layer, inputs, out: kept.append(out) or out.clone())
         try: logits = logits_of(self.network(images))
         finally: hook.remove()
-        if not torch.compiler.is_compiling():  # the batch must stay free
+        if not torch.compiler.is_compiling():  # leave the batch size open
             check_maps(self.network, {self.layer: kept}, images)
         return logits, kept[0]
 
@@ -308,13 +308,13 @@ def export_onnx(model: nn.Module,  # comes back as it was
         both = copy.deepcopy(both).cpu().float().eval()
     for part in both.modules(): part._backward_hooks.clear(); part._backward_pre_hooks.clear()
     lay_side_by_side(both, False)
-    if len(example) < 2: example = torch.cat([example] * 2)  # 1 would become a constant
+    if len(example) < 2: example = torch.cat([example] * 2)  # a batch of 1 would become a constant
     partial = path.with_name(path.name + ".partial")
     try: written = torch.onnx.export(
         both, (example.cpu().float(),), partial, dynamo=True, external_data=False,
         verbose=False, input_names=["images"], output_names=["logits", "activations"],
         dynamic_shapes=[{0: torch.export.Dim("batch")}])
-    except torch.onnx.OnnxExporterError as fault:  # it is pages long; its cause is short
+    except torch.onnx.OnnxExporterError as fault:  # its message is pages long, its cause is short
         cause = fault.__cause__ or fault
         raise ValueError(
             f"the model cannot be exported: {type(cause).__name__}: {cause}".splitlines()[0]

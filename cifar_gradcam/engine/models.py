@@ -23,9 +23,9 @@ from .devices import autocast, select_precision, tuned
 # %% ../../nbs/17_models.ipynb #m09
 WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
-def unwrap(model: nn.Module,  # perhaps wrapped, several times over
+def unwrap(model: nn.Module,  # perhaps wrapped, even several times
            ) -> nn.Module:    # the network itself; not a copy
-    "The network inside DataParallel, DistributedDataParallel, AveragedModel, torch.compile."
+    "The network inside DataParallel, DistributedDataParallel, AveragedModel or torch.compile."
     if not isinstance(model, nn.Module):
         hint = ("; weights go into a network: load_foreign_weights(network, path)"
                 if isinstance(model, Mapping) else "")
@@ -35,9 +35,9 @@ def unwrap(model: nn.Module,  # perhaps wrapped, several times over
     return model
 
 # %% ../../nbs/17_models.ipynb #m10p
-def plain_state(model: nn.Module,   # wrapped or not, compiled, in parts too
+def plain_state(model: nn.Module,   # perhaps wrapped or compiled, whole or in parts
                 ) -> dict[str, Tensor]: # weights and buffers by name; not copies
-    "The state of a network, under its names without wrappers."
+    "Weights and buffers of a network, under the names that they have without wrappers."
     state = unwrap(model).state_dict()
     return {name.replace("_orig_mod.", ""): value for name, value in state.items()}
 
@@ -46,7 +46,7 @@ LOGIT_NAMES = ("logits", "out", "output", "outputs", "preds", "predictions")
 
 def logits_of(output,      # whatever a model returned
               ) -> Tensor: # shape (N, classes)
-    "The logits in a model's output: a tensor, or in a tuple, a dictionary or an object."
+    "The logits in a model's output, which may be a tensor, tuple, dictionary or object."
     if isinstance(output, Tensor): fields = {"logits": output}
     elif isinstance(output, Mapping): fields = output
     elif hasattr(output, "_asdict"): fields = output._asdict()  # a named tuple
@@ -59,20 +59,20 @@ def logits_of(output,      # whatever a model returned
                         and part.is_floating_point() and part.ndim >= 2
                         and part.shape[1] and part.shape[2:].numel() == 1)
     if len(tables) != 1:  # none, or several
-        raise TypeError("the model must return logits of shape (N, classes), or them under "
+        raise TypeError("the model must return logits of shape (N, classes), alone or under "
                         f"'logits', got {describe(output)}; put it into a module whose "
-                        "forward returns the logits alone, in floating point")
+                        "forward returns only the logits, in floating point")
     return tables[0].flatten(1)
 
 def training_logits(model: nn.Module,  # in training mode
                     images: Tensor,    # normalized, shape (N, C, H, W), as the model takes them
                     ) -> Tensor:       # shape (N, classes)
-    "The logits of a batch; a ValueError that says what to do, if batch norm has one value."
+    "The logits of a batch. If it is too small for batch norm, the error says what to do."
     try: return logits_of(model(images))
     except ValueError as fault:
         if len(images) > 1 or "more than 1 value per channel" not in str(fault): raise
-        raise ValueError("a batch of one image is too little for batch norm: take another "
-                         f"batch_size, or drop_last=True ({fault})") from fault
+        raise ValueError("a batch of one image is too little for batch norm: choose a "
+                         f"different batch_size, or drop_last=True ({fault})") from fault
 
 
 def _different(tensors):  # each value once
@@ -84,7 +84,7 @@ def _different(tensors):  # each value once
     return found
 
 def describe(value) -> str:  # anything
-    "A value in words, with the shapes of its tensors, for messages."
+    "Describe a value for a message: its type and the shapes of its tensors."
     if isinstance(value, Tensor): return f"a tensor of shape {tuple(value.shape)}"
     kind = type(value).__name__
     if isinstance(value, Mapping):
@@ -97,7 +97,7 @@ LABEL_NAMES = ("labels", "label", "targets", "target", "y")
 
 def images_and_labels(batch,  # whatever a loader gave
                       ) -> tuple[Tensor, Tensor]:  # (N, C, H, W) and (N,), or shares (N, K)
-    "Images and labels in a batch: by their names, or the first two of a tuple or list."
+    "Find images and labels in a batch, by name or as the first two of a tuple or list."
     named = batch._asdict() if hasattr(batch, "_asdict") else batch  # a named tuple
     pair = batch[:2] if isinstance(batch, (tuple, list)) else ()
     if isinstance(named, Mapping):
@@ -107,13 +107,13 @@ def images_and_labels(batch,  # whatever a loader gave
         elif max(map(len, found)) > 1: pair = ()  # several fit
     if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
         raise TypeError("the loader must give images and labels, or a dictionary of both "
-                        f"under 'images' and 'labels', got {describe(batch)}; give each "
-                        "batch that form, for example in the loader's collate_fn")
+                        f"under 'images' and 'labels', got {describe(batch)}; bring each "
+                        "batch into that form, for example in the loader's collate_fn")
     images, labels = pair
     if images.ndim < 2 or not labels.ndim:
         raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
     if labels.dtype == torch.bool: labels = labels.long()
-    hard_labels(labels)  # refuses what is not a label; here, while it is not on a GPU
+    hard_labels(labels)  # refuses what is not a label, before it goes to a GPU
     return images, labels.float() if labels.ndim == 2 else labels.long()
 
 
@@ -122,13 +122,13 @@ _locks, _registry = weakref.WeakKeyDictionary(), threading.Lock()
 
 @contextlib.contextmanager
 def plain_network(model: nn.Module,         # wrapped, compiled, in half precision, …
-                  ) -> Iterator[nn.Module]: # the network, ready to be asked and explained
-    "A network without wrappers, in evaluation mode, in a `with` block; afterwards as before."
+                  ) -> Iterator[nn.Module]: # the network, ready to predict and be explained
+    "Remove wrappers and turn on evaluation mode inside a `with` block; undo both afterwards."
     network, undo = unwrap(model), []
     def change(module, name, value):
         undo.append((module, name, getattr(module, name)))
         setattr(module, name, value)
-    with _registry: lock = _locks.setdefault(network, threading.RLock())  # one each
+    with _registry: lock = _locks.setdefault(network, threading.RLock())  # one for each network
     with lock, torch.inference_mode(False):
         if isinstance(network, torch.jit.RecursiveScriptModule):
             raise ValueError(f"model must be {SCRIPT}")
@@ -138,7 +138,7 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
                 for name, child in [*module._modules.items()]:
                     if child is not None and unwrap(child) is not child:
                         change(module, name, unwrap(child))
-            plain = {}  # by tensor, as one may belong to several modules
+            plain = {}  # by tensor: several modules may share one
             for module in network.modules():
                 change(module, "training", False)
                 change(module, "_compiled_call_impl", None)
@@ -154,7 +154,7 @@ def plain_network(model: nn.Module,         # wrapped, compiled, in half precisi
 SCRIPT = ("the network in Python, got TorchScript (torch.jit.trace, script or load), whose "
            "layers cannot be seen")
 
-def _plain_tensor(tensor):  # the same in single precision or better, open to gradients
+def _plain_tensor(tensor):  # in single precision or better, and gradients can pass
     low = tensor.is_floating_point() and tensor.dtype.itemsize < 4
     if not low and not tensor.is_inference(): return tensor
     values = tensor.detach().float() if low else tensor.detach().clone()
@@ -180,13 +180,13 @@ def images_for(model: nn.Module,
     return images.clone()  # the network may change what it is given, in place
 
 class NotFinite(ValueError):
-    "A model gives NaN or infinity for finite images."
+    "Raised if a model gives NaN or infinity for finite images."
 
 class Refusal(ValueError):
-    "An error in a forward pass that `logits_for` raises as it is."
+    "Raised in a forward pass; `logits_for` passes it on unchanged."
 
 def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
-    "Refuse a single output, which allows no counts and no probabilities."
+    "Refuse a single output, which gives no classes to count and no probabilities."
     if logits.shape[1] < 2:
         raise ValueError("the model has a single output, and softmax over one number is "
                          "always 1: put it into a module whose forward returns "
@@ -195,25 +195,25 @@ def check_outputs(logits: Tensor) -> None:  # shape (N, classes)
 def check_labels(labels: Tensor,  # as a loader gave them, see `hard_labels`
                  logits: Tensor,  # shape (N, classes)
                  ) -> None:
-    "Refuse labels that are not one class of the model for each answer."
+    "Check that each answer has one label, and that it is a class of the model."
     check_outputs(logits)
     if len(hard_labels(labels, logits.shape[1])) != len(logits):
         raise ValueError(f"labels must be one class for each of {len(logits)} images, "
                          f"got shape {tuple(labels.shape)}")
 
 def check_finite(images: Tensor) -> None:  # shape (N, …)
-    "A ValueError that names the first image with NaN or infinity."
+    "Refuse images with NaN or infinity, and name the first."
     whole = images.flatten(1).isfinite().all(1)
     if not whole.all(): raise ValueError("images hold NaN or infinity: no. "
                                          f"{int((~whole).nonzero()[0])} of the batch")
 
 def logits_for(network: nn.Module,  # from `plain_network`
                images: Tensor,      # normalized, shape (N, C, H, W)
-               single: bool = False,  # one output is enough, to explain it
+               single: bool = False,  # accept a single output, to explain it
                ) -> Tensor:         # logits, shape (N, classes); -inf: a probability of 0
-    "The logits of a network for a batch; a ValueError names what is wrong with either."
+    "The logits of a network for a batch. A ValueError says what is wrong with either."
     try: logits = network(images_for(network, images))
-    except (torch.cuda.OutOfMemoryError, Refusal): raise  # their messages say enough
+    except (torch.cuda.OutOfMemoryError, Refusal): raise  # their messages are clear
     except (RuntimeError, ValueError, IndexError, AssertionError) as fault:
         shape = tuple(images.shape[1:])
         raise ValueError(f"images of shape {shape} do not fit the model: {fault}") from fault
@@ -223,8 +223,8 @@ def logits_for(network: nn.Module,  # from `plain_network`
     if not single: check_outputs(logits)
     shares = (logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)
     if not single and len(logits) and shares.all():
-        warnings.warn("the model's outputs look like probabilities, and a softmax of these is "
-                      "far too even: take the last softmax out of the model, or the logarithm "
+        warnings.warn("the model's outputs look like probabilities, and a second softmax "
+                      "makes them far too even: take the last softmax out of the model, or the logarithm "
                       "of its outputs", stacklevel=3)
     if (sound := logits.amax(1).isfinite()).all(): return logits
     check_finite(images)
@@ -239,7 +239,7 @@ def logits_for(network: nn.Module,  # from `plain_network`
 def network_at(model: nn.Module,
                precision: str = "float32",  # see `select_precision`
                ) -> Iterator[nn.Module]:    # from `plain_network`
-    "`plain_network`, laid out for its device; float32 even inside an outer autocast."
+    "`plain_network` in the layout of its device; float32 even inside an outer autocast."
     device = dtype_and_device_of(model)[1]
     dtype = select_precision(device, precision)
     with plain_network(model) as network, tuned(network), autocast(device, dtype):
@@ -247,16 +247,16 @@ def network_at(model: nn.Module,
 
 def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             loader,            # gives images and labels, see `images_and_labels`
-            label: str,        # stands in front of the bar
+            label: str,        # text in front of the progress bar
             precision: str = "float32",  # see `select_precision`
             ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:  # images, labels, logits
-    "Each batch of a loader with the logits that a network gives for it: float32, (N, K)."
+    "Give each batch of a loader with the network's logits for it: float32, shape (N, K)."
     device = dtype_and_device_of(model)[1]
     dtype = select_precision(device, precision)
     if getattr(loader, "drop_last", False) and (left := len(loader.sampler) % loader.batch_size):
         warnings.warn(f"the loader has drop_last=True: its last {left} images are left out",
                       stacklevel=3)
-    with network_at(model) as network:  # what the loader computes stays in float32
+    with network_at(model) as network:  # the loader itself computes in float32
         for number, batch in enumerate(progress(loader, label)):
             images, labels = images_and_labels(batch)
             if images.ndim != 4:
@@ -269,7 +269,7 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
             yield images, labels, logits.float()
 
 def check_order(loader) -> None:
-    "Refuse a loader that shuffles, because places in the dataset are counted."
+    "Refuse a loader that shuffles, because results are numbered by place in the dataset."
     if isinstance(getattr(loader, "dataset", None), IterableDataset): return  # its own order
     order = getattr(loader, "batch_sampler", None)
     if order is None or type(order) is BatchSampler:
@@ -277,4 +277,4 @@ def check_order(loader) -> None:
     in_order = order is None or isinstance(order, SequentialSampler)
     if not in_order or getattr(loader, "shuffle", False):
         raise ValueError("loader must go through its images in order, got a shuffled one: "
-                         "places in the dataset are counted")
+                         "results are numbered by place in the dataset")

@@ -28,10 +28,10 @@ from ..gradcam import DEFAULT_METHOD, explain, overlay
 # %% ../../nbs/18_pictures.ipynb #p14
 def to_network(picture: Image.Image,  # RGB
                size: int = 32,        # height and width that the network was trained on
-               mean=CIFAR10_MEAN,     # of its training images, one a channel
+               mean=CIFAR10_MEAN,     # of its training images, one for each channel
                std=CIFAR10_STD,       # the same
                ) -> Tensor:           # normalized, shape (1, 3, size, size), or (1, 1, …) for grey
-    "The whole picture in the middle of a square of the mean colour, as in `folder_images`."
+    "Put the whole picture in the middle of a square of the mean colour, as `folder_images` does."
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise ValueError("mean and std must be 3 numbers each, or 1 for a network of grey "
                          f"pictures, got {len(mean)} and {len(std)}")
@@ -60,16 +60,16 @@ def lay_over(picture: Image.Image,  # RGB
 def draw_answer(picture: Image.Image,  # RGB
                 heat: np.ndarray,      # the map, shape (h, w), from 0 to 1
                 answer: str,           # text beneath the picture: the likeliest classes
-                about: str,            # text beneath the map: the class it is evidence for
+                about: str,            # text beneath the map: its class
                 ) -> Image.Image:
-    "The picture, and beside it the picture under its map, with text beneath both."
+    "Draw the picture, and beside it the same picture under its map, with text beneath both."
     if max(picture.size) > 1600: picture = shrink_picture(picture, 1600)
     factor = max(1, 320 // max(picture.size))  # an icon is enlarged, with crisp pixels
     picture = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
     panel = max(picture.width, 320)            # room for the text under a narrow one
     gap, line = max(8, panel // 60), max(22, panel // 14)
     page = Image.new("RGB", (2 * panel + gap, picture.height + 2 * line), "white")
-    path = font_manager.findfont("DejaVu Sans")  # comes with Matplotlib; has most scripts
+    path = font_manager.findfont("DejaVu Sans")  # comes with Matplotlib and has most scripts
     for left, image, text in ((0, picture, answer), (panel + gap, lay_over(picture, heat), about)):
         text = plain_name(text)  # a class may have any name
         page.paste(image, (left + (panel - picture.width) // 2, 0))
@@ -82,7 +82,7 @@ def draw_answer(picture: Image.Image,  # RGB
 # %% ../../nbs/18_pictures.ipynb #p24
 @dataclass
 class PictureReport:
-    "The result for each file: a row for a picture, a reason for a file that is none."
+    "The results: a row for each picture, and a reason for each file that was skipped."
     classes: tuple                                # all classes of the network
     rows: list[dict] = field(default_factory=list)     # file, size, classes, probabilities, map
     skipped: dict[str, str] = field(default_factory=dict)  # file: why
@@ -97,7 +97,7 @@ class PictureReport:
         return [row for row in self.rows if row.get("true_class")]
 
     @property
-    def mistakes(self) -> list[dict]:  # those of them with a wrong answer
+    def mistakes(self) -> list[dict]:  # the labelled rows with a wrong answer
         return [row for row in self.labelled if row["class_1"] != row["true_class"]]
 
     def __str__(self):
@@ -120,13 +120,13 @@ def _likeliest(row):  # up to three classes
                      for k in (1, 2, 3) if f"class_{k}" in row)
 
 def find_pictures(paths,        # files and folders, one or several
-                  ) -> list[Path]: # files; of a folder those whose ending Pillow knows
-    "The named files, and the pictures in the named folders."
+                  ) -> list[Path]: # files; in a folder, those whose ending Pillow knows
+    "Find the named files, and the pictures in the named folders."
     files, notes = _find(paths, ())
     for line in notes: print(line)
     return [*files]
 
-def _find(paths, classes):  # picture: its true class, "" if no folder says it; what was left out
+def _find(paths, classes):  # picture -> true class, "" if no folder gives it; what was left out
     paths = [paths] if isinstance(paths, (str, Path)) else [*paths]
     endings, found, notes = picture_endings(), {}, []
     for path in map(Path, paths):
@@ -152,12 +152,12 @@ def _find(paths, classes):  # picture: its true class, "" if no folder says it; 
     raise ValueError("; ".join([f"paths hold no picture: {', '.join(map(str, paths)) or 'none'}",
                                 *notes]))
 
-def _place(path):  # the same for each way to a file; a link is a file of its own
+def _place(path):  # the same for every path to a file; a link counts as a file
     return os.path.join(os.path.realpath(path.parent), path.name)
 
 def explain_pictures(model: nn.Module,       # any image classifier; comes back as it was
-                     paths,                  # files and folders; of a folder its pictures,
-                                             # and those in subfolders named as classes
+                     paths,                  # files and folders; in a folder, its pictures
+                                             # and those in subfolders named after classes
                      out: str | Path = "explained",  # folder for the maps and pictures.csv
                      target: str | None = None,  # class to explain; None: the likeliest
                      classes=CLASSES,        # names of all classes of the model
@@ -167,8 +167,8 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                      method: str = DEFAULT_METHOD,  # a key of `METHODS`
                      layers=None,            # None: the last layer with height and width
                      ground: str = "white",  # behind what is transparent
-                     ) -> PictureReport:     # printed: a line for each file
-    "Write a PNG for each picture, with map and likeliest classes, and a CSV of all."
+                     ) -> PictureReport:     # when printed, a line for each file
+    "Write a PNG for each picture, with its map and likeliest classes, and a CSV of all answers."
     out, classes = Path(out), tuple(classes)
     if target is not None and target not in classes:
         raise ValueError(f"target must be one of {', '.join(classes)}, got {target!r}")
@@ -178,7 +178,7 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
     earlier = listed_maps(out)
     if earlier is None and os.path.lexists(out / "pictures.csv"):
         raise ValueError(f"{out / 'pictures.csv'} is not a table of this package and would be "
-                         "lost; name another folder")
+                         "lost; name a different folder")
     report, taken = PictureReport(classes, notes=notes), set()
     for path, known in files.items():
         try:
@@ -194,7 +194,7 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                                  f"model, got {len(classes)}")
             order = sorted(range(len(p)), key=lambda c: -p[c])
             chosen = order[0] if target is None else classes.index(target)
-            with warnings.catch_warnings():  # it is normalized, however bright or plain it is
+            with warnings.catch_warnings():  # it is normalized, even if it is very bright or plain
                 warnings.filterwarnings("ignore", "images run from")
                 heat = explain(network, image, [chosen], method, layers)[0].numpy()
         row = dict(picture=str(path), width=picture.width, height=picture.height)
@@ -206,15 +206,15 @@ def explain_pictures(model: nn.Module,       # any image classifier; comes back 
                            f"evidence for {classes[chosen]}")
         about = PngInfo()
         about.add_text("Software", MAP_MARK)
-        page.save(png := io.BytesIO(), "PNG", compress_level=1, pnginfo=about)  # more hardly helps
+        page.save(png := io.BytesIO(), "PNG", compress_level=1, pnginfo=about)  # a higher level hardly helps
         try: write_whole(out / name, png.getvalue())
-        except OSError as fault:  # a name that this disk refuses; a full disk is an error
+        except OSError as fault:  # skip a name that this disk refuses, but not a full disk
             if fault.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ): raise
             report.skipped[str(path)] = f"its map cannot be written as {name} ({fault.strerror})"
             continue
         report.rows.append(row | {"explained": classes[chosen], "map": name})
     if report.rows:
-        names = "".join(str(path) for path in files)  # csv quotes all line ends but this one
+        names = "".join(str(path) for path in files)  # csv does not quote \r by itself
         table = csv.DictWriter(text := io.StringIO(), report.rows[0], lineterminator="\n",
                                quoting=csv.QUOTE_ALL if "\r" in names else csv.QUOTE_MINIMAL)
         table.writeheader()

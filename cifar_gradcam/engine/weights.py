@@ -26,9 +26,9 @@ from .models import describe, plain_state, unwrap
 from ..resnet import MODELS
 
 # %% ../../nbs/17a_weights.ipynb #m41
-def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by content
+def read_state_dict(path: str | Path,    # a file of torch.save or safetensors
                     ) -> dict[str, Tensor]:  # by dotted name: model_ema.module.conv1.weight
-    "All named tensors in a file, whatever its ending. No code from it is run."
+    "Read all named tensors in a file, whatever its ending, without running code from it."
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder, wanted a file of weights; to explain a run, "
                          "leave out --weights")
@@ -51,13 +51,13 @@ def read_state_dict(path: str | Path,    # of torch.save or of safetensors, by c
     state = {}
     for name, tensor in _named(content):
         if tensor.is_meta:
-            raise ValueError(f"{path}: {name} has a name and no values: it was saved from the "
+            raise ValueError(f"{path}: {name} has no values, because it was saved from the "
                              "device meta")
         if name in state and not torch.equal(state[name], tensor):
             raise ValueError(f"{path} holds two different tensors named {name}")
         state[name] = tensor
     if state: return state
-    raise ValueError(f"{path} holds no weights: wanted tensors by name, alone or in "
+    raise ValueError(f"{path} holds no weights: wanted named tensors, alone or in "
                      f"dictionaries with names, got {describe(content)[:200]}")
 
 def _named(content, prefix=""):  # tensors in mappings and lists
@@ -85,7 +85,7 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
                          path: str | Path,  # see `read_state_dict`
                          key: str | None = None,  # part of the file, such as "model_ema"
                          ) -> nn.Module:    # the same model, in evaluation mode
-    "Fill a model with weights from a file; a ValueError says which names do not fit."
+    "Load weights from a file into a model; a ValueError says which names do not fit."
     network, state = unwrap(model), read_state_dict(path)
     current = network.state_dict()
     if any(is_lazy(value) or getattr(value, "is_meta", False) for value in current.values()):
@@ -107,7 +107,7 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
     used = {name: place + bare for name, bare in plain.items() if place + bare in state}
     if key is None: _say_which(path, place, state, {*used.values()})
     locked = any(value.is_inference() for value in current.values())
-    with torch.inference_mode(locked):  # only inside may such tensors be changed
+    with torch.inference_mode(locked):  # such tensors can be changed only in here
         network.load_state_dict({name: state[there] for name, there in used.items()},
                                 strict=False)  # old files have no batch counts
     return model.eval()
@@ -115,8 +115,8 @@ def load_foreign_weights(model: nn.Module,  # changed in place; wrapped or not
 _COUNTER = "num_batches_tracked"  # of batch norm; not a weight
 
 def _search(state, own, key=None):
-    # Prefixes in a file: all that stand before some of the network's names, the most common
-    # first; and those under which exactly the network lies.
+    # All prefixes in a file that come before names of the network, the most common first;
+    # and those under which exactly the network lies.
     inside = _inside(state, key)
     counts = Counter(name[:i] for name in state if name.startswith(inside)
                      for i in [0, *(dot.end() for dot in re.finditer(r"\.", name))]
@@ -124,11 +124,11 @@ def _search(state, own, key=None):
     places = [place for place, _ in counts.most_common()] or [inside]
     exact = [place for place in places if not _misfit(_under(state, place), own)]
     rest = {name: value for name, value in state.items() if not name.startswith((*exact,))}
-    exact += [place for place in places if place not in exact  # with another network inside
+    exact += [place for place in places if place not in exact  # with a different network inside
               and not _misfit(_under(rest, place), own)]
     return places, [inside] if key is not None and inside in exact else exact
 
-def _inside(state, key):  # the prefix of a key; an error if nothing is there
+def _inside(state, key):  # the prefix of a key; an error if nothing has it
     key = "" if key is None else key
     inside = ".".join([*filter(None, _without_marks(str(key)).split(".")), ""])
     if any(name.startswith(inside) for name in state): return inside
@@ -155,7 +155,7 @@ def _say_which(path, place, state, used):  # if there was more in the file
         print(f"{Path(path).name}: weights taken from {place[:-1]!r}"
               + f"; the file also holds {_listed(others)}" * bool(others))
 
-def _misfit(state, own):  # what does not fit, in words; empty if all fits
+def _misfit(state, own):  # what does not fit, in words; empty if everything fits
     missing = [n for n in own if n not in state and not n.endswith(_COUNTER)]
     extra = [n for n in state if n not in own]
     other = [n for n in own if n in state and state[n].shape != own[n].shape]
@@ -174,10 +174,10 @@ def _listed(names, n=3):
     return ", ".join(names[:n]) + f" and {len(names) - n} more" * (len(names) > n)
 
 # %% ../../nbs/17a_weights.ipynb #m49c
-def cifar_resnet(depth: int,             # layers with weights: 20, 32, 44, 56
+def cifar_resnet(depth: int,             # layers with weights: 20, 32, 44 or 56
                  num_classes: int = 10,  # length of the output
                  ) -> nn.Module:         # for images of 32 × 32
-    "He et al. (2015, sec. 4.2) with projections, under torchvision's names."
+    "ResNets of He et al. (2016, sec. 4.2) with projections, under torchvision's names."
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"depth must be 6n + 2, from 8, got {depth}")
     channels, layers = 16, OrderedDict(conv1=nn.Conv2d(3, 16, 3, padding=1, bias=False),
@@ -201,7 +201,7 @@ def recognise(state: dict[str, Tensor],  # from `read_state_dict`
               key: str | None = None,    # see `load_foreign_weights`
               name: str | None = None,   # in `NETWORKS`, or package:function; None: find it
               ) -> tuple[str, dict]:     # its name and its arguments
-    "The network that weights belong to, found from their names and shapes."
+    "Find the network that weights belong to, from their names and shapes."
     _inside(state, key)
     found = {}  # where in the file: every network that fits there
     for one in [name] if name else NETWORKS:
@@ -219,23 +219,23 @@ def recognise(state: dict[str, Tensor],  # from `read_state_dict`
     if name: return name, {}  # load_foreign_weights says what does not fit
     small = any(one.endswith("conv1.weight") and value.shape[1:] == (3, 3, 3)
                 and one.replace("conv1", "fc") in state for one, value in state.items())
-    raise ValueError(f"the weights are of none of {', '.join(MODELS)}, cifar_resnet20 to 56 and "
+    raise ValueError(f"the weights belong to none of {', '.join(MODELS)}, cifar_resnet20 to 56 and "
                      "torchvision's ResNets"
-                     + ("; a first convolution of 3 × 3 under torchvision's names leaves its "
-                        "stride open, and whether a pooling follows") * small
-                     + ". Name their network, package:function (--model in a terminal), or "
-                     "make it, and load_foreign_weights(network, path). They begin with "
+                     + ("; a file with a 3 × 3 first convolution under torchvision's names "
+                        "does not say its stride, or if a pooling follows") * small
+                     + ". Name their network as package:function (--model in a terminal), or "
+                     "make it and call load_foreign_weights(network, path). They begin with "
                      f"{', '.join([*state][:3])}")
 
 def network_like(state: dict[str, Tensor],  # see `recognise`
                  key: str | None = None,
                  name: str | None = None,
                  ) -> nn.Module:  # new
-    "The network that weights belong to; `load_foreign_weights` fills it."
+    "Make the network that weights belong to; `load_foreign_weights` fills it."
     name, sizes = recognise(state, key, name)
     return _call(name, **sizes)
 
-def _ways(name, state, key):  # places in the file where it fits, with the sizes
+def _ways(name, state, key):  # places in the file where it fits, with its sizes
     ways = []
     with torch.device("meta") if name in NETWORKS else contextlib.nullcontext():
         own = plain_state(_call(name))
@@ -255,7 +255,7 @@ def _ways(name, state, key):  # places in the file where it fits, with the sizes
 def _call(name, **sizes):
     module, _, function = name.partition(":")
     try: make = NETWORKS.get(name) or getattr(importlib.import_module(module), function)
-    except Exception as fault:  # of any kind: this runs code of the user
+    except Exception as fault:  # of any kind, because this runs the user's code
         raise ValueError(f"the name of a network must be one of {', '.join(MODELS)}, or "
                          f"package:function, got {name!r} "
                          f"({type(fault).__name__}: {fault}); for example, torchvision.models:resnet18") from fault
@@ -266,7 +266,7 @@ def _call(name, **sizes):
             try: network = make(num_classes=10)
             except TypeError: raise fault from None
     except Exception as fault:
-        raise ValueError(f"{name} must be a function that makes a network from nothing, or "
+        raise ValueError(f"{name} must be a function that makes a network without arguments, or "
                          f"from num_classes ({type(fault).__name__}: {fault}): write one that "
                          "calls it") from fault
     if isinstance(network, nn.Module): return network
@@ -280,7 +280,7 @@ CONSTANTS = {  # mean and standard deviation of each channel, for pixels from 0 
 # %% ../../nbs/17a_weights.ipynb #m58
 def trained_on(name: str,  # from `recognise`
                ) -> tuple[DatasetInfo, int] | None:  # classes, mean, std; height and width
-    "The data behind torchvision's own weights of a network; None if not known."
+    "The data on which torchvision trained its own weights of a network; None if unknown."
     module, _, function = name.partition(":")
     if module != "torchvision.models": return None
     if function not in torchvision.models.list_models(torchvision.models): return None
