@@ -368,7 +368,7 @@ class Averaged:
 def save_weights(model: nn.Module,  # wrapped or not: plain names are written
                  path: str | Path) -> None:
     "The model's state as safetensors: tensors of two or more dimensions in half precision."
-    def halved(value):  # as it is if a number in it is too large, above 65,504
+    def halved(value):  # unchanged if it holds a number above 65,504
         half = value.half() if value.ndim > 1 and value.is_floating_point() else value
         return half if half.isfinite().all() else value
     write_whole(path, save({name: halved(value).cpu().contiguous()

@@ -56,7 +56,7 @@ _lasting = {f"{epochs}-epochs": replace(recipes["reference"], epochs=epochs,
 _taken = replace(_lasting["20-epochs"], hold_out=30_000)
 _before = replace(_taken, batch_size=250, max_lr=0.5, matrix_lr=0.04, final_lr=1e-4)
 
-def _peaks(*rates, **changes):  # a short run at each peak, and at what a range test finds
+def _peaks(*rates, **changes):  # a short run at each peak, and at the peak of a range test
     base = dict(width=16, epochs=2, max_lr_epoch=0.5, pipeline="batched", cutout=0)
     finds = Recipe(**base | changes)
     return {f"{rate:g}": replace(finds, max_lr=rate) for rate in rates} | {"range-test": finds}
@@ -68,13 +68,13 @@ series = {
          for name, recipe in _spent.items() for rate in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)},
         seeds=(10,)),
     "schedules": Series(
-        "Each with the peak that suits it: which way to spend the learning rate is best?",
+        "Which way to spend the learning rate is best, if each has the peak that suits it?",
         {name: replace(recipe, max_lr=0.05 if name in ("Constant", "Step") else 0.1)
          for name, recipe in _spent.items()}
         | {"OneCycle-momentum": replace(_spent["OneCycle"], max_lr=0.1, momentum=None)},
         seeds=(0, 1, 2, 3, 4)),
     "peaks-sgd": Series(
-        "How good is a short run of SGD at each peak, and at what a range test suggests?",
+        "How good is a short run of SGD at each peak, and at the peak of a range test?",
         _peaks(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)),
     "augmentation": Series(
         "What do crop and flip add if 10,000 images are seen 24 times each?",
@@ -89,7 +89,7 @@ series = {
          "no-flip": replace(_small, flip="none"), "no-crop": replace(_small, pad=0),
          "no-cutout": replace(_small, cutout=0)}),
     "ingredients-more": Series(
-        "What do three more exchanges give? To be compared with all, above.",
+        "What do three more swaps give? Compare them with all, of ingredients.",
         {"torch-init": replace(_small, initialization="torch"),
          "no-zero-last": replace(_small, zero_last=False),
          "random-flip": replace(_small, flip="random")}),
@@ -109,7 +109,7 @@ series = {
          "plain-56": replace(_he, network="PlainNet56"),
          "residual-20": _he, "residual-56": replace(_he, network="ResNet56")}),
     "peaks-adam": Series(
-        "How good is a short run of Adam at each peak, and at what a range test suggests?",
+        "How good is a short run of Adam at each peak, and at the peak of a range test?",
         _peaks(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, optimizer="Adam")),
     "peaks-muon": Series(
         "How good is a short run of Muon at each peak of its SGD part?",
