@@ -73,7 +73,7 @@ def _add_options(made, command):
                "method and layer; facts: answers when cells are covered; families: each map "
                "beside maps of other images (default: all three)")
     if command == "experiment":
-        option("series", nargs="?", metavar="SERIES", help="name of the series, see --list")
+        option("series", nargs="?", metavar="SERIES", help="name of the series (see --list)")
         option("--list", action="store_true",
                help="list all series, with the number of runs done and begun")
         option("--only", metavar="RUN",
@@ -358,7 +358,7 @@ def _open_weights(args):
     print(f"{file.name}: {name}, {n} classes ({names}), images of {args.size} × {args.size}, "
           f"mean {mean}, std {std}.")
     if not given: guessed.insert(0, "mean and std (--normalise, or --mean and --std)")
-    if guessed: print(f"The file does not say it all; assumed: {', '.join(guessed)}.")
+    if guessed: print(f"The file does not say everything; assumed: {', '.join(guessed)}.")
     if args.size == 32 or args.images: return model, info
     if data not in datasets.SOURCES:
         raise ValueError(f"test pictures are read at 32 × 32, and the network is for {args.size} "
