@@ -30,7 +30,7 @@ class Changes(NamedTuple):
     "The changes of each image in a batch; tensors of shape (B,)."
     top: Tensor          # row where the crop starts in the padded image
     left: Tensor         # and column
-    mirrored: Tensor     # flip this one? bool
+    mirrored: Tensor     # True: flip it horizontally
     cutout_top: Tensor   # row where the cutout starts in the crop; 32: no cutout
     cutout_left: Tensor  # and column
 
@@ -44,8 +44,8 @@ def change_batch(windows: Tensor,   # from `crop_windows`
     "Crop, mirror, normalize and cut a whole batch; nothing here is random."
     crops = windows[chosen, changes.top, changes.left].view(-1, 32, 32, 3)
     crops = torch.where(changes.mirrored.view(-1, 1, 1, 1), crops.flip(2), crops)
-    # A row of pixels and channels as one axis of 96: three channels alone are too short
-    # an axis for vector instructions.
+    # A row of pixels and channels becomes one axis of 96, because an axis of three channels
+    # is too short for vector instructions.
     mean, factor, colour, row, column = _rows_of(tuple(mean), tuple(std), FILLS[fill],
                                                  crops.device)
     values = crops.view(-1, 32, 96).float().sub_(mean).mul_(factor)
@@ -56,7 +56,7 @@ def change_batch(windows: Tensor,   # from `crop_windows`
         values = torch.where(rows & columns, colour, values)
     return values.view(-1, 32, 32, 3).permute(0, 3, 1, 2)
 
-@functools.cache  # once for each device: a copy to a GPU would wait in each batch
+@functools.cache  # once per device; else each batch would wait for a copy to the GPU
 def _rows_of(mean, std, fill, device):  # constants, for the 32 pixels of a row
     mean, std, fill = (  # three colours, or one for all three
         torch.tensor(colour, dtype=torch.float32, device=device).expand(3).repeat(32)
@@ -73,7 +73,7 @@ def draw_changes(n: int,       # images
                  generator: torch.Generator,  # on the CPU, so that all devices draw the same
                  cutout_share: float = 1.0,   # probability that an image is cut
                  ) -> Changes:
-    "Draw crop, flip (a coin) and cutout for each image of a batch."
+    "Draw crop, flip (with probability 1/2) and cutout for each image of a batch."
     def below(end): return torch.randint(end, (n,), generator=generator)
     changes = Changes(below(2 * pad + 1), below(2 * pad + 1), below(2).bool(),
                       below(33 - cutout), below(33 - cutout))

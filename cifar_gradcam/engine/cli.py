@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import __version__
 
-# Everything else is imported by what needs it: `--version` and `--help` wait for no torch.
+# Each function imports what it needs, so `--version` and `--help` do not wait for torch.
 
 # %% ../../nbs/14_command_line.ipynb #g04
 def parser(command: str | None = None,  # make the options of this command only
@@ -46,7 +46,7 @@ def _add_options(made, command):
         option("--model", metavar="NAME", help="the network: ResNet20, …, or package:function "
                "(default: found from names and shapes)")
         option("--size", **number, help="side of the images it was trained on, in pixels "
-               "(default: what torchvision says of its own weights, else 32)")
+               "(default: what torchvision says about its own weights, else 32)")
         option("--normalise", choices=("cifar10", "imagenet", "half", "dataset"), metavar="NAME",
                help="mean and standard deviation: cifar10, imagenet, half (0.5), or dataset "
                "(measured on the training images)")
@@ -56,7 +56,7 @@ def _add_options(made, command):
         option("--image", type=int, metavar="NUMBER", help="explain one test image: its "
                "maps, the answers when parts of it are covered, and a sentence")
         option("--images", type=Path, nargs="+", metavar="PATH", help="explain these pictures, "
-               "or folders of them, instead of test images; if a folder is named as a class, "
+               "or folders of them, instead of test images; if folders are named like classes, "
                "right and wrong answers are counted")
         option("--method", metavar="NAME", help="how to make maps: gradcam, shapley, … (see "
                "chapter 05; default: gradcam)")
@@ -68,12 +68,12 @@ def _add_options(made, command):
     if command == "faithfulness":
         option("--images", **number, help="maps: how many test images (default: 500); facts and "
                "families: how many mistakes, each with a right answer beside it (default: all)")
-        option("--quick", action="store_true", help="use few images, to see that it works")
+        option("--quick", action="store_true", help="use few images, for a quick check")
         option("--only", choices=("maps", "facts", "families"), metavar="PART", help="maps: every "
                "method and layer; facts: answers when cells are covered; families: each map "
                "beside maps of other images (default: all three)")
     if command == "experiment":
-        option("series", nargs="?", metavar="SERIES", help="its name, see --list")
+        option("series", nargs="?", metavar="SERIES", help="name of the series (see --list)")
         option("--list", action="store_true",
                help="list all series, with the number of runs done and begun")
         option("--only", metavar="RUN",
@@ -86,8 +86,8 @@ def _add_options(made, command):
         for name, about in (("images", "training images in memory"),
                             ("batch_size", "images per step"),
                             ("width", "channels of the first stage; 64 is ResNet-18"),
-                            ("repeats", "rounds through all rows"),
-                            ("seconds", "seconds for all timed rows, about")):
+                            ("repeats", "how often each row is timed"),
+                            ("seconds", "about how many seconds for all rows")):
             option("--" + name.replace("_", "-"), **number, default=getattr(BenchPlan(), name),
                    help=f"{about} (default: %(default)s)")
         option("--data", choices=("real", "synthetic"), help=data.format("", "real"))
@@ -96,7 +96,7 @@ def _add_options(made, command):
         option("--out", type=Path, metavar="FILE", help="JSON to write (default: print only)")
     if command not in ("train", "experiment"):  # in these it is a field of the recipe
         option("--device", metavar="NAME",
-               help="cpu, cuda, cuda:N or mps (default: the best there is)")
+               help="cpu, cuda, cuda:N or mps (default: the best available)")
     option("--root", **folder, help="folder with cifar-10-batches-py; if that is missing, CIFAR-10 "
            "(170 MB) is downloaded into it (default: CIFAR10_ROOT, else a cache folder)")
 
@@ -115,7 +115,7 @@ def _add_fields(made):  # of `Recipe`, and the options around them
     for name, kind in typing.get_type_hints(Recipe, include_extras=True).items():
         value, field = typing.get_args(kind)[:2]  # of Annotated[value, Field(...)]
         names, default = typing.get_args(value), getattr(Recipe(), name)
-        # Absent if not given: the recipe to start from has a value already.
+        # Absent if not given, because the recipe to start from already has a value.
         how, about = dict(default=argparse.SUPPRESS), field.description
         if value is bool:
             how["action"], default = argparse.BooleanOptionalAction, "yes" if default else "no"
@@ -358,7 +358,7 @@ def _open_weights(args):
     print(f"{file.name}: {name}, {n} classes ({names}), images of {args.size} × {args.size}, "
           f"mean {mean}, std {std}.")
     if not given: guessed.insert(0, "mean and std (--normalise, or --mean and --std)")
-    if guessed: print(f"The file does not say it all; assumed: {', '.join(guessed)}.")
+    if guessed: print(f"The file does not say everything; assumed: {', '.join(guessed)}.")
     if args.size == 32 or args.images: return model, info
     if data not in datasets.SOURCES:
         raise ValueError(f"test pictures are read at 32 × 32, and the network is for {args.size} "
@@ -441,7 +441,7 @@ COMMANDS = {"train": train_command, "explain": explain_command,
 
 def main(argv: list[str] | None = None,  # None: the arguments of the process
          ) -> int:                       # exit status: 1 after an error, 130 after Ctrl-C,
-                                         # 141 if nobody reads on
+                                         # 141 if the pipe's reader has gone
     "The command `cifar_gradcam`."
     # A closed stream (`>&-`, pythonw) is None. The next file opened would get its number.
     while (file := os.open(os.devnull, os.O_RDWR)) < 3: pass

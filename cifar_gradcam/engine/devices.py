@@ -14,7 +14,7 @@ from torch.nn import functional as F
 # %% ../../nbs/11_devices.ipynb #c07
 def select_device(name: str | torch.device | None = None,  # such as "cuda:1"; None: the best
                   ) -> torch.device:
-    "CUDA if there is any, else Apple's MPS, else the CPU. A named device must be there."
+    "CUDA if there is any, else Apple's MPS, else the CPU. A named device must exist."
     mps = torch.backends.mps.is_available()
     if name is None:
         if torch.cuda.is_available(): return torch.device("cuda")
@@ -83,7 +83,7 @@ def _strip_length(n):  # images in a strip: the largest divisor of the batch up 
 
 # %% ../../nbs/11_devices.ipynb #v18
 class SideBySideConv2d(nn.Conv2d):
-    "A convolution that uses strips for 3 × 3 kernels on a CPU, at four columns or fewer."
+    "A convolution that uses strips for 3 × 3 kernels on a CPU, for four columns or fewer."
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H', W')
         stride = self.stride[0]
         form = (self.kernel_size, self.padding, self.dilation, self.groups, self.padding_mode)
@@ -108,7 +108,7 @@ def lay_side_by_side(model: nn.Module,  # its convolutions are switched, in plac
 @contextlib.contextmanager
 def tuned(model: nn.Module,         # on any device; the batch decides
           on: bool | None = None):  # None: if the processor has matrix tiles
-    "Narrow maps side by side inside a `with` block; afterwards the model is as before."
+    "Lay narrow maps side by side inside a `with` block; the model is plain again afterwards."
     if on is None: on = _cpu_has("amx_tile")
     plain = [module for module in model.modules() if on and type(module) is nn.Conv2d]
     for module in plain: lay_side_by_side(module)

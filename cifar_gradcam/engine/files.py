@@ -16,7 +16,7 @@ from tqdm.notebook import tqdm_notebook
 
 # %% ../../nbs/12a_files.ipynb #e10
 def write_whole(path: str | Path, content: bytes) -> None:
-    "Write aside, then rename: a reader finds the old file or the new one, never a part."
+    "Write aside, then rename: a reader finds the old file or the new one, never half of it."
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
@@ -52,9 +52,9 @@ def watched() -> bool:
 
 def progress(steps: Iterable,            # such as a loader; its length is the end of the bar
              label: str,                 # text in front
-             shown: dict | None = None,  # values behind; may change on the way
+             shown: dict | None = None,  # values to show behind; may change
              every: float = 60,          # seconds between lines, if there is no bar
-             unit: str | None = None,    # of a step, as "MB": lines give pace and time left
+             unit: str | None = None,    # of a step, such as "MB": adds pace and time left
              ) -> Iterator:              # what `steps` yields
     "A bar on a terminal or in a notebook, else a line a minute; TQDM_DISABLE=1: neither."
     silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")  # in notebooks too

@@ -21,7 +21,7 @@ from ..resnet import BasicBlock
 # %% ../../nbs/09_optimizers.ipynb #o08
 def orthogonalize(matrix: Tensor,  # (…, rows, columns), one or a stack; finite numbers
                   steps: int = 5,  # of the iteration, three matrix products each
-                  dtype: torch.dtype = torch.float32,  # to compute in
+                  dtype: torch.dtype = torch.float32,  # number format to compute in
                   ) -> Tensor:     # same shape; singular values near 1, if not tiny
     "Pull all singular values of a matrix towards 1 (Jordan et al., 2024)."
     if matrix.ndim < 2:
@@ -40,9 +40,9 @@ def orthogonalize(matrix: Tensor,  # (…, rows, columns), one or a stack; finit
 @torch.no_grad()
 def step_on_sphere(weights: list[Tensor],     # (out, in, height, width); changed in place
                    directions: list[Tensor],  # of each, (out, in · height · width)
-                   lr: float,                 # the length of a step where the norm is √out
+                   lr: float,                 # each weight moves by lr times its direction
                    ) -> None:
-    "Step against `directions`, and keep each weight's norm at √out: one for each filter."
+    "Step against `directions`, and keep each weight's norm at √out."
     wanted = [math.sqrt(len(weight)) for weight in weights]
     def rescale():
         norms = torch._foreach_div(torch._foreach_norm(weights), wanted)
@@ -69,12 +69,12 @@ def orthogonal_step(weights, updates, lr, dtype):
 class Muon(torch.optim.Optimizer):
     "Nesterov SGD; in `orthogonal` groups, each step has all singular values near 1."
     def __init__(self, params,            # parameters, or groups of them
-                 lr: float,  # of `orthogonal` groups: the share of its norm that a
-                             # step moves a weight; of the others: SGD's rate
+                 lr: float,  # for `orthogonal` groups, the fraction of its norm that
+                             # a weight moves in a step; for others, SGD's rate
                  momentum: float = 0.9,
                  weight_decay: float = 0.0,  # not for orthogonal groups
                  orthogonal: bool = False,   # the groups' default
-                 dtype: torch.dtype = torch.float32,  # to orthogonalize in
+                 dtype: torch.dtype = torch.float32,  # to orthogonalize with
                  rule=orthogonal_step):  # how the weights of orthogonal groups step
         if not 0 <= lr < math.inf: raise ValueError(f"lr must be at least 0, got {lr}")
         if not 0 <= momentum < 1:
@@ -91,7 +91,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError("orthogonal groups must hold weights of two or more "
                                  f"axes, got shape {vectors[0]}")
 
-    def __getstate__(self):  # torch keeps only what it knows; a copy needs all
+    def __getstate__(self):  # torch saves only its own attributes; a copy needs these too
         return super().__getstate__() | {"dtype": self.dtype, "rule": self.rule}
 
     @torch.no_grad()
@@ -150,12 +150,12 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
                    model: nn.Module,  # whose parameters it will change
                    lr: float | None = None,    # the learning rate; needed with a name
                    momentum: float = 0.9,      # of SGD and Muon
-                   nesterov: bool = False,     # of SGD; Muon's always is
+                   nesterov: bool = False,     # for SGD; Muon always uses it
                    weight_decay: float = 0.0,  # on weights only, see `decay_groups`
                    matrix_lr: float = 0.05,    # Muon's rate for convolutions
                    decay_all: bool = False,    # decay batch norm and biases too
                    ) -> torch.optim.Optimizer:
-    "An optimizer by name, with torch's defaults for what is not asked here."
+    "An optimizer by name, with torch's defaults for everything else."
     if isinstance(optimizer, torch.optim.Optimizer):
         for name, value, default in (
                 ("lr", lr, None), ("momentum", momentum, 0.9), ("nesterov", nesterov, False),
@@ -187,7 +187,7 @@ def make_optimizer(optimizer,         # a member of `OPTIMIZERS`, or an optimize
 class Average(AveragedModel):
     "A copy of a model, in `.module`, that follows it as an exponential moving average."
     def __init__(self, model: nn.Module,  # the weights that training changes
-                 decay: float):  # what one update keeps of the average, 0 < decay < 1
+                 decay: float):  # fraction of the average that an update keeps, 0 < decay < 1
         if not 0 < decay < 1:
             raise ValueError(f"decay must be between 0 and 1, got {decay}")
         super().__init__(model)
@@ -197,7 +197,7 @@ class Average(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         "Follow the weights and statistics of `model`; the first time, copy them."
         kept, new = ([*net.parameters(), *net.buffers()] for net in (self.module, model))
-        floats, counts = [], []  # what is averaged, and what is copied
+        floats, counts = [], []  # the first are averaged, the second copied
         for pair in zip(kept, new):
             (floats if pair[0].is_floating_point() else counts).append(pair)
         share = 1 - self.decay if self.n_averaged else 1.0
@@ -208,8 +208,8 @@ class Average(AveragedModel):
 # %% ../../nbs/09_optimizers.ipynb #k21
 class Whitened(nn.Module):
     "A parametrization: the kernel is `coordinates @ basis`, and the coordinates are trained."
-    def __init__(self, images: Tensor,  # normalized, shape (N, 3, 32, 32); some thousand
-                 floor: float = 1e-2):  # added to variances, so that noise is not blown up
+    def __init__(self, images: Tensor,  # normalized, shape (N, 3, 32, 32); a few thousand
+                 floor: float = 1e-2):  # added to variances, so that noise is not amplified
         super().__init__()
         patches = F.unfold(images.float(), 3).movedim(1, 2).reshape(-1, 27)
         variances, directions = torch.linalg.eigh(torch.cov(patches.T))

@@ -49,7 +49,7 @@ recipes = {
 recipes["quick"] = replace(
     recipes["reference"], width=16, epochs=4, max_lr_epoch=1, batch_size=250, max_lr=0.5,
     matrix_lr=0.04, final_lr=1e-4, cutout=0)
-# A few pictures of other classes, from the weights of many: chapter 21.
+# Fine-tune on a few pictures of other classes: chapter 21.
 recipes["finetune"] = Recipe(
     weights="reference", epochs=15, batch_size=20, max_lr=0.01, max_lr_epoch=3, momentum=0.9,
     weight_decay=5e-4, pipeline="batched", pad=2, cutout=0)
@@ -95,7 +95,7 @@ def train_run(recipe: Recipe,   # what to do
               out: str | Path,  # the run's folder; continues or returns what is there
               root=None,        # folder of the data, see `data_root`
               ) -> History:     # shorter than `recipe.epochs` if Ctrl-C ended it
-    "A whole run into a folder."
+    "Do a whole run and write it into a folder."
     out = Path(out)
     def finished():  # its history, or None
         check_folder(out, recipe)
@@ -114,7 +114,7 @@ def train_run(recipe: Recipe,   # what to do
     model = recipe_model(recipe, device, len(info.classes))
     if recipe.freeze: freeze_up_to(model, recipe.freeze)
     with contextlib.ExitStack() as contexts:
-        def start():  # the first process's weights will be those of all
+        def start():  # all processes will get the weights of the first
             if recipe.weights and not (out / "checkpoint.pt").exists():
                 print(start_from(model, recipe, info, given), flush=True)
             contexts.enter_context(hold_folder(out))
@@ -148,8 +148,9 @@ def train_run(recipe: Recipe,   # what to do
 def rounding_gap(images: int,  # how many were tested
                  ) -> float:   # in points
     "How far apart two accuracies of one network may be, if their number formats differ."
-    # The table's last row is of weights and sums that are not rounded as the file's are: in
-    # 244 records 0.2 points apart at most, in short runs on 100 images two images.
+    # The last row of the table comes from weights and sums that are not rounded like the
+    # file's. In 244 records they are at most 0.2 points apart. In short runs on 100 images
+    # they are at most two images apart.
     return 1 + 200 / images
 
 def measure_run(out: Path,         # the run's folder: weights, predicted.npy, metrics.json

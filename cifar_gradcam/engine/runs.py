@@ -36,7 +36,7 @@ from ..resnet import MODELS, ResNet, ResNet18
 # %% ../../nbs/12_runs.ipynb #f03
 def about(text, **limits): return Field(description=text, **limits)
 
-# Strict: "20" is no number, 2.5 epochs are not rounded, NaN is refused; 1 will do for 1.0.
+# Strict: no "20" for a number, no rounding of 2.5 epochs, no NaN. 1 is accepted for 1.0.
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(
     extra="forbid", strict=True, allow_inf_nan=False))
 class Recipe:
@@ -48,7 +48,7 @@ class Recipe:
         "peak learning rate; none: found by a range test", gt=0)] = None
     max_lr_epoch: Annotated[float, about("epochs until the peak", gt=0)] = 5
     schedule: Annotated[Literal["OneCycle", "Constant", "Step", "Cosine"], about(
-        "course of the learning rate below its peak")] = "OneCycle"
+        "course of the learning rate")] = "OneCycle"
     anneal: Annotated[Literal["linear", "cosine"], about(
         "shape of the rise and fall in OneCycle")] = "linear"
     final_lr: Annotated[float, about(
@@ -62,7 +62,7 @@ class Recipe:
         "weight decay, on weights only, not on batch norm and biases", ge=0)] = 0.0
     decay_all: Annotated[bool, about("decay batch norm and biases too")] = False
     label_smoothing: Annotated[float, about(
-        "share of a target spread over all classes", ge=0, le=1)] = 0.0
+        "fraction of a target spread over all classes", ge=0, le=1)] = 0.0
     initialization: Annotated[Literal[INITIALIZATIONS], about("initialization of the convolutions")] = "torch"
     zero_last: Annotated[bool, about(
         "start the last batch norm of each block at zero")] = False
@@ -71,11 +71,11 @@ class Recipe:
     sync_batchnorm: Annotated[bool, about(
         "one batch norm for the images of all processes")] = False
     accumulate: Annotated[int, about(
-        "batches whose gradients make one update; batch norm sees each alone", ge=1)] = 1
+        "batches per update of the weights; batch norm sees each batch alone", ge=1)] = 1
     average: Annotated[float | None, about(
         "decay of the averaged weights; none: no average", gt=0, lt=1)] = None
     pipeline: Annotated[Literal["albumentations", "batched"], about(
-        "augmentation of one image or of a batch at a time")] = "albumentations"
+        "augment one image at a time, or a batch")] = "albumentations"
     pad: Annotated[int, about(
         "pixels of reflection around an image before the crop", ge=0, lt=32)] = 4
     flip: Annotated[Literal[FLIPS], about("horizontal flips")] = "random"
@@ -89,16 +89,16 @@ class Recipe:
         "training images to test on, instead of the test images", ge=0)] = 0
     network: Annotated[Literal[tuple(MODELS)], about(
         "network to train, see chapter 02")] = "ResNet18"
-    width: Annotated[int, about("channels of the first stage; 64 is ResNet-18, "
-                                "16 are He's networks for CIFAR-10", ge=1)] = 64
+    width: Annotated[int, about("channels of the first stage; 64 for ResNet-18, "
+                                "16 for He's networks for CIFAR-10", ge=1)] = 64
     weights: Annotated[str | None, about(
-        "weights to start from: a file, the folder of a run, or: reference; "
+        "weights to start from: a file, the folder of a run, or reference; "
         "none: from scratch", min_length=1)] = None
     weights_key: Annotated[str | None, about(
-        "which weights in that file, such as model_ema; none: found", min_length=1)] = None
+        "which weights in that file, such as model_ema; none: found automatically", min_length=1)] = None
     freeze: Annotated[Literal["stem", "layer1", "layer2", "layer3", "layer4"] | None, about(
-        "keep everything up to this stage as it is in those weights (stem, layer1, "
-        "layer2, layer3, layer4); none: all is trained")] = None
+        "do not train this stage and those before it (stem, layer1, layer2, layer3, "
+        "layer4); none: train all")] = None
     seed: Annotated[int, about("seed of initialization, order and augmentation", ge=0)] = 0
     data: Annotated[str, about("real (CIFAR-10), synthetic, CIFAR100, or a folder of pictures",
                                min_length=1)] = "real"
@@ -107,7 +107,7 @@ class Recipe:
         "number format; auto: bfloat16 if the hardware has it")] = "auto"
     compile: Annotated[bool, about("compile the network with torch.compile")] = False
     device: Annotated[str | None, about(
-        "cpu, cuda, cuda:N or mps; none: the best there is")] = None
+        "cpu, cuda, cuda:N or mps; none: the best available")] = None
 
     def __post_init__(self):
         if self.pipeline != "batched" and self.flip == "alternating":
@@ -133,15 +133,15 @@ def faults_in_words(error: pydantic.ValidationError,  # of a `Recipe`
 EPOCH_FILES = ("checkpoint.pt", "history.csv", "weights.safetensors", "metrics.json")
 
 def differences(kept: dict, asked: dict, free=()) -> str:
-    "How two settings differ, in words, or an empty text. `free`: names that may differ."
+    "How two settings differ, in words, or an empty string. `free`: names that may differ."
     return "; ".join(f"{name} is {kept.get(name)!r} there, {value!r} was asked for"
                      for name, value in asked.items()
                      if name not in free and kept.get(name) != value)
 
 def check_folder(out: Path, recipe: Recipe) -> None:
-    "FileExistsError if a folder holds an epoch of another run, or is no run's folder."
+    "FileExistsError if a folder holds an epoch of a different run, or is no run's folder."
     if (out / "config.json").exists():
-        kept = load_recipe(out)  # it may be replaced until an epoch is in
+        kept = load_recipe(out)  # may be replaced until the first epoch is done
         changed = differences(asdict(kept), asdict(recipe))
         if not changed or not any((out / name).exists() for name in EPOCH_FILES): return
         advice, weights = "choose another folder, or ask for the same run", out / EPOCH_FILES[2]
@@ -158,7 +158,7 @@ def check_folder(out: Path, recipe: Recipe) -> None:
 def claim_folder(out: Path, recipe: Recipe,
                  info: DatasetInfo | None = None,  # of the training images; None: CIFAR-10's
                  ) -> None:
-    "Write down recipe and data; an error if a different run has an epoch in the folder."
+    "Write recipe and data; an error if the folder has an epoch of a different run."
     info = info or DatasetInfo()
     check_folder(out, recipe)
     if any((out / name).exists() for name in EPOCH_FILES):
@@ -352,7 +352,7 @@ class Checkpoints:
 # %% ../../nbs/12_runs.ipynb #e14
 class Averaged:
     "A hook: a running average of the weights is tested, and kept at the end."
-    def __init__(self, decay: float):  # share of the average that a step keeps
+    def __init__(self, decay: float):  # fraction of the average that a step keeps
         self.decay = decay
 
     def begin(self, run):
@@ -368,7 +368,7 @@ class Averaged:
 def save_weights(model: nn.Module,  # wrapped or not: plain names are written
                  path: str | Path) -> None:
     "The model's state as safetensors: tensors of two or more dimensions in half precision."
-    def halved(value):  # as it is if a number in it is too large, above 65,504
+    def halved(value):  # unchanged if it holds a number above 65,504
         half = value.half() if value.ndim > 1 and value.is_floating_point() else value
         return half if half.isfinite().all() else value
     write_whole(path, save({name: halved(value).cpu().contiguous()

@@ -90,7 +90,7 @@ def training_variants(compile: bool = True,  # with torch.compile at the end
 
 # %% ../../nbs/13_speed.ipynb #s12
 class Training:
-    "Training on the batches of a loader, again and again, as a variant says."
+    "Train on the batches of a loader, again and again, according to a variant."
     def __init__(self, variant: Variant,
                  loader: Iterable,   # of images (N, 3, 32, 32) and labels (N,)
                  device="cpu",
@@ -140,13 +140,13 @@ def count_flops(model: nn.Module,        # for images (3, 32, 32); left as it is
 def best_seconds(work,                  # a function without arguments
                  seconds: float = 0.1,  # spend at least this long
                  ) -> float:            # per call, in the fastest of several blocks
-    "Seconds for a call, at its fastest, by torch's `Timer`."
+    "Seconds for a call at its fastest, measured with torch's `Timer`."
     timer = Timer("work()", globals=dict(work=work), num_threads=torch.get_num_threads())
     return min(timer.blocked_autorange(min_run_time=seconds).times)
 
 def matmul_peak(device="cpu",                        # see `select_device`
                 dtype: torch.dtype = torch.float32,  # of both matrices
-                seconds: float = 5.0,                # spend about this long on the largest
+                seconds: float = 5.0,                # about this long on the largest product
                 ) -> float:                          # operations per second
     "The best speed of several square matrix products, 256² up to 4096² (8192² on CUDA)."
     device, size, best, taken = select_device(device), 256, 0.0, 0.0
@@ -211,7 +211,7 @@ class BenchPlan:
     batch_size: int = 128  # images per step
     width: int = 64        # channels of the first stage; 64 is ResNet-18
     repeats: int = 5       # how often each row is timed
-    seconds: float = 240   # for all of that, about; warming up comes on top
+    seconds: float = 240   # for all repeats, about; warm-up comes on top
     compile: bool = True   # with torch.compile
 
     def __post_init__(self):
@@ -233,7 +233,7 @@ def run_bench(device=None,            # see `select_device`
               root=None,              # folder of the data, see `data_root`
               **plan,                 # fields of `BenchPlan`
               ) -> dict:              # see `bench_table`; can be written as JSON
-    "Time the plain loop and each ingredient in turn, on the machine this runs on."
+    "Time the plain loop and each ingredient in turn, on this machine."
     start, plan = time.perf_counter(), BenchPlan(**plan)
     device, source = select_device(device), data_source(data)
     settings = dict(device=device.type, data=source) | asdict(plan)
