@@ -395,3 +395,11 @@ def test_pictures_are_filled_in_full_precision(network, images, game):
     try: covered_logits(network, images[:1], torch.tensor([0]), hidden, game, precision="bfloat16")
     finally: hook.remove()
     close(seen[-1], cover(images[:1], hidden, game), eps=1e-5)
+
+
+def test_numbers_that_are_not_whole_are_named(small):
+    image = torch.zeros(3, 32, 32)
+    refused(lambda: cell_values(small, image[None], [0], grid=2.5), contains="grid must be a whole number, got 2.5")
+    refused(lambda: cell_values(small, image[None], [0], pairs=2.5), contains="pairs must be a whole number, got 2.5")
+    refused(lambda: facts(small, image, 0, grid=2.5), contains="grid must be from 1 to 8")
+    refused(lambda: facts(small, image, "cat"), contains="true must be a class from 0 to")

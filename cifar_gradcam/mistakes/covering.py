@@ -101,6 +101,8 @@ def cell_values(model: nn.Module,    # see `plain_network`; comes back as it was
     "Shapley values of the cells of a grid: what each adds to the logit, or the margin."
     targets = check_explainable(images, targets)
     against = check_against(targets, against, DEFAULT_METHOD)
+    for name, number in dict(grid=grid, pairs=pairs).items():
+        if number != int(number): raise ValueError(f"{name} must be a whole number, got {number}")
     cells, n = grid**2, len(images)
     if exact and cells > 16:
         raise ValueError(f"exact needs at most 16 cells, got a grid of {grid} × {grid}, "
@@ -150,7 +152,7 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
     if not torch.is_tensor(image) or image.ndim != 3:
         got = tuple(image.shape) if hasattr(image, "shape") else type(image).__name__
         raise ValueError(f"image must be one tensor of shape (C, H, W), got {got}")
-    if not 1 <= grid <= 8:
+    if grid not in range(1, 9):
         raise ValueError(f"grid must be from 1 to 8, as all pairs of cells are tried, got {grid}")
     cells = grid**2
     def ask(game, sets):  # the logits if sets of cells are covered, (M, cells)
@@ -160,8 +162,8 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
     ones, none = torch.eye(cells).bool(), torch.zeros(1, cells).bool()
     one, another = torch.triu_indices(cells, cells, 1)
     whole = ask("mean", none)[0]
-    if int(true) != true or not 0 <= true < len(whole):
-        raise ValueError(f"true must be a class from 0 to {len(whole) - 1}, got {true}")
+    if true not in range(len(whole)):
+        raise ValueError(f"true must be a class from 0 to {len(whole) - 1}, got {true!r}")
     first, second = whole.argsort(descending=True)[:2].tolist()
     other = second if first == true else int(true)
     margin, games = (whole[first] - whole[other]).item(), {}

@@ -90,11 +90,11 @@ def mistake_page(model: nn.Module,
     index = operator.index(index)
     if not 0 <= index < len(dataset):
         raise ValueError(f"index must be from 0 to {len(dataset) - 1}, got {index}")
+    Path(out).mkdir(parents=True, exist_ok=True)
     image, label = dataset[index]
     label = int(hard_labels(np.asarray(label)[None])[0])
     page = {"index": index} | explain_mistake(  # with the orders that `lab.facts` draws
         model, image, label, **info_of(dataset)._asdict(), seed=index, draw=False)
-    Path(out).mkdir(parents=True, exist_ok=True)
     picture, numbers = (Path(out) / f"image_{index}.{kind}" for kind in ("png", "json"))
     fig = draw_explanation(page)
     fig.savefig(picture, dpi=150, facecolor="white")
