@@ -15,14 +15,14 @@ const short = rate => rate === 0 ? "0" : `${+rate.toPrecision(2)}`;
 function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("th-fault", fault); }
 
 // ---- The curve: the rate at the start, at the peak and at the end, and the epoch of the peak
-const MOST = 1;  // the highest rate that one can draw
+const MOST = 3, TOPS = [0.5, 1, 3];  // the highest rate that one can draw; the ends that the axis can have
 const curve = {start: 0.003, peak: 0.3, end: 0, place: 1.5};
 function rateAt(shape, epoch) {
   const {start, peak, end, place} = shape;
   return epoch < place ? start + (peak - start) * epoch / place : peak + (end - peak) * (epoch - place) / (app.epochs - place);
 }
 const words = ({start, peak, end, place}) => start === peak && peak === end ? `constant ${short(peak)}`
-  : `${short(start)}, ${short(peak)} at epoch ${place}, ${short(end)}`;
+  : `from ${short(start)} to ${short(peak)} at epoch ${place}, then to ${short(end)}`;
 function change(part, value) {
   if (part === "place") curve.place = Math.min(app.epochs - 0.25, Math.max(0.25, Math.round(4 * value) / 4));
   else curve[part] = Math.min(MOST, Math.max(0, +value.toPrecision(2)));
@@ -164,6 +164,7 @@ async function work(task) {  // one at a time
 function buttons() {
   for (const id of ["train", "again", "find"]) at(id).setAttribute("aria-disabled", busy);
   at("stop").setAttribute("aria-disabled", !busy);
+  at("seed").textContent = runs.length ? `Train uses seed ${seed} again.` : "";
 }
 async function train() {
   const shape = {...curve}, random = chance(seed), perEpoch = Math.floor(app.train / app.batch), steps = perEpoch * app.epochs;
@@ -250,25 +251,27 @@ const drawn = (tag, attributes, text = "") => {
 };
 const DASHES = ["none", "9 4", "3 3", "12 4 2 4"], WAYS = ["9 5", "2 4", "none"];
 // Empty a drawing and give it axes; x and y are [low, high, ticks]. Returns the functions from numbers to places.
-function axes(svg, height, x, y, label, place = value => value) {
-  const width = Math.max(svg.clientWidth, 200), [left, right, top, bottom] = [42, width - 12, 12, height - 24];
+function axes(svg, height, x, y, place = value => value) {
+  const width = Math.max(svg.clientWidth, 200), [left, right, top, bottom] = [54, width - 14, 12, height - 24];
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.style.height = `${height}px`;
   const X = v => left + (right - left) * (place(v) - place(x[0])) / (place(x[1]) - place(x[0]));
   const Y = v => bottom - (bottom - top) * (Math.min(y[1], Math.max(y[0], v)) - y[0]) / (y[1] - y[0]);
   svg.replaceChildren(drawn("path", {class: "axis", d: `M${left} ${top}V${bottom}H${right}`}),
     ...x[2].map(v => drawn("text", {class: "m", x: X(v), y: height - 6}, v)),
-    ...y[2].map(v => drawn("text", {class: "r", x: left - 6, y: Y(v) + 4}, v)),
-    drawn("text", {class: "r", x: right, y: bottom - 6}, label));
+    drawn("text", {x: 0, y: height - 6}, place === Math.log10 ? "" : "epoch"),
+    ...y[2].map(v => drawn("text", {class: "r", x: left - 8, y: Y(v) + 4}, v)));
   return {X, Y, left, right, top, bottom, line: (points, attributes) =>
     svg.append(drawn("polyline", {points: points.map(([a, b]) => `${X(a).toFixed(1)},${Y(b).toFixed(1)}`).join(" "), ...attributes}))};
 }
 const epochs = () => [0, app.epochs, [...Array(app.epochs + 1).keys()]];
 const corners = ({start, peak, end, place}) => [[0, start], [place, peak], [app.epochs, end]];
 const slider = rate => 100 * Math.cbrt(rate / MOST);  // fine steps where rates are small
-let grip = null;  // the part of the curve that is being dragged
+let grip = null, top = TOPS[0];  // the part of the curve that is being dragged; where the axis ends
 function showCurve() {
-  const svg = at("rate"), area = axes(svg, 220, epochs(), [0, MOST, [0, 0.25, 0.5, 0.75, 1]], "epoch");
+  const svg = at("rate"), highest = Math.max(...[curve, ...runs.map(run => run.shape)].flatMap(({start, peak, end}) => [start, peak, end]));
+  if (!grip) top = TOPS.find(end => highest <= end);  // not while a handle is in the hand
+  const area = axes(svg, 220, epochs(), [0, top, [0, top / 2, top]]);
   for (const run of runs) area.line(corners(run.shape), {class: `run ghost th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
   area.line(corners(curve), {class: "curve"});
   const parts = ["start", "peak", "end"];
@@ -286,15 +289,15 @@ function showCurve() {
   }
 }
 function drag(event) {
-  const box = at("rate").getBoundingClientRect(), {left, right, top, bottom} = at("rate").area;
+  const box = at("rate").getBoundingClientRect(), {area} = at("rate"), {left, right, bottom} = area;
   if (grip === "peak") change("place", app.epochs * (event.clientX - box.left - left) / (right - left));
-  const share = (bottom - (event.clientY - box.top)) / (bottom - top);
-  change(grip, Math.round(1000 * MOST * share) / 1000);
+  const share = (bottom - (event.clientY - box.top)) / (bottom - area.top);  // above 1: beyond the axis, which then grows
+  change(grip, Math.round(1000 * top * Math.min(share, 1.3)) / 1000);
 }
 function showRange() {
   const {rates, losses, suggestion} = range, high = Math.min(4, Math.max(2.6, ...losses.filter(Number.isFinite)));
   const low = Math.floor(5 * Math.min(2, ...losses)) / 5, ticks = [low, (low + high) / 2, high].map(v => +v.toFixed(1));
-  const area = axes(at("range"), 180, [SPAN.from, SPAN.to, [0.0001, 0.001, 0.01, 0.1, 1, 10]], [low, high, ticks], "learning rate", Math.log10);
+  const area = axes(at("range"), 180, [SPAN.from, SPAN.to, [0.0001, 0.001, 0.01, 0.1, 1, 10]], [low, high, ticks], Math.log10);
   area.line(rates.map((rate, k) => [rate, losses[k]]), {class: "curve"});
   if (suggestion) at("range").append(drawn("path", {"stroke-dasharray": "4 4", d: `M${area.X(suggestion)} ${area.top}V${area.bottom}`}),
     drawn("text", {x: area.X(suggestion) + 6, y: area.top + 10}, short(suggestion)));
@@ -302,8 +305,8 @@ function showRange() {
 }
 function showRuns() {
   const ways = at("compare").checked ? app.ways : [], seen = [...ways.map(way => way.losses), ...runs.map(run => run.smooth)].flat();
-  const low = Math.floor(5 * Math.min(1.8, ...seen)) / 5, ticks = [low, (low + 2.6) / 2, 2.6].map(v => +v.toFixed(1));
-  const loss = axes(at("loss"), 260, epochs(), [low, 2.6, ticks], "epoch"), perEpoch = Math.floor(app.train / app.batch);
+  const fifth = (round, v) => round(5 * v) / 5, low = fifth(Math.floor, Math.min(1.8, ...seen)), high = Math.min(3, fifth(Math.ceil, Math.max(2.4, ...seen)));
+  const loss = axes(at("loss"), 260, epochs(), [low, high, [low, (low + high) / 2, high].map(v => +v.toFixed(1))]), perEpoch = Math.floor(app.train / app.batch);
   ways.forEach((way, k) => loss.line(way.losses.map((v, i) => [(i + 1) * app.epochs / way.losses.length, v]), {class: "way", "stroke-dasharray": WAYS[k]}));
   ways.forEach((way, k) => {  // the key of the grey lines, at the top right
     const x = loss.right - 165, y = loss.top + 8 + 18 * k;
@@ -314,8 +317,8 @@ function showRuns() {
     + (runs.map(run => `Run ${run.number} ends at ${run.smooth.at(-1)?.toFixed(2)}.`).join(" ") || "No run yet."));
   at("tested").hidden = !runs.length;
   if (runs.length) {
-    const top = Math.ceil(Math.max(40, ...runs.flatMap(run => run.tests.map(one => one.accuracy))) / 10) * 10;
-    const area = axes(at("accuracy"), 180, epochs(), [0, top, [0, top / 2, top]], "epoch");
+    const most = Math.ceil(Math.max(40, ...runs.flatMap(run => run.tests.map(one => one.accuracy))) / 10) * 10;
+    const area = axes(at("accuracy"), 180, epochs(), [0, most, [0, most / 2, most]]);
     for (const run of runs) {
       area.line(run.tests.map((one, e) => [e, one.accuracy]), {class: `run th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
       at("accuracy").append(...run.tests.map((one, e) => drawn("circle", {class: `run th-run${run.colour}`, cx: area.X(e), cy: area.Y(one.accuracy), r: 3.5})));
@@ -324,7 +327,10 @@ function showRuns() {
   }
   at("runs").replaceChildren(...runs.map(run => {
     const card = make("li", `th-run${run.colour}`);
-    card.append(make("b", "", `Run ${run.number}, seed ${run.seed}`), make("span", "", words(run.shape)),
+    const title = make("b", "", ` Run ${run.number}, seed ${run.seed}`), key = drawn("svg", {viewBox: "0 0 34 8", "aria-hidden": "true"});
+    key.append(drawn("line", {class: "run", x1: 0, y1: 4, x2: 34, y2: 4, "stroke-dasharray": DASHES[run.colour]}));
+    title.prepend(key);
+    card.append(title, make("span", "", words(run.shape)),
       make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last 20 steps)` : ""),
       make("span", "", run.tests.length > 1 ? `test ${accuracies(run)} %` : ""));
     if (run.end) card.append(make("span", "", run.end));
@@ -358,10 +364,12 @@ function showFilm() {
     canvas.getContext("2d").putImageData(out, 0, 0);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `Map for ${app.classes[label]}, ${e ? `after epoch ${e}` : "before training"}`);
-    box.append(canvas, make("figcaption", "", `${e ? `epoch ${e}` : "before"}: ${answer}; ${app.classes[label]} ${(100 * p).toFixed(0)} %`));
+    const caption = make("figcaption");
+    caption.append(make("b", "", e ? `epoch ${e}` : "before"), make("span", "", `says ${answer}`), make("span", "", `${app.classes[label]} ${(100 * p).toFixed(0)} %`));
+    box.append(canvas, caption);
     return box;
   }));
-  at("about-film").textContent = `Test image ${watched}, of class ${app.classes[label]}. The colours show where the network finds evidence for ${app.classes[label]}, from dark violet (none) to bright yellow (most), on one scale for the whole row. Beneath: its answer, and the probability of ${app.classes[label]}.`;
+  at("about-film").textContent = `Test image ${watched}, of class ${app.classes[label]}. The colours show where the network finds evidence for ${app.classes[label]}, from dark violet (none) to bright yellow (most), on one scale for the whole row. Beneath each map: what the network says, and the probability of ${app.classes[label]}.`;
 }
 function between(map, x, y) {  // the 4 × 4 values, bilinearly
   const [fx, fy] = [x, y].map(v => Math.min(3, Math.max(0, (v + 0.5) / 8 - 0.5))), [i, j] = [Math.min(2, Math.floor(fx)), Math.min(2, Math.floor(fy))];
@@ -381,11 +389,11 @@ function listen() {
     event.preventDefault();
   });
   at("rate").addEventListener("pointermove", event => { if (grip) drag(event); });
-  for (const kind of ["pointerup", "pointercancel"]) at("rate").addEventListener(kind, () => { grip = null; });
+  for (const kind of ["pointerup", "pointercancel"]) at("rate").addEventListener(kind, () => { grip = null; showCurve(); });
   at("train").addEventListener("click", () => work(train));
   at("again").addEventListener("click", () => { if (!busy && runs.length) seed++; work(train); });
   at("find").addEventListener("click", () => work(find));
-  at("stop").addEventListener("click", () => { if (busy) halted = true; });
+  at("stop").addEventListener("click", () => { if (busy) halted = true; else say("There is nothing to stop."); });
   at("compare").addEventListener("change", showRuns);
   for (const [id, by] of [["before", -1], ["next", 1]])
     at(id).addEventListener("click", () => { watched = (watched + by + app.test) % app.test; showFilm(); });
@@ -413,7 +421,7 @@ async function main() {
   if (app.missing) { say(`Training is not in this copy of the site: it ${app.missing}.`); return; }
   colours = new Uint8Array(app.colours.match(/../g).map(hex => parseInt(hex, 16)));
   at("app").classList.add("th-on");
-  at("work").hidden = false;
+  at("work").hidden = at("results").hidden = false;
   const all = Object.values(app.sizes).reduce((a, b) => a + b);
   at("train").textContent = `Train (loads ${megabytes(all)})`;
   at("about").textContent = `The first press loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. `
