@@ -176,7 +176,7 @@ def check_screen(browser, axe):
             browser.run(axe + "; 0")
             same(browser.run(AXE), [], f"axe at {width} px{', dark' * dark}")
     check_names(browser, APP)
-    same(browser.run(f"[...{APP}.querySelectorAll('canvas, svg')].filter(c => c.checkVisibility()).every(c => c.getAttribute('aria-label'))"), True, "names of the drawings")
+    same(browser.run(f"[...{APP}.querySelectorAll('canvas, svg:not([aria-hidden])')].filter(c => c.checkVisibility()).every(c => c.getAttribute('aria-label'))"), True, "names of the drawings")
     same(browser.run("document.querySelector('#th-said').getAttribute('aria-live')"), "polite", "what is said is announced")
 
 

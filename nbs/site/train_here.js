@@ -332,7 +332,7 @@ function showRuns() {
     title.prepend(key);
     card.append(title, make("span", "", words(run.shape)),
       make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last 20 steps)` : ""),
-      make("span", "", run.tests.length > 1 ? `test ${accuracies(run)} %` : ""));
+      make("span", "", run.tests.length > 1 ? `test accuracy ${accuracies(run)} %` : ""));
     if (run.end) card.append(make("span", "", run.end));
     return card;
   }));
