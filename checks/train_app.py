@@ -272,7 +272,7 @@ def still():
     return ('<svg id="th-figure" viewBox="0 0 600 372" role="img" aria-label="Above, the training loss of three runs over six epochs. '
             'The run whose rate rises to 0.3 and falls again ends lowest. Below, the three learning rates.">'
             '<path class="axis" d="M50 15V190H590M50 225V310H590"/>' + "".join(drawn + texts + ticks) +
-            '<text x="58" y="22">training loss</text><text x="58" y="232">learning rate</text><text class="r" x="590" y="305">epoch</text></svg>')
+            '<text x="58" y="22">training loss</text><text x="58" y="232">learning rate</text><text x="0" y="332">epoch</text></svg>')
 
 
 # ---- Everything together
