@@ -348,7 +348,7 @@ function showFilm() {
   at("watched").hidden = !run || !run.tests.length;
   if (at("watched").hidden) return;
   const label = app.labels[app.train + watched];
-  const parts = run.tests.map(({maps, logits}) => ({map: maps.subarray(160 * watched + 16 * label, 160 * watched + 16 * label + 16), logits: logits.subarray(10 * watched, 10 * watched + 10)}));
+  const parts = run.tests.map(({maps, logits}) => ({map: maps.subarray(160 * watched + 16 * label, 160 * watched + 16 * label + 16).map(v => Math.max(0, v)), logits: logits.subarray(10 * watched, 10 * watched + 10)}));
   const most = Math.max(1e-9, ...parts.flatMap(({map}) => [...map]));
   at("film").replaceChildren(...parts.map(({map, logits}, e) => {
     const powers = Array.from(logits, v => Math.exp(v - Math.max(...logits))), p = powers[label] / powers.reduce((a, b) => a + b);
@@ -357,7 +357,7 @@ function showFilm() {
     const out = new ImageData(SIDE, SIDE), from = placeOf(app.train + watched);
     for (let y = 0; y < SIDE; y++) for (let x = 0; x < SIDE; x++) {
       const p = from + 4 * (y * SIDE * app.across + x), to = 4 * (y * SIDE + x), grey = 0.299 * pixels[p] + 0.587 * pixels[p + 1] + 0.114 * pixels[p + 2];
-      const level = Math.round(255 * Math.min(1, Math.max(0, between(map, x, y)) / most));
+      const level = Math.round(255 * between(map, x, y) / most);
       for (let c = 0; c < 3; c++) out.data[to + c] = 0.5 * grey + 0.5 * colours[3 * level + c];
       out.data[to + 3] = 255;
     }
