@@ -21,6 +21,7 @@ from PIL import Image
 from browser import Browser, find_browser
 from picture_app import build_app
 from readme import HERE, page_name, settings
+from train_app import build_train
 
 SERVED_UNDER = settings()["doc_baseurl"] + "/"
 MOST_BYTES = 3_000_000  # of a page with its pictures
@@ -62,6 +63,7 @@ def build(out: Path) -> Path:
         (out / "notebooks").mkdir()
         for path in (copy / "nbs").glob("*.ipynb"): shutil.copy(path, out / "notebooks")
     if missing := build_app(out / "web"): print(f"The page of your own picture comes without its network: it {missing}.")
+    if missing := build_train(out / "web"): print(f"The page on which one trains comes without its graphs: it {missing}.")
     return out
 
 

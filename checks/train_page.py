@@ -1,0 +1,269 @@
+"""The page on which one trains, in a real browser, by keyboard and by pointer: `python checks/train_page.py`.
+
+Where there is no Chromium or Chrome, no npm or no onnx it says so and ends well.
+"""
+import argparse
+import base64
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from browser import Browser, find_browser
+from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD
+from cifar_gradcam.engine.batches import Changes, change_batch, crop_windows
+from cifar_gradcam.engine.datasets import cifar10
+from cifar_gradcam.lr_finder import NoPeak, suggest_lr
+from explorer import check_names, check_targets, same
+from site_check import AXE, axe_source, served
+from train_app import BATCH, build_alone, parts_of, small_network, unpack
+
+SAID = "document.querySelector('#th-said').textContent"
+APP = "document.querySelector('#th-app')"
+LAB = APP + ".lab"
+
+
+def button(name): return f"document.querySelector('#th-{name}')"
+
+
+def open_page(browser, address):
+    browser.call("Page.navigate", url=address + "train_here.html")
+    browser.until("document.readyState === 'complete'")
+    browser.until(f"!!{LAB}")
+
+
+def press(browser, name, key="Enter"):
+    browser.run(button(name) + ".focus()")
+    browser.press(key)
+
+
+def curve(browser): return browser.run(f"({{...{LAB}.curve}})")
+
+
+def done(browser): browser.until(f"!{LAB}.busy")
+
+
+def drag(browser, part, x, y):
+    "Pull a handle by the mouse to an epoch and a rate."
+    found = browser.run(f"(s => {{ s.scrollIntoView({{block: 'center', behavior: 'instant'}}); const b = s.getBoundingClientRect(), g = s.querySelector('[data-part={part}]'), "
+                        "r = g.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2, "
+                        f"b.x + s.area.X({x}), b.y + s.area.bottom - {y} * (s.area.bottom - s.area.Y(0.25)) / 0.25]; }})({button('rate')})")
+    for kind, place in (("mousePressed", found[:2]), ("mouseMoved", np.mean([found[:2], found[2:]], axis=0).tolist()),
+                        ("mouseMoved", found[2:]), ("mouseReleased", found[2:])):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", buttons=1, clickCount=1)
+
+
+def check_curve(browser):
+    "The curve follows the mouse and the keys, and nothing was loaded for that."
+    same(curve(browser), {"start": 0.003, "peak": 0.3, "end": 0, "place": 1.5}, "it begins with one cycle")
+    drag(browser, "peak", 3, 0.6)  # beyond the top of the axis, which grows then
+    same(browser.run(f"{button('rate')}.textContent.includes('0.25')"), False, "the axis has grown")
+    drag(browser, "peak", 3, 0.8)
+    drag(browser, "start", 0, 0.25)
+    drag(browser, "end", 6, 0.1)
+    found = curve(browser)
+    same(found["place"], 3, "epoch of the peak, by mouse")
+    for part, wanted in (("start", 0.25), ("peak", 0.8), ("end", 0.1)):
+        if abs(found[part] - wanted) > 0.01: raise AssertionError(f"{part} by mouse: {found[part]}, wanted {wanted}")
+    for part, key, more in (("start", "ArrowRight", True), ("peak", "ArrowLeft", False), ("place", "ArrowRight", True), ("end", "ArrowLeft", False)):
+        for _ in range(4): press(browser, part, key)
+        after = curve(browser)[part]
+        same((after > found[part], after < found[part]), (more, not more), f"{part} by keyboard")
+        same(browser.run(f"{button(part)}.getAttribute('aria-valuetext')"), browser.run(f"{button(part)}.nextElementSibling.textContent"), "its value in words")
+    same([url for url in browser.requested if "/ort." in url or ".onnx" in url or "images.webp" in url], [], "loaded before it was asked for")
+    browser.click(f"[...{button('ways')}.querySelectorAll('button')].at(-1)")
+    same(curve(browser), {"start": 0.003, "peak": 0.3, "end": 0, "place": 1.5}, "one cycle again")
+
+
+def check_failure(browser):
+    "What does not come, and comes at the second try."
+    browser.call("Network.setBlockedURLs", urls=["*step.onnx*"])
+    browser.click(button("train"))
+    browser.until(f"{SAID}.startsWith('It could not be loaded')")
+    done(browser)
+    browser.call("Network.setBlockedURLs", urls=[])
+    browser.logged.clear()  # the browser's own word about that
+
+
+def check_step(browser):
+    "One step in the browser is torch's step: same images, same changes, same weights."
+    done(browser)
+    browser.run(f"""(async () => {{
+      const {{app, begin, chance, step, put}} = {LAB}, row = begin(chance(5)), chosen = Uint16Array.from({{length: app.batch}}, (_, k) => 31 * k);
+      const drawn = [], random = chance(9), found = await step(row, chosen, 0.2, () => {{ const x = random(); drawn.push(x); return x; }});
+      const whole = new Float32Array(3072); put(whole, 0, app.train + 7);
+      window.compared = {{row: [...row], after: [...found.row], loss: found.loss, drawn, whole: [...whole]}}; }})()""")
+    found = browser.run("window.compared")
+    data, chosen = cifar10(train=True), 31 * torch.arange(BATCH)
+    drawn = np.array(found["drawn"]).reshape(BATCH, 5)
+    top, left, mirrored, cut_top, cut_left = (torch.tensor(np.floor(drawn[:, k] * n).astype(int)) for k, n in enumerate((9, 9, 2, 17, 17)))
+    images = change_batch(crop_windows(data.data[:2000], 4), chosen, Changes(top, left, mirrored.bool(), cut_top, cut_left), 16)
+    labels = torch.tensor(np.array(data.targets))[chosen]
+    network = small_network().train()
+    parts, _ = parts_of(network)
+    with torch.no_grad():
+        for name, p in network.named_parameters(): p.copy_(unpack(torch.tensor(found["row"]), parts, "p")[name])
+    loss = F.cross_entropy(network(images), labels)
+    loss.backward()
+    if abs(loss.item() - found["loss"]) > 1e-5: raise AssertionError(f"loss: {found['loss']}, torch {loss.item()}")
+    after = unpack(torch.tensor(found["after"]), parts, "p")
+    off = max((after[name] - (p - 0.2 * p.grad)).abs().max().item() for name, p in network.named_parameters())
+    if off > 1e-5: raise AssertionError(f"after a step, weights are {off:.2g} apart from torch's")
+    whole = (cifar10(train=False).data[7] / 255 - np.array(CIFAR10_MEAN)) / np.array(CIFAR10_STD)
+    if abs(np.array(found["whole"]).reshape(3, 32, 32) - whole.transpose(2, 0, 1)).max() > 1e-5: raise AssertionError("a test image is not what it should be")
+
+
+def check_runs(browser):
+    "Train, stop, another seed; four runs are kept."
+    press(browser, "train")
+    browser.until(f"{LAB}.runs.length === 1 && {LAB}.runs[0].losses.length > 40")
+    browser.click(button("train"))
+    same(browser.run(SAID), "A run is under way. Stop it first.", "one at a time")
+    done(browser)
+    one = browser.run(f"(r => ({{seed: r.seed, n: r.losses.length, tests: r.tests.map(t => t.accuracy), first: r.losses[0], last: r.smooth.at(-1), end: r.end}}))({LAB}.runs[0])")
+    same((one["seed"], one["n"], len(one["tests"]), one["end"]), (0, 186, 7, ""), "a whole run")
+    if not (2 < one["first"] < 3 and one["last"] < one["first"] - 0.3): raise AssertionError(f"it did not learn: {one}")
+    same(browser.run("document.querySelectorAll('#th-film canvas').length"), 7, "a map before training and after each epoch")
+    before = browser.run(f"{button('about-film')}.textContent")
+    press(browser, "next")
+    same(browser.run(f"{button('about-film')}.textContent") != before, True, "another image")
+    browser.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+    browser.click(button("train"))
+    browser.until(f"{LAB}.runs.length === 2 && {LAB}.runs[1].losses.length > 3")
+    browser.click(button("stop"))
+    done(browser)
+    same(browser.run(f"{LAB}.runs[1].end.startsWith('stopped after')"), True, "stopped by mouse")
+    same(browser.run(f"{LAB}.runs[1].losses.slice(0, 3)"), browser.run(f"{LAB}.runs[0].losses.slice(0, 3)"), "same seed, same curve: same run")
+    for k in range(3):
+        press(browser, "again", " ")
+        browser.until(f"{LAB}.runs.at(-1).seed === {k + 1} && {LAB}.runs.at(-1).losses.length > 2")
+        press(browser, "stop")
+        done(browser)
+    browser.call("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+    same(browser.run(f"{LAB}.runs.map(r => r.number)"), [2, 3, 4, 5], "the last four are kept")
+    same(browser.run(f"new Set({LAB}.runs.map(r => r.colour)).size"), 4, "each with its own colour")
+    same(browser.run("document.querySelectorAll('#th-runs li').length"), 4, "and its card")
+
+
+def check_range(browser):
+    "The range test suggests what Python reads off the same curve, and the suggestion is the peak."
+    press(browser, "find")
+    browser.until(f"!!{LAB}.range()")
+    done(browser)
+    found = browser.run(f"{LAB}.range()")
+    wanted = suggest_lr(found["rates"], found["losses"])
+    if abs(found["suggestion"] / wanted - 1) > 1e-9: raise AssertionError(f"it suggests {found['suggestion']}, Python {wanted}")
+    same(curve(browser)["peak"], float(f"{min(3, wanted):.2g}"), "the suggestion lands on the curve")
+    rates = np.geomspace(1e-4, 10, 100).tolist()
+    record = json.loads((Path(__file__).parents[1] / "cifar_gradcam" / "records" / "small_network.json").read_text(encoding="utf-8"))
+    for losses in [*record["losses"][:12], list(np.linspace(2, 1, 100)), [2.0] * 100]:
+        try: wanted = suggest_lr(rates[:len(losses)], losses)
+        except NoPeak: wanted = None
+        got = browser.run(f"{LAB}.suggest({json.dumps(rates[:len(losses)])}, {json.dumps(losses)})")
+        same(got if got is None else round(got, 9), wanted if wanted is None else round(wanted, 9), "a recorded curve, read as Python does")
+
+
+def check_screen(browser, axe):
+    "Nothing sticks out, what one presses is large enough, everything has a name."
+    for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
+        browser.size(width, 844, dark)
+        same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
+        check_targets(browser, f"at {width} px", APP)
+        if axe:
+            browser.run(axe + "; 0")
+            same(browser.run(AXE), [], f"axe at {width} px{', dark' * dark}")
+    check_names(browser, APP)
+    same(browser.run(f"[...{APP}.querySelectorAll('canvas, svg:not([aria-hidden])')].filter(c => c.checkVisibility()).every(c => c.getAttribute('aria-label'))"), True, "names of the drawings")
+    same(browser.run("document.querySelector('#th-said').getAttribute('aria-live')"), "polite", "what is said is announced")
+
+
+def check_still(browser, address):
+    "On paper and without a script, the three ways stand as a drawing."
+    seen = "[document.querySelector('#th-figure').checkVisibility(), document.querySelector('#th-work').checkVisibility()]"
+    same(browser.run(seen), [False, True], "with a script")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    same(browser.run(seen), [True, False], "on paper")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.call("Page.navigate", url=address + "train_here.html")
+    browser.until("document.readyState === 'complete'")
+    same(browser.run(seen), [True, False], "without a script")
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def check_missing(browser, folder, address):
+    kept = (folder / "web" / "train.json").read_text(encoding="utf-8")
+    (folder / "web" / "train.json").write_text(json.dumps({"missing": "needs npm"}), encoding="utf-8")
+    browser.call("Network.setCacheDisabled", cacheDisabled=True)
+    browser.call("Page.navigate", url=address + "train_here.html")
+    browser.until(f"document.readyState === 'complete' && {SAID} !== ''")
+    same(browser.run(SAID), "Training is not in this copy of the site: it needs npm.", "a site without it")
+    same(browser.run(f"{button('figure')}.checkVisibility()"), True, "the still figure stays")
+    (folder / "web" / "train.json").write_text(kept, encoding="utf-8")
+
+
+def keep_screenshots(browser, folder, address):
+    "A page with four runs and a range test, at both widths and in both themes."
+    folder.mkdir(parents=True, exist_ok=True)
+    browser.size(1440, 900)
+    open_page(browser, address)
+    for k in range(3):
+        browser.click(f"{button('ways')}.querySelectorAll('button')[{k}]")
+        browser.click(button("train"))
+        browser.until(f"{LAB}.runs.length === {k + 1}")
+        done(browser)
+    browser.click(button("find"))
+    browser.until(f"!!{LAB}.range()")
+    done(browser)
+    browser.click(button("again"))
+    browser.until(f"{LAB}.runs.length === 4")
+    done(browser)
+    for width, height in ((1440, 900), (390, 844)):
+        for dark in (False, True):
+            browser.size(width, height, dark)
+            browser.run("new Promise(done => setTimeout(done, 500))")
+            picture = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+            (folder / f"{width}-{'dark' if dark else 'light'}.png").write_bytes(base64.b64decode(picture))
+
+
+def check_page(browser, folder, address, screenshots=None):
+    "All of it on a page that is served; `folder` is where its files are."
+    browser.size(1440, 900)
+    open_page(browser, address)
+    check_curve(browser)
+    check_failure(browser)
+    check_runs(browser)
+    check_step(browser)
+    check_range(browser)
+    check_screen(browser, axe_source())
+    if screenshots: keep_screenshots(browser, screenshots, address)
+    check_still(browser, address)
+    same(browser.logged, [], "logged as error or warning")
+    same([url for url in browser.requested if not url.startswith(address) and not url.startswith("blob:")], [], "asked of another server")
+    check_missing(browser, folder, address)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--screenshots", type=Path, help="a folder for them")
+    parser.add_argument("--site", type=Path, help="the folder of the built site; else the page is made alone")
+    words, program = parser.parse_args(), find_browser()
+    if program is None:
+        print("skipped: neither Chromium nor Chrome is installed")
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        folder = words.site or Path(aside)
+        missing = build_alone(folder) if words.site is None else json.loads((folder / "web" / "train.json").read_text()).get("missing")
+        if missing:
+            print(f"skipped: the page {missing}")
+            return
+        server, address = served(folder)
+        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
+        server.shutdown()
+    print(f"the page on which one trains works in {Path(program).name}")
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,89 @@
+"The training step that the page `train_here` runs: one ONNX graph, compared with torch."
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tools import close, equal
+from torch.nn import functional as F
+
+for needed in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(needed)
+sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
+train_app = importlib.import_module("train_app")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("web")
+    train_app.write_step(made / "step.onnx")
+    train_app.write_test(made / "test.onnx")
+    return made
+
+
+@pytest.fixture(scope="module")
+def batches():
+    random = torch.Generator().manual_seed(0)
+    return [(torch.randn(64, 3, 32, 32, generator=random), torch.randint(10, (64,), generator=random)) for _ in range(6)]
+
+
+def session(path):
+    import onnxruntime
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def row_of(network, optimizer):
+    momenta = {name: optimizer.state[p].get("momentum_buffer", torch.zeros_like(p)) for name, p in network.named_parameters()}
+    return train_app.pack(network, momenta)
+
+
+def test_each_step_from_torchs_state_is_torchs_step(folder, batches):
+    network, step = train_app.small_network(3).train(), session(folder / "step.onnx")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for k, (images, labels) in enumerate(batches):
+        rate = 0.05 * (k + 1)
+        before = row_of(network, optimizer)
+        row, loss = step.run(None, {"row": before.numpy(), "images": images.numpy(), "labels": labels.numpy(), "rate": np.array(rate, np.float32)})
+        optimizer.param_groups[0]["lr"] = rate
+        wanted = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad(); wanted.backward(); optimizer.step()
+        close(loss, wanted.item(), eps=1e-5)
+        after = row_of(network, optimizer)
+        close(row, after.numpy(), eps=1e-5)
+        assert (after - before).abs().max() > 1e-3  # it did move
+
+
+def test_the_test_gives_torchs_logits_and_its_maps_add_up_to_them(folder, batches):
+    network = train_app.small_network(1).train()
+    with torch.no_grad():
+        for images, _ in batches: network(images)  # running statistics of their own
+    network.eval()
+    images = torch.cat([images for images, _ in batches])[:train_app.TESTED]
+    logits, maps = session(folder / "test.onnx").run(None, {"row": train_app.pack(network).numpy(), "images": images.numpy()})
+    with torch.no_grad(): close(logits, network(images).numpy(), eps=1e-5)
+    close(maps.sum((2, 3)) + network[5].bias.detach().numpy(), logits, eps=1e-5)
+    equal(maps.shape, (train_app.TESTED, 10, 4, 4))
+
+
+def test_a_network_begins_as_torchs_does():
+    many = torch.stack([train_app.pack(train_app.small_network(seed)) for seed in range(20)])
+    start = 0
+    for one in train_app.beginnings():
+        part = many[:, start:start + one["length"]]
+        if "bound" in one:
+            assert part.abs().max() <= one["bound"] < 1.05 * part.abs().max()
+            close(part.std().item() / one["bound"], 3 ** -0.5, eps=0.03)
+        else: assert (part == one["value"]).all()
+        start += one["length"]
+    equal(start, many.shape[1])
+
+
+def test_the_still_figure_of_the_page_is_drawn_from_the_record():
+    page = train_app.PAGE.read_text(encoding="utf-8")
+    assert re.search(r"<svg id=\"th-figure\".*?</svg>", page, re.S)[0] == train_app.still()
+    ways = json.loads(train_app.RECORD.read_text(encoding="utf-8"))["ways"]
+    ends = {name: one["losses"][-1] for name, one in ways.items()}
+    equal((list(ends), min(ends, key=ends.get)), (list(train_app.WAYS), "one cycle to 0.3"))  # what the label of the figure says
