@@ -92,7 +92,7 @@ class AugmentedImages(Dataset):
                  labels,                  # N whole numbers; or shares of each class, (N, K)
                  transform: A.Compose,    # image (32, 32, 3) -> tensor (3, 32, 32)
                  classes=CLASSES,         # K class names in label order
-                 mean=CIFAR10_MEAN, std=CIFAR10_STD,  # that the pipeline normalises by
+                 mean=CIFAR10_MEAN, std=CIFAR10_STD,  # that the pipeline normalizes by
                  files=(),                # the file of each image, if it has one
                  ):
         check_images(images, labels, len(classes))

@@ -33,7 +33,7 @@ from .resnet import ResNet
 # %% ../nbs/05_gradcam.ipynb #f05
 @torch.enable_grad()
 def gradcam_maps(model: nn.Module,  # in evaluation mode
-                 images: Tensor,    # normalised, (N, 3, H, W), on the model's device
+                 images: Tensor,    # normalized, (N, 3, H, W), on the model's device
                  targets: Tensor,   # class to explain for each image, (N,), same device
                  layer: nn.Module,  # whose activations are weighted
                  ) -> Tensor:       # maps, (N, h, w) of the layer, 0 or more, unscaled
@@ -80,7 +80,7 @@ class Seen:
     "What a batch of images did at one layer: all that a method makes its maps from."
     model: nn.Module       # in evaluation mode
     layer: nn.Module       # a part of it
-    images: Tensor         # normalised, shape (N, 3, H, W)
+    images: Tensor         # normalized, shape (N, 3, H, W)
     targets: Tensor        # classes to explain, shape (N,)
     scores: Tensor         # their logits, or the margins to others, shape (N,)
     A: Tensor              # activations, shape (N, K, h, w)
@@ -89,7 +89,7 @@ class Seen:
 
 @torch.no_grad()
 def observe(model: nn.Module,         # in evaluation mode
-            images: Tensor,           # normalised, (N, 3, H, W), on the model's device
+            images: Tensor,           # normalized, (N, 3, H, W), on the model's device
             targets: Tensor,          # class to explain for each image, (N,), same device
             layers,                   # submodules of the model
             gradients: bool = True,   # go backwards too
@@ -122,7 +122,7 @@ def _gradients(model, score, kept):  # of a score, at what each layer gave
     for layer in [layer for layer, g in zip(kept, G) if g is None]:
         cause = "it does not lead to them, or the model cuts the way with detach(), " \
                 "torch.no_grad(), torch.inference_mode() or checkpoint(use_reentrant=True)"
-        if low: cause = f"{low[0]!r} is quantised"
+        if low: cause = f"{low[0]!r} is quantized"
         elif "heckpoint" in str(fault): cause = "the model uses checkpoint(use_reentrant=True)"
         raise ValueError(f"no gradient of the logits comes back to layer {names[layer]!r}, as "
                          f"{cause}: pass a layer on the way, the model without that, or a "
@@ -202,7 +202,7 @@ DEFAULT_LAYERS = "layer4"  # its last block
 
 # %% ../nbs/05_gradcam.ipynb #f06
 def explain(model: nn.Module,      # see `plain_network`; comes back as it was
-            images: Tensor,        # normalised, shape (N, C, H, W)
+            images: Tensor,        # normalized, shape (N, C, H, W)
             targets,               # class to explain for each image: N whole numbers
             method: str = DEFAULT_METHOD,  # a key of `METHODS`, or "shapley"
             layers=None,           # a submodule, a name, or several; see `target_layers`
@@ -267,7 +267,7 @@ def _passes(model, images, targets, against, method, layers, batch_size, mirrore
 
 # %% ../nbs/05_gradcam.ipynb #k06
 def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it was
-                images: Tensor,        # normalised, shape (N, C, H, W)
+                images: Tensor,        # normalized, shape (N, C, H, W)
                 targets,               # class to explain for each image
                 against=None,          # other classes: why the target rather than these
                 method: str = DEFAULT_METHOD,  # a key of `METHODS`
@@ -315,7 +315,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
                   layers=None,           # see `target_layers`
                   scale: str | None = None,  # "one" for all maps, or "alone"; see above
                   negative: bool = False,    # on one scale: draw what is below 0 too
-                  mean=CIFAR10_MEAN,         # of the images' normalisation, by channel
+                  mean=CIFAR10_MEAN,         # of the images' normalization, by channel
                   std=CIFAR10_STD,           # the same
                   ) -> plt.Figure:
     "A grid of mistakes: each the image, its maps for both classes, and their contrast."
@@ -417,7 +417,7 @@ def target_layers(model: nn.Module,  # any model, wrapped or not
     if not layers: raise ValueError("layers is empty: at least one is needed")
     return [target_layer(model, layer) for layer in layers]
 
-def check_explainable(images: Tensor,  # should be normalised, shape (N, C, H, W)
+def check_explainable(images: Tensor,  # should be normalized, shape (N, C, H, W)
                       targets,         # should be N class indices
                       ) -> Tensor:     # the targets as an int64 tensor on the CPU
     "Raise or warn if images or targets are not what `explain` needs."
@@ -426,7 +426,7 @@ def check_explainable(images: Tensor,  # should be normalised, shape (N, C, H, W
         raise ValueError(f"images must be a tensor of shape (N, C, H, W), got {got}")
     if len(images) == 0: raise ValueError("images is empty: there is nothing to explain")
     if not images.is_floating_point():
-        raise TypeError(f"images must be normalised floats, got {images.dtype}")
+        raise TypeError(f"images must be normalized floats, got {images.dtype}")
     if not images.isfinite().all(): raise ValueError("images hold NaN or infinity")
     targets = _check_classes("targets", targets, images)
     check_normalised(images)

@@ -120,7 +120,7 @@ def show_accuracy_loss(train_losses,  # or a `History`, or all four lists in one
 # %% ../nbs/04_onecycle_training.ipynb #e06
 @torch.no_grad()
 def evaluate(model: nn.Module,          # see `plain_network`; comes back as it was
-             loader: DataLoader,        # normalised images and labels
+             loader: DataLoader,        # normalized images and labels
              criterion=None,            # None: cross-entropy
              precision: str = "auto",   # see `select_precision`
              ) -> tuple[float, float]:  # mean loss an image, accuracy in %

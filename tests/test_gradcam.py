@@ -425,7 +425,7 @@ def test_methods_that_do_not_exist(narrow, bad):
     (ValueError, "shape (N, C, H, W), got (16, 3, 32, 32)", dict(images=images.numpy())),
     (ValueError, "shape (N, C, H, W), got list", dict(images=[1, 2])),
     (ValueError, "images is empty", dict(images=images[:0], targets=labels[:0])),
-    (TypeError, "must be normalised floats, got torch.uint8", dict(images=images.byte())),
+    (TypeError, "must be normalized floats, got torch.uint8", dict(images=images.byte())),
     (ValueError, "NaN or infinity", dict(images=images * float("nan"))),
     (ValueError, "images of shape (3, 28, 28) do not fit", dict(images=images[..., 2:30, 2:30])),
     (ValueError, "one class for each of 16 images, got shape (15,)", dict(targets=labels[1:])),

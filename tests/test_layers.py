@@ -141,7 +141,7 @@ def test_quantised_and_torchscript():
     low = torch.ao.quantization.quantize_dynamic(network, {nn.Linear})
     for layers in (None, "0"):
         refused(lambda layers=layers: explain(low, images, targets, layers=layers), exc=ValueError,
-                contains="as '4' is quantised: pass")
+                contains="as '4' is quantized: pass")
         assert explain(low, images, targets, "eigencam", layers).any()
     class Behind(nn.Module):
         def __init__(self, part): super().__init__(); self.part = part

@@ -37,11 +37,11 @@ def to_network(picture: Image.Image,  # RGB
                          f"pictures, got {len(mean)} and {len(std)}")
     if len(mean) == 1: picture = picture.convert("L")
     small = np.atleast_3d(shrink_picture(picture, size)) / np.float32(255)
-    normalised = (small - np.float32(mean)) / np.float32(std)
+    normalized = (small - np.float32(mean)) / np.float32(std)
     around = (np.rint(255 * np.array(mean)) / 255 - mean) / std  # a whole grey value
     square = torch.tensor(around, dtype=torch.float32).view(1, -1, 1, 1).repeat(1, 1, size, size)
     rows, columns = picture_window(picture, size)
-    square[0, :, rows, columns] = torch.from_numpy(normalised).movedim(2, 0)
+    square[0, :, rows, columns] = torch.from_numpy(normalized).movedim(2, 0)
     return square
 
 # %% ../../nbs/18_pictures.ipynb #p21

@@ -165,7 +165,7 @@ def explore_mistakes(model: nn.Module,     # that made the record
                      notes: dict | None = None,  # index -> what to say of that image
                      facts: dict | None = None,  # index -> from `covering.facts`
                      whose: dict | None = None,  # index -> from `whose_names`
-                     mean=None, std=None,  # of the normalisation, to draw; None: the dataset's
+                     mean=None, std=None,  # of the normalization, to draw; None: the dataset's
                      **how,                # which maps: see `explain`
                      ) -> Explorer:        # at the end of a cell it shows itself
     "Every mistake of a model with its heat maps, in a page that needs nothing else."
