@@ -56,7 +56,6 @@ def stretch(maps: Tensor,  # shape (N, h, w)
     largest = maps.amax((1, 2), keepdim=True)
     return maps / torch.where(largest > 0, largest, 1)
 
-# %% ../nbs/05_gradcam.ipynb #f09
 def overlay(image: np.ndarray,     # shape (H, W, 3), floats from 0 to 1
             heat: np.ndarray,      # shape (H, W), floats from 0 to 1
             opacity: float = 0.5,  # of the heat map
@@ -231,40 +230,6 @@ def explain(model: nn.Module,      # see `plain_network`; comes back as it was
         maps = [stretch((heat + mirrored.flip(2)) / 2) for heat, mirrored in pairs]
     return torch.cat(maps)
 
-# %% ../nbs/05_gradcam.ipynb #f06p
-def _finite_maps(seen, method):  # on the CPU, or a ValueError
-    maps = METHODS[method](seen).float().cpu()
-    if isinstance(seen.layer, Maps) and not (maps if seen.G is None else seen.G).any():
-        raise ValueError("patches at the layer do not count, as no logit changes with them: "
-                         "pass an earlier layer to tokens_as_maps; explain(…) without layers "
-                         "names the last one that counts")
-    if maps.isfinite().all(): return maps
-    raise ValueError(f"{method} gives NaN or infinity though the logits are finite: look for a "
-                     "division or a root in the model, or pass another layer or method")
-
-def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
-
-def _passes(model, images, targets, against, method, layers, batch_size, mirrored=False):
-    # The door of `explain` and `signed_maps`: all checks; then, for each batch (and for its
-    # mirror image), what `observe` saw at the layers. The caller works in `network_at` too.
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if method not in tuple(METHODS):
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}; "
-                         "explain takes shapley too")
-    with network_at(model) as network:
-        targets = check_explainable(images, targets)
-        against = check_against(targets, against, method)
-        layers = target_layers(network, layers, images)
-        others = [None] * len(images) if against is None else against.split(batch_size)
-        parts = [*zip(images.split(batch_size), targets.split(batch_size), others)]
-        for x, chosen, other in _with_bar(parts, method):
-            x = images_for(network, x)
-            chosen, other = chosen.to(x.device), None if other is None else other.to(x.device)
-            for view in (x, x.flip(3)) if mirrored else (x,):
-                yield observe(network, view, chosen, layers, method not in GRADIENT_FREE,
-                              batch_size, other)
-
 # %% ../nbs/05_gradcam.ipynb #k06
 def signed_maps(model: nn.Module,      # see `plain_network`; comes back as it was
                 images: Tensor,        # normalized, shape (N, C, H, W)
@@ -378,7 +343,6 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
     _draw_legend(fig, frames, colours, ends, text)
     return fig
 
-# %% ../nbs/05_gradcam.ipynb #f11p
 def plot_misclassified(model: nn.Module,          # trained
                        test_loader: DataLoader,   # not shuffled
                        classes=None,              # names in label order; None: the dataset's
@@ -501,3 +465,36 @@ def _draw_legend(fig, frames, colours, ends, text):
     bar.set_ticks(np.linspace(0, 1, len(ends)), labels=ends, fontsize=8)
     bar.outline.set_visible(False); strip.tick_params(length=0)
     fig.text(0.5, 0.12 / height, text, ha="center", va="center", fontsize=9)
+
+def _finite_maps(seen, method):  # on the CPU, or a ValueError
+    maps = METHODS[method](seen).float().cpu()
+    if isinstance(seen.layer, Maps) and not (maps if seen.G is None else seen.G).any():
+        raise ValueError("patches at the layer do not count, as no logit changes with them: "
+                         "pass an earlier layer to tokens_as_maps; explain(…) without layers "
+                         "names the last one that counts")
+    if maps.isfinite().all(): return maps
+    raise ValueError(f"{method} gives NaN or infinity though the logits are finite: look for a "
+                     "division or a root in the model, or pass another layer or method")
+
+def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="bilinear")[:, 0]
+
+def _passes(model, images, targets, against, method, layers, batch_size, mirrored=False):
+    # The door of `explain` and `signed_maps`: all checks; then, for each batch (and for its
+    # mirror image), what `observe` saw at the layers. The caller works in `network_at` too.
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if method not in tuple(METHODS):
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}; "
+                         "explain takes shapley too")
+    with network_at(model) as network:
+        targets = check_explainable(images, targets)
+        against = check_against(targets, against, method)
+        layers = target_layers(network, layers, images)
+        others = [None] * len(images) if against is None else against.split(batch_size)
+        parts = [*zip(images.split(batch_size), targets.split(batch_size), others)]
+        for x, chosen, other in _with_bar(parts, method):
+            x = images_for(network, x)
+            chosen, other = chosen.to(x.device), None if other is None else other.to(x.device)
+            for view in (x, x.flip(3)) if mirrored else (x,):
+                yield observe(network, view, chosen, layers, method not in GRADIENT_FREE,
+                              batch_size, other)
