@@ -4,36 +4,19 @@
     python checks/picture_app.py --measure  what smaller weights cost on all test images: records/picture_model.json
 """
 import json
-import re
-import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from apps import bring_runtime, RUNTIME, write_alone, write_parts
 from readme import HERE
 
-RUNTIME = "onnxruntime-web@1.30.0"
-# All that the processor alone needs, as (name in the package, name on the site).
-RUNTIME_FILES = (("ort.wasm.bundle.min.mjs", "ort.js"), ("ort-wasm-simd-threaded.wasm", "ort.wasm"))
 RECORD = HERE / "cifar_gradcam" / "records" / "picture_model.json"
 PAGE = HERE / "nbs" / "your_picture.qmd"
 MOST_POINTS, MOST_MOVED = 0.1, 0.01  # what smaller weights may cost: accuracy in points, maps (from 0 to 1) in 99 % of images
-NEEDED = ("onnx", "onnxscript")
-ALONE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Your picture</title><link rel="icon" href="data:,"><style>
-body { margin: 0 auto; padding: 16px; max-width: 860px; font: 16px/1.5 system-ui, sans-serif; color-scheme: light dark; background: Canvas; color: CanvasText; }
-@media (prefers-color-scheme: dark) { :root { --book-line: #4a4f55; --book-box: #24272a; --book-quiet: #b4b9be; } body { background: #181a1b; color: #e4e6e8; } }
-</style></head><body><main><h1>Your picture</h1>
-%s</main></body></html>
-"""
-
 
 def add_maps(model, network):
     "Turn the output `activations` of `export_onnx` into `maps` (N, classes, h, w): each class's share of its logit, place by place."
@@ -143,20 +126,6 @@ def record_of(network):
     return record if record.get("weights") == fingerprint(network) else {"chosen": "half"}
 
 
-def bring_runtime(folder):
-    "The files of onnxruntime-web, kept in the user's cache; npm compares what it brings with the registry's checksum."
-    from cifar_gradcam.engine.files import cache_folder
-    cache = cache_folder() / "npm" / RUNTIME
-    if not all((cache / name).exists() for name, _ in RUNTIME_FILES):
-        with tempfile.TemporaryDirectory() as aside:
-            subprocess.run([shutil.which("npm"), "pack", "--loglevel=error", "--pack-destination", aside, RUNTIME], check=True, capture_output=True)
-            cache.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(next(Path(aside).glob("*.tgz"))) as archive:
-                for name, _ in RUNTIME_FILES:
-                    (cache / name).write_bytes(archive.extractfile(f"package/dist/{name}").read())
-    for name, here in RUNTIME_FILES: shutil.copy(cache / name, folder / here)
-
-
 def dozen_pictures(folder):
     "The first test image of each class that the network gets right, and the first two mistakes; none where CIFAR-10 is not."
     from PIL import Image
@@ -178,17 +147,7 @@ def dozen_pictures(folder):
 
 def build_app(folder):
     "Everything into a folder beside the page; app.json tells the page what is there, or why nothing is. Returns the reason."
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [f"the package {name}" for name in NEEDED if find_spec(name) is None] + ["npm"] * (shutil.which("npm") is None)
-    if missing:
-        about = {"missing": f"needs {' and '.join(missing)}"}
-    else:
-        try: about = parts_of_app(folder)
-        except subprocess.CalledProcessError as fault:
-            print(fault.stderr.decode(), file=sys.stderr)
-            about = {"missing": f"needs {RUNTIME}, which npm could not bring"}
-    (folder / "app.json").write_text(json.dumps(about), encoding="utf-8")
-    return about.get("missing")
+    return write_parts(folder / "app.json", parts_of_app)
 
 
 def parts_of_app(folder):
@@ -209,10 +168,7 @@ def parts_of_app(folder):
 
 def build_alone(folder):
     "The page without the book around it."
-    markup = re.search(r"```\{=html\}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
-    (folder / "site").mkdir(parents=True, exist_ok=True)
-    for path in (HERE / "nbs" / "site").glob("your_picture.*"): shutil.copy(path, folder / "site")
-    (folder / "your_picture.html").write_text(ALONE % markup, encoding="utf-8")
+    write_alone(PAGE, folder)
     return build_app(folder / "web")
 
 

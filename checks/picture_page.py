@@ -2,7 +2,6 @@
 
 Where there is no Chromium or Chrome, no npm or no onnx it says so and ends well.
 """
-import argparse
 import base64
 import io
 import json
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from browser import Browser, find_browser
 from cifar_gradcam.data import CLASSES, denormalize
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.gradcam import explain, signed_maps
@@ -22,7 +20,8 @@ from cifar_gradcam.engine.datasets import picture_window, read_picture
 from cifar_gradcam.engine.runs import load_reference
 from explorer import check_names, check_targets, choose, same, slide
 from picture_app import build_alone
-from site_check import AXE, axe_source, served
+from pages import check_in_browser, keep_pictures
+from site_check import AXE, axe_source
 
 ENOUGH = 0.01  # how far browser and Python may be apart; pixels are from 0 to 1
 SAID = "document.querySelector('#yp-said').textContent"
@@ -256,31 +255,7 @@ def keep_screenshots(browser, folder):
     if browser.run("document.querySelectorAll('.yp-tiles button').length"):
         browser.click("[...document.querySelectorAll('.yp-tiles button')].at(-1)")
         browser.until(f"{SAID}.startsWith('test image')")
-    for width, height in ((1440, 900), (390, 844)):
-        for dark in (False, True):
-            browser.size(width, height, dark)
-            picture = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-            (folder / f"{width}-{'dark' if dark else 'light'}.png").write_bytes(base64.b64decode(picture))
+    keep_pictures(browser, folder)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--screenshots", type=Path, help="a folder for them")
-    parser.add_argument("--site", type=Path, help="the folder of the built site; else the page is made alone")
-    words, program = parser.parse_args(), find_browser()
-    if program is None:
-        print("skipped: neither Chromium nor Chrome is installed")
-        return
-    with tempfile.TemporaryDirectory() as aside:
-        folder = words.site or Path(aside)
-        missing = build_alone(folder) if words.site is None else json.loads((folder / "web" / "app.json").read_text()).get("missing")
-        if missing:
-            print(f"skipped: the page {missing}")
-            return
-        server, address = served(folder)
-        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
-        server.shutdown()
-    print(f"the page of your own picture works in {Path(program).name}")
-
-
-if __name__ == "__main__": main()
+if __name__ == "__main__": check_in_browser("the page of your own picture", build_alone, "app.json", check_page)

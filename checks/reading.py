@@ -6,6 +6,7 @@ CONTRIBUTING.md, "How a chapter is written", describes the notation.
 import json
 import re
 import sys
+from html import escape
 from pathlib import Path
 
 from inks import inked
@@ -186,6 +187,28 @@ def with_callouts(text):
     return "\n".join(done)
 
 
+TRY = re.compile(r"> ?\*\*Try it\.\*\* (.*?\[[^\]]*\]\([^()\s]*#try-([\w-]+)\).*)")
+SCRIPT = '<script src="site/{}.js" defer></script>'
+
+
+def try_box(name, words):
+    "What the page of a chapter has in place of the words that lead there: a box that site/try_NAME.js fills."
+    words = re.sub(r"\[([^\]]*)\]\([^()\s]*\)", r"\1", words).removeprefix("On the site of this book you can ")
+    words = words[0].upper() + words[1:]
+    return (f'<link rel="stylesheet" href="site/try.css">\n<section class="try" id="try-{name}" aria-label="Try it">'
+            f'<p><b>Try it.</b> {escape(words)}</p><noscript><p class="try-quiet">This needs JavaScript.</p></noscript></section>\n'
+            f'{SCRIPT.format("book")}\n{SCRIPT.format(f"try_{name}")}')
+
+
+def tries(notebook):
+    "The name and the words of each thing to try in a notebook: block quotes that begin with a bold Try it and link to #try-NAME."
+    return {found[2]: found[1] for cell in notebook["cells"] if cell["cell_type"] == "markdown" for found in TRY.finditer(source_of(cell))}
+
+
+def with_tries(text):
+    return TRY.sub(lambda found: f"```{{=html}}\n{try_box(found[2], found[1])}\n```", text)
+
+
 class Solutions:
     "Each section of level 3 beneath the heading Solutions becomes a folded box, with the code and the outputs in it."
     def __init__(self): self.inside = self.open = False
@@ -223,7 +246,7 @@ def reading(notebook, bibliography=None):
     for cell in notebook["cells"]:
         text = source_of(cell)
         if cell["cell_type"] == "markdown":
-            text = prose(linked(text), lambda part: with_callouts(solutions.text(part)))
+            text = prose(linked(prose(text, with_tries)), lambda part: with_callouts(solutions.text(part)))
         elif cell["cell_type"] == "code":
             text = re.sub(r'^(#\| fig-cap: )(".*")$', in_caption, solutions.code(text), flags=re.M)
         cell["source"] = text

@@ -140,6 +140,12 @@ def check_train_page(*words):
     if said.startswith("skipped"): return said.strip()
 
 
+def check_tries(*words):
+    "The figures to try in the chapters work in a real browser."
+    said = command(sys.executable, HERE / "checks" / "try_page.py", *words)
+    if said.startswith("skipped"): return said.splitlines()[0]
+
+
 def check_site():
     "The site builds; no link is dead, nothing is wider than a phone, no other server is asked, axe finds nothing serious."
     if shutil.which("quarto") is None: return "skipped: quarto is not on PATH"
@@ -147,7 +153,7 @@ def check_site():
         site = build(Path(folder) / "site")
         found, skipped = faults(site)
         assert not found, "\n".join(found)
-        for check in (check_picture_page, check_train_page):
+        for check in (check_picture_page, check_train_page, check_tries):
             if said := check("--site", site): skipped.append(said)
     if skipped: return f"partly skipped: {'; '.join(skipped)}"
 
@@ -214,7 +220,8 @@ def run_code(variables):
 def main():
     use_available_data()
     checks = [check_export, check_clean, check_badges, check_addresses, check_readme, check_ruff,
-              check_installed_needs, check_wheel, check_explorer, check_picture_page, check_train_page, check_site]
+              check_installed_needs, check_wheel, check_explorer, check_picture_page, check_train_page,
+              check_tries, check_site]
     passed = [report(*outcome(check)) for check in checks]
     settings = SETTINGS if "--anywhere" in sys.argv else {"as it is": {}}
     for name, variables in settings.items():

@@ -22,6 +22,7 @@ from browser import Browser, find_browser
 from picture_app import build_app
 from readme import HERE, page_name, settings
 from train_app import build_train
+from try_app import build_tries
 
 SERVED_UNDER = settings()["doc_baseurl"] + "/"
 MOST_BYTES = 3_000_000  # of a page with its pictures
@@ -64,6 +65,7 @@ def build(out: Path) -> Path:
         for path in (copy / "nbs").glob("*.ipynb"): shutil.copy(path, out / "notebooks")
     if missing := build_app(out / "web"): print(f"The page of your own picture comes without its network: it {missing}.")
     if missing := build_train(out / "web"): print(f"The page on which one trains comes without its graphs: it {missing}.")
+    for name, missing in build_tries(out / "web").items(): print(f"The figure to try {name} comes without its data: it {missing}.")
     return out
 
 

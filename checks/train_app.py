@@ -6,12 +6,9 @@
 import json
 import math
 import re
-import shutil
-import subprocess
 import sys
 import warnings
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from picture_app import ALONE, NEEDED, RUNTIME, bring_runtime
+from apps import bring_runtime, RUNTIME, write_alone, write_parts
 from readme import HERE
 
 PAGE = HERE / "nbs" / "train_here.qmd"
@@ -278,20 +275,7 @@ def still():
 # ---- Everything together
 def build_train(folder):
     "Everything into a folder beside the page; train.json says what is there, or why nothing is. Returns the reason."
-    from cifar_gradcam.engine.datasets import DataError
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [f"the package {name}" for name in NEEDED if find_spec(name) is None] + ["npm"] * (shutil.which("npm") is None)
-    if missing: about = {"missing": f"needs {' and '.join(missing)}"}
-    else:
-        try: about = parts_of_app(folder)
-        except subprocess.CalledProcessError as fault:
-            print(fault.stderr.decode(), file=sys.stderr)
-            about = {"missing": f"needs {RUNTIME}, which npm could not bring"}
-        except (DataError, OSError) as fault:
-            print(fault, file=sys.stderr)
-            about = {"missing": "needs CIFAR-10"}
-    (folder / "train.json").write_text(json.dumps(about), encoding="utf-8")
-    return about.get("missing")
+    return write_parts(folder / "train.json", parts_of_app)
 
 
 def parts_of_app(folder):
@@ -314,10 +298,7 @@ def parts_of_app(folder):
 
 def build_alone(folder):
     "The page without the book around it."
-    markup = re.search(r"```\{=html\}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
-    (folder / "site").mkdir(parents=True, exist_ok=True)
-    for path in (HERE / "nbs" / "site").glob("train_here.*"): shutil.copy(path, folder / "site")
-    (folder / "train_here.html").write_text((ALONE % markup).replace("Your picture", "Train it here"), encoding="utf-8")
+    write_alone(PAGE, folder)
     return build_train(folder / "web")
 
 

@@ -2,23 +2,20 @@
 
 Where there is no Chromium or Chrome, no npm or no onnx it says so and ends well.
 """
-import argparse
-import base64
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from browser import Browser, find_browser
 from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD
 from cifar_gradcam.engine.batches import Changes, change_batch, crop_windows
 from cifar_gradcam.engine.datasets import cifar10
 from cifar_gradcam.lr_finder import NoPeak, suggest_lr
 from explorer import check_names, check_targets, same
-from site_check import AXE, axe_source, served
+from pages import check_in_browser, keep_pictures
+from site_check import AXE, axe_source
 from train_app import BATCH, build_alone, parts_of, small_network, unpack
 
 SAID = "document.querySelector('#th-said').textContent"
@@ -207,7 +204,6 @@ def check_missing(browser, folder, address):
 
 def keep_screenshots(browser, folder, address):
     "A page with four runs and a range test, at both widths and in both themes."
-    folder.mkdir(parents=True, exist_ok=True)
     browser.size(1440, 900)
     open_page(browser, address)
     for k in range(3):
@@ -221,12 +217,7 @@ def keep_screenshots(browser, folder, address):
     browser.click(button("again"))
     browser.until(f"{LAB}.runs.length === 4")
     done(browser)
-    for width, height in ((1440, 900), (390, 844)):
-        for dark in (False, True):
-            browser.size(width, height, dark)
-            browser.run("new Promise(done => setTimeout(done, 500))")
-            picture = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-            (folder / f"{width}-{'dark' if dark else 'light'}.png").write_bytes(base64.b64decode(picture))
+    keep_pictures(browser, folder)
 
 
 def check_page(browser, folder, address, screenshots=None):
@@ -246,24 +237,4 @@ def check_page(browser, folder, address, screenshots=None):
     check_missing(browser, folder, address)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--screenshots", type=Path, help="a folder for them")
-    parser.add_argument("--site", type=Path, help="the folder of the built site; else the page is made alone")
-    words, program = parser.parse_args(), find_browser()
-    if program is None:
-        print("skipped: neither Chromium nor Chrome is installed")
-        return
-    with tempfile.TemporaryDirectory() as aside:
-        folder = words.site or Path(aside)
-        missing = build_alone(folder) if words.site is None else json.loads((folder / "web" / "train.json").read_text()).get("missing")
-        if missing:
-            print(f"skipped: the page {missing}")
-            return
-        server, address = served(folder)
-        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
-        server.shutdown()
-    print(f"the page on which one trains works in {Path(program).name}")
-
-
-if __name__ == "__main__": main()
+if __name__ == "__main__": check_in_browser("the page on which one trains", build_alone, "train.json", check_page)

@@ -11,7 +11,7 @@ from tools import equal
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "checks"))
-from reading import Fault, addresses, authors, described, read_bibliography, reading  # noqa: E402
+from reading import Fault, addresses, authors, described, read_bibliography, reading, tries  # noqa: E402
 
 BIB = """@inproceedings{he2015deep,
   author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
@@ -228,3 +228,12 @@ def test_a_chapter_can_be_read_and_loses_no_text(path):
     title = next("".join(cell["source"]) for cell in nb["cells"] if cell["cell_type"] == "markdown" and "".join(cell["source"]).startswith("# "))
     dropped = [line for line in title.split("\n")[1:] if line.strip() and not line.startswith(">")]
     assert not dropped and title.count("\n>") <= 1, f"move this to a cell of its own: {dropped}"
+
+
+def test_words_that_lead_to_a_figure_to_try_become_its_box():
+    words = "On the site of this book you can [drag the *T* < 1](https://a.b/c.html#try-heat) and look."
+    found = text_of(("markdown", f"Before.\n\n> **Try it.** {words}\n\nAfter."))
+    equal(tries(notebook(("markdown", f"> **Try it.** {words}"))), {"heat": words})
+    for part in ('id="try-heat"', "</b> Drag the *T* &lt; 1 and look.</p>", "site/book.js", "site/try_heat.js", "```{=html}", "Before.", "After."):
+        assert part in found, part
+    assert "https://a.b" not in found and "Try it.**" not in found

@@ -2,15 +2,8 @@
 // checks/train_app.py makes the files in ../web; train.json says what they are.
 "use strict";
 {
-const base = new URL("../web/", document.currentScript.src);  // only known while this script is read
+const {web: base, make, drawn, megabytes, axes} = Book;
 const at = id => document.getElementById(`th-${id}`);
-const make = (tag, className = "", text = "") => {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.textContent = text;
-  return element;
-};
-const megabytes = bytes => `${Math.round(bytes / 1e6)} MB`;
 const short = rate => rate === 0 ? "0" : `${+rate.toPrecision(2)}`;
 function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("th-fault", fault); }
 
@@ -243,27 +236,7 @@ async function find() {
 }
 
 // ---- Drawings
-const drawn = (tag, attributes, text = "") => {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.textContent = text;
-  return element;
-};
 const DASHES = ["none", "9 4", "3 3", "12 4 2 4"], WAYS = ["9 5", "2 4", "none"];
-// Empty a drawing and give it axes; x and y are [low, high, ticks]. Returns the functions from numbers to places.
-function axes(svg, height, x, y, place = value => value) {
-  const width = Math.max(svg.clientWidth, 200), [left, right, top, bottom] = [54, width - 14, 12, height - 24];
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.style.height = `${height}px`;
-  const X = v => left + (right - left) * (place(v) - place(x[0])) / (place(x[1]) - place(x[0]));
-  const Y = v => bottom - (bottom - top) * (Math.min(y[1], Math.max(y[0], v)) - y[0]) / (y[1] - y[0]);
-  svg.replaceChildren(drawn("path", {class: "axis", d: `M${left} ${top}V${bottom}H${right}`}),
-    ...x[2].map(v => drawn("text", {class: "m", x: X(v), y: height - 6}, v)),
-    drawn("text", {x: 0, y: height - 6}, place === Math.log10 ? "" : "epoch"),
-    ...y[2].map(v => drawn("text", {class: "r", x: left - 8, y: Y(v) + 4}, v)));
-  return {X, Y, left, right, top, bottom, line: (points, attributes) =>
-    svg.append(drawn("polyline", {points: points.map(([a, b]) => `${X(a).toFixed(1)},${Y(b).toFixed(1)}`).join(" "), ...attributes}))};
-}
 const epochs = () => [0, app.epochs, [...Array(app.epochs + 1).keys()]];
 const corners = ({start, peak, end, place}) => [[0, start], [place, peak], [app.epochs, end]];
 const slider = rate => 100 * Math.cbrt(rate / MOST);  // fine steps where rates are small
@@ -271,7 +244,7 @@ let grip = null, top = TOPS[0];  // the part of the curve that is being dragged;
 function showCurve() {
   const svg = at("rate"), highest = Math.max(...[curve, ...runs.map(run => run.shape)].flatMap(({start, peak, end}) => [start, peak, end]));
   if (!grip) top = TOPS.find(end => highest <= end);  // not while a handle is in the hand
-  const area = axes(svg, 220, epochs(), [0, top, [0, top / 2, top]]);
+  const area = axes(svg, 220, epochs(), [0, top, [0, top / 2, top]], {name: "epoch"});
   for (const run of runs) area.line(corners(run.shape), {class: `run ghost th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
   area.line(corners(curve), {class: "curve"});
   const parts = ["start", "peak", "end"];
@@ -297,7 +270,7 @@ function drag(event) {
 function showRange() {
   const {rates, losses, suggestion} = range, high = Math.min(4, Math.max(2.6, ...losses.filter(Number.isFinite)));
   const low = Math.floor(5 * Math.min(2, ...losses)) / 5, ticks = [low, (low + high) / 2, high].map(v => +v.toFixed(1));
-  const area = axes(at("range"), 180, [SPAN.from, SPAN.to, [0.0001, 0.001, 0.01, 0.1, 1, 10]], [low, high, ticks], Math.log10);
+  const area = axes(at("range"), 180, [SPAN.from, SPAN.to, [0.0001, 0.001, 0.01, 0.1, 1, 10]], [low, high, ticks], {place: Math.log10});
   area.line(rates.map((rate, k) => [rate, losses[k]]), {class: "curve"});
   if (suggestion) at("range").append(drawn("path", {"stroke-dasharray": "4 4", d: `M${area.X(suggestion)} ${area.top}V${area.bottom}`}),
     drawn("text", {x: area.X(suggestion) + 6, y: area.top + 10}, short(suggestion)));
@@ -306,7 +279,7 @@ function showRange() {
 function showRuns() {
   const ways = at("compare").checked ? app.ways : [], seen = [...ways.map(way => way.losses), ...runs.map(run => run.smooth)].flat();
   const fifth = (round, v) => round(5 * v) / 5, low = fifth(Math.floor, Math.min(1.8, ...seen)), high = Math.min(3, fifth(Math.ceil, Math.max(2.4, ...seen)));
-  const loss = axes(at("loss"), 260, epochs(), [low, high, [low, (low + high) / 2, high].map(v => +v.toFixed(1))]), perEpoch = Math.floor(app.train / app.batch);
+  const loss = axes(at("loss"), 260, epochs(), [low, high, [low, (low + high) / 2, high].map(v => +v.toFixed(1))], {name: "epoch"}), perEpoch = Math.floor(app.train / app.batch);
   ways.forEach((way, k) => loss.line(way.losses.map((v, i) => [(i + 1) * app.epochs / way.losses.length, v]), {class: "way", "stroke-dasharray": WAYS[k]}));
   ways.forEach((way, k) => {  // the key of the grey lines, at the top right
     const x = loss.right - 165, y = loss.top + 8 + 18 * k;
@@ -318,7 +291,7 @@ function showRuns() {
   at("tested").hidden = !runs.length;
   if (runs.length) {
     const most = Math.ceil(Math.max(40, ...runs.flatMap(run => run.tests.map(one => one.accuracy))) / 10) * 10;
-    const area = axes(at("accuracy"), 180, epochs(), [0, most, [0, most / 2, most]]);
+    const area = axes(at("accuracy"), 180, epochs(), [0, most, [0, most / 2, most]], {name: "epoch"});
     for (const run of runs) {
       area.line(run.tests.map((one, e) => [e, one.accuracy]), {class: `run th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
       at("accuracy").append(...run.tests.map((one, e) => drawn("circle", {class: `run th-run${run.colour}`, cx: area.X(e), cy: area.Y(one.accuracy), r: 3.5})));
@@ -413,13 +386,10 @@ function listen() {
   }).observe(at("work"));
 }
 async function main() {
-  try {
-    const found = await fetch(new URL("train.json", base));
-    app = found.ok ? await found.json() : {missing: "needs `make docs`"};
-  } catch { app = {missing: "needs a server: run `python -m http.server` in the folder of the site"}; }
+  app = await Book.parts("train.json");
   document.querySelector("#th-still .th-script").hidden = true;
   if (app.missing) { say(`Training is not in this copy of the site: it ${app.missing}.`); return; }
-  colours = new Uint8Array(app.colours.match(/../g).map(hex => parseInt(hex, 16)));
+  colours = Book.bytesOf(app.colours);
   at("app").classList.add("th-on");
   at("work").hidden = at("results").hidden = false;
   const all = Object.values(app.sizes).reduce((a, b) => a + b);

@@ -2,16 +2,9 @@
 // checks/picture_app.py makes the files in ../web; app.json lists them.
 "use strict";
 {
-const base = new URL("../web/", document.currentScript.src);  // only known while this script is read
+const {web: base, make, megabytes} = Book;
 const at = id => document.getElementById(`yp-${id}`);
-const make = (tag, className = "", text = "") => {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.textContent = text;
-  return element;
-};
 const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`;
-const megabytes = bytes => `${Math.round(bytes / 1e6)} MB`;
 function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("yp-fault", fault); }
 
 // ---- Numbers. This code rounds and resamples exactly as Python and Pillow do.
@@ -349,12 +342,9 @@ function about() {  // the size of the network, and what smaller weights cost, i
     + `but in one image of a hundred, some place in the map would change by more than ${moved}, on a range from 0 to 1.`);
 }
 async function main() {
-  try {
-    const found = await fetch(new URL("app.json", base));
-    app = found.ok ? await found.json() : {missing: "needs `make web`"};
-  } catch { app = {missing: "needs a server: run `python -m http.server` in the folder of the site"}; }
+  app = await Book.parts("app.json");
   if (app.missing) { say(`The network is not in this copy of the site: it ${app.missing}.`); return; }
-  colours = new Uint8Array(app.colours.match(/../g).map(hex => parseInt(hex, 16)));
+  colours = Book.bytesOf(app.colours);
   const all = Object.values(app.sizes).reduce((a, b) => a + b);
   at("load").textContent = `Load the network (${megabytes(all)})`;
   at("start").hidden = false;

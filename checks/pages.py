@@ -1,0 +1,46 @@
+"""What the checks of the pages that compute in the browser share: how such a page is opened, alone or in the built site, and left."""
+import argparse
+import base64
+import json
+import tempfile
+from pathlib import Path
+
+from browser import Browser, find_browser
+from site_check import served
+
+SIZES = ((390, 844), (1440, 900))
+
+
+def keep_pictures(browser, folder, name=""):
+    "Pictures of the page at both widths and in both themes."
+    folder.mkdir(parents=True, exist_ok=True)
+    for width, height in SIZES:
+        for dark in (False, True):
+            browser.size(width, height, dark)
+            browser.run("new Promise(done => setTimeout(done, 500))")
+            picture = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+            (folder / f"{name}{width}-{'dark' if dark else 'light'}.png").write_bytes(base64.b64decode(picture))
+
+
+def check_in_browser(what, build_alone, about, check_page):
+    """The command of such a check: `check_page(browser, folder, address, screenshots)` on a page that is served.
+
+    `build_alone(folder)` makes the page without the book and says what it lacks; `about` is the JSON file that says so in a built site.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--screenshots", type=Path, help="a folder for them")
+    parser.add_argument("--site", type=Path, help="the folder of the built site; else the page is made alone")
+    words, program = parser.parse_args(), find_browser()
+    if program is None:
+        print("skipped: neither Chromium nor Chrome is installed")
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        folder = words.site or Path(aside)
+        missing = build_alone(folder) if words.site is None else json.loads((folder / "web" / about).read_text()).get("missing")
+        if missing:
+            print(f"skipped: {what} {missing}")
+            return
+        server, address = served(folder)
+        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
+        server.shutdown()
+    print(f"{what} works in {Path(program).name}")

@@ -1,0 +1,93 @@
+// What the scripts of this site share. A script that uses it stands after it in the page.
+"use strict";
+window.Book = (() => {
+const web = new URL("../web/", document.currentScript.src);  // files that checks/ makes when the site is built
+const make = (tag, className = "", text = "") => {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.textContent = text;
+  return element;
+};
+const drawn = (tag, attributes, text = "") => {  // a part of a drawing
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.textContent = text;
+  return element;
+};
+const megabytes = bytes => `${Math.round(bytes / 1e6)} MB`;
+const bytesOf = hex => new Uint8Array(hex.match(/../g).map(pair => parseInt(pair, 16)));
+async function parts(name) {  // of a page: the JSON file about them, in which `missing` says why there are none
+  try {
+    const found = await fetch(new URL(name, web));
+    return found.ok ? await found.json() : {missing: "needs `make docs`"};
+  } catch { return {missing: "needs a server: run `python -m http.server` in the folder of the site"}; }
+}
+// Empty a drawing and give it axes; x and y are [low, high, ticks], ticks are numbers or [number, text].
+// Returns the functions from numbers to places. A pixel of the drawing is a pixel of the page, so text keeps its size on a phone.
+function axes(svg, height, x, y, {place = value => value, name = ""} = {}) {
+  const width = Math.max(svg.clientWidth, 200), [left, right, top, bottom] = [54, width - 14, 12, height - 24];
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.style.height = `${height}px`;
+  const X = v => left + (right - left) * (place(v) - place(x[0])) / (place(x[1]) - place(x[0]));
+  const Y = v => bottom - (bottom - top) * (Math.min(y[1], Math.max(y[0], v)) - y[0]) / (y[1] - y[0]);
+  svg.replaceChildren(drawn("path", {class: "axis", d: `M${left} ${top}V${bottom}H${right}`}),
+    ...x[2].map(v => [v].flat()).map(([v, text = v]) => drawn("text", {class: "m", x: X(v), y: height - 6}, text)),
+    drawn("text", {x: 0, y: height - 6}, name),
+    ...y[2].map(v => [v].flat()).map(([v, text = v]) => drawn("text", {class: "r", x: left - 8, y: Y(v) + 4}, text)));
+  return {X, Y, left, right, top, bottom, line: (points, attributes) =>
+    svg.append(drawn("polyline", {points: points.map(([a, b]) => `${X(a).toFixed(1)},${Y(b).toFixed(1)}`).join(" "), ...attributes}))};
+}
+// A slider with its name before it and its value in words after it.
+function slider({name, min, max, step, value, words = String}, moved) {
+  const label = make("label", "try-slider", `${name} `), input = make("input"), output = make("output");
+  Object.assign(input, {type: "range", min, max, step, value});
+  const show = () => { output.textContent = words(+input.value); input.setAttribute("aria-valuetext", output.textContent); };
+  input.addEventListener("input", () => { show(); moved(+input.value); });
+  label.append(input, output);
+  show();
+  return Object.assign(label, {input, set(number) { input.value = number; show(); }});
+}
+// One of several, as buttons in a row; `options` are [value, text].
+function choice({name, options, value}, chosen) {
+  const group = make("fieldset", "try-choice"), id = `choice-${name.replace(/\W+/g, "-")}-${document.querySelectorAll(".try-choice").length}`;
+  group.append(make("legend", "", name), ...options.map(([own, text]) => {
+    const label = make("label", "", ""), input = make("input");
+    Object.assign(input, {type: "radio", name: id, value: own, checked: own === value});
+    input.addEventListener("change", () => chosen(own));
+    label.append(input, make("span", "", text));
+    return label;
+  }));
+  return group;
+}
+// A map in colours over a picture in grey, on a canvas of `size` pixels a side. `levels`: a byte a pixel, `colours`: 3 bytes a level.
+function overlay(canvas, size, picture, levels, colours, opacity) {
+  [canvas.width, canvas.height] = [size, size];
+  const out = new ImageData(size, size), o = out.data;
+  for (let i = 0, k = 0; i < size * size; i++, k += 4) {
+    const grey = (1 - opacity) * (0.299 * picture[k] + 0.587 * picture[k + 1] + 0.114 * picture[k + 2]);
+    for (let c = 0; c < 3; c++) o[k + c] = grey + opacity * colours[3 * levels[i] + c];
+    o[k + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(out, 0, 0);
+}
+// A figure to try: `build(box, data, redraw)` fills the box as soon as it comes near the window; `redraw(f)` calls f now and at each new width.
+// `still` names the figure of the chapter that stands in its place without a script and on paper.
+function attempt(name, {still = ""} = {}, build) {
+  const box = document.getElementById(`try-${name}`), figure = still && document.getElementById(still);
+  if (!box) return;
+  const work = make("div", "try-work"), begin = async () => {
+    const data = await parts(`try-${name}.json`);
+    if (data.missing) { box.append(make("p", "try-quiet", `What one could try here is not in this copy of the site: it ${data.missing}.`)); return; }
+    box.append(work);
+    await build(work, data, draw => {
+      let width = 0;
+      new ResizeObserver(() => { if (work.clientWidth && work.clientWidth !== width) { width = work.clientWidth; draw(); } }).observe(work);
+      draw();
+    });
+    if (figure) figure.classList.add("try-still");
+    box.dataset.ready = "";
+  };
+  new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
+}
+return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, overlay, attempt};
+})();
