@@ -59,6 +59,31 @@ function choice({name, options, value}, chosen) {
   }));
   return group;
 }
+// One of several pictures, which stand side by side in the file `sheet`; `options` are [value, name].
+function pictures({name, sheet, options, value}, chosen) {
+  const group = choice({name, options, value}, chosen);
+  group.classList.add("try-pictures");
+  group.querySelectorAll("label").forEach(({firstChild: input, lastChild: span}, k) => {
+    input.setAttribute("aria-label", span.textContent);
+    input.title = span.textContent;
+    span.textContent = "";
+    span.style.background = `url("${sheet}") ${100 * k / (options.length - 1)}% 0 / ${100 * options.length}% 100%`;
+  });
+  return group;
+}
+// Elements in rows of `columns` are one stop of the Tab key; the arrow keys move among them.
+function byArrows(elements, columns) {
+  elements.forEach((element, k) => {
+    element.tabIndex = k ? -1 : 0;
+    element.addEventListener("focus", () => elements.forEach(one => { one.tabIndex = one === element ? 0 : -1; }));
+    element.addEventListener("keydown", event => {
+      const column = k % columns, step = {ArrowLeft: column ? -1 : 0, ArrowRight: column < columns - 1 ? 1 : 0, ArrowUp: -columns, ArrowDown: columns}[event.key];
+      if (step === undefined) return;
+      event.preventDefault();
+      elements[k + step]?.focus({preventScroll: true});
+    });
+  });
+}
 // A map in colours over a picture in grey, on a canvas of `size` pixels a side. `levels`: a byte a pixel, `colours`: 3 bytes a level.
 function overlay(canvas, size, picture, levels, colours, opacity) {
   [canvas.width, canvas.height] = [size, size];
@@ -89,5 +114,5 @@ function attempt(name, {still = ""} = {}, build) {
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, overlay, attempt};
+return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, pictures, byArrows, overlay, attempt};
 })();

@@ -1,0 +1,142 @@
+"Chapter 08e: the reader covers cells of a mistake; the complete table has the answer to each of the 65,536 covers."
+import json
+
+import numpy as np
+import torch
+
+from explorer import PIXELS, same
+from readme import HERE
+
+NOTEBOOK = "08e_counting_facts"
+MOST = 3  # cells: for as many or fewer covered ones the page also says how sure the answer is
+BOX = "document.querySelector('#try-cells')"
+SAID = BOX + ".querySelector('.try-said').textContent"
+CELLS = BOX + ".querySelectorAll('.cells-board button')"
+CELL = CELLS + "[{}]"
+
+
+def tables():
+    "The record: place of an image -> its table."
+    found = json.loads((HERE / "cifar_gradcam" / "records" / "tables_reference.json").read_text())["tables"]
+    return {int(key.split()[0]): table for key, table in found.items()}
+
+
+def few():
+    "The numbers of all subsets of at most `MOST` of 16 cells, as `all_subsets` counts them, in order."
+    return [s for s in range(2**16) if s.bit_count() <= MOST]
+
+
+def images_at(places):
+    "Test images, as pixels and normalized."
+    from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD
+    from cifar_gradcam.engine.datasets import cifar10
+    pixels = np.stack([cifar10(train=False).data[i] for i in places])
+    return pixels, torch.from_numpy(np.float32((pixels / 255 - CIFAR10_MEAN) / CIFAR10_STD).transpose(0, 3, 1, 2))
+
+
+def probabilities(images, which, numbers):
+    "Of the ten classes, if image which[k] is covered as number numbers[k] says; shape (len(numbers), 10)."
+    from cifar_gradcam.engine.runs import load_reference
+    from cifar_gradcam.mistakes.covering import all_subsets, covered_logits
+    covered = all_subsets(16)[numbers].reshape(-1, 4, 4)
+    return covered_logits(load_reference("cpu"), images, torch.as_tensor(which), covered).softmax(1)
+
+
+def parts(folder):
+    "The pictures side by side, and for each a file with its table, its exact values, and how sure the network is under a few cells."
+    from PIL import Image
+
+    from cifar_gradcam.data import CLASSES
+    pixels, images = images_at(tables())
+    Image.fromarray(np.concatenate(pixels, 1)).save(folder / "cells.webp", lossless=True, quality=100, method=6)
+    for k, (place, table) in enumerate(tables().items()):
+        sure = probabilities(images, [k] * len(few()), few()).mul(100).round().byte()
+        about = {key: table[key] for key in ("answers", "values", "margins")} | {"sure": sure.numpy().tobytes().hex()}
+        (folder / f"cells-{place}.json").write_text(json.dumps(about, separators=(",", ":")))
+    return {"classes": CLASSES, "most": MOST,
+            "pictures": [[place, table["predicted"], table["other"]] for place, table in tables().items()]}
+
+
+def drag(browser, first, last):
+    "Press on one cell, move over to another, let go."
+    places = browser.run(f"(() => {{ {CELL.format(first)}.scrollIntoView({{block: 'center', behavior: 'instant'}}); return [{CELL.format(first)}, {CELL.format(last)}]"
+                         ".map(b => b.getBoundingClientRect()).map(r => [r.x + r.width / 2, r.y + r.height / 2]); })()")
+    way = [[a + (b - a) * k / 8 for a, b in zip(*places)] for k in range(9)]
+    for kind, (x, y) in [("mousePressed", way[0]), *(("mouseMoved", place) for place in way), ("mouseReleased", way[-1])]:
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=int(kind != "mouseReleased"), clickCount=1)
+
+
+def check(browser):
+    "By keyboard and by pointer: cells, answers, chances, covers and values are what Python reads from the record and what the network says."
+    from cifar_gradcam.data import CLASSES, denormalize
+    from cifar_gradcam.engine.runs import load_reference
+    from cifar_gradcam.lab.facts import smallest_covers, unpacked_answers
+    from cifar_gradcam.mistakes.covering import all_subsets, cell_values, cover
+    (_, images), subsets = images_at(tables()), all_subsets(16).numpy()
+    model, seen = load_reference("cpu"), 0
+
+    def covered(): return [k for k, on in enumerate(browser.run(f"[...{CELLS}].map(b => b.getAttribute('aria-pressed') === 'true')")) if on]
+    def number(): return sum(2**cell for cell in covered())
+
+    def as_the_network_says(place):
+        "The picture on the page is what the network saw; the answer, the chances and the count of covers agree."
+        k, table, s = [*tables()].index(place), tables()[place], number()
+        answers = unpacked_answers(table["answers"])
+        hidden = all_subsets(16)[[s]].reshape(1, 4, 4)
+        image = cover(images[[k]], hidden)
+        pixels = np.reshape(browser.run(PIXELS.format(BOX + ".querySelector('.cells-board canvas')")), (32, 32, 4))[..., :3]
+        same(np.array_equal(pixels, np.rint(255 * denormalize(image[0])).astype(int)), True, f"image {place}, {covered()}: what the network saw")
+        with torch.no_grad(): p = model(image).softmax(1)[0]
+        names = [CLASSES[answers[s]], CLASSES[int(p.argmax())], browser.run(BOX + ".querySelector('.cells-answer b').textContent")]
+        same(len({*names}), 1, f"image {place}, {covered()}: {names}")
+        bars = browser.run(f"[...{BOX}.querySelectorAll('.cells-side div > p')].map(p => p.textContent)")
+        chances = f"{names[0]} {100 * p.max():.0f}\xa0%" if subsets[s].sum() <= MOST else "kept for up to"
+        if chances not in bars[0]: raise AssertionError(f"{bars[0]!r} lacks {chances!r}")
+        within = (subsets & subsets[s] == subsets[s]).all(1)
+        share = f"all {within.sum():,} covers{' that hide these cells' * bool(s)}: {CLASSES[(most := np.bincount(answers[within])).argmax()]} {int(100 * most.max() / within.sum() + 0.5)}\xa0%"
+        if share not in bars[1]: raise AssertionError(f"{bars[1]!r} lacks {share!r}")
+
+    as_the_network_says(95)
+    browser.run(CELL.format(0) + ".focus()")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", " "): browser.press(key)
+    same(covered(), [9], "by keyboard")
+    as_the_network_says(95)
+    same("frog with the fewest cells there are" in browser.run(SAID), True, "the goal is reached")
+    browser.click(CELL.format(9))
+    same(covered(), [], "a click uncovers")
+    drag(browser, 4, 7)
+    same(covered(), [4, 5, 6, 7], "dragged over a row")
+    as_the_network_says(95)
+    drag(browser, 5, 6)
+    same(covered(), [4, 7], "and back")
+    as_the_network_says(95)
+    for place in (9918, 7080, 378):
+        table = tables()[place]
+        answers, seen = unpacked_answers(table["answers"]), seen + 1
+        browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[{[*tables()].index(place)}]")
+        browser.until(f"{BOX}.querySelector('canvas').getAttribute('aria-label').includes('image {place} ')")
+        same(covered(), [], "another picture begins whole")
+        options = browser.run(f"[...{BOX}.querySelectorAll('option')].map(o => +o.value)")
+        same([options[0], sorted(options)], [table["other"], sorted({*answers.tolist()} - {table["predicted"]})], "what one can make it say")
+        show, keep = (f"[...{BOX}.querySelectorAll('button')].find(b => b.textContent === '{text}')" for text in ("Show a smallest cover", "Show what is enough"))
+        goal = options[seen % len(options)]
+        browser.run(f"(s => {{ s.value = {goal}; s.dispatchEvent(new Event('change')); }})({BOX}.querySelector('select'))")
+        wanted = smallest_covers(answers, goal)
+        found = []
+        for _ in wanted: browser.click(show); found.append(covered())
+        same(found, wanted, f"image {place}: the smallest covers for {CLASSES[goal]}")
+        as_the_network_says(place)
+        browser.click(keep)
+        left = 16 - subsets[answers == table["predicted"]].sum(1).max()
+        same([16 - len(covered()), CLASSES[answers[number()]]], [left, CLASSES[table["predicted"]]], f"image {place}: fewest cells that are enough")
+        as_the_network_says(place)
+        browser.click(f"{BOX}.querySelector('input[value=next]')")
+        chips = browser.run(f"[...{CELLS}].map(b => b.textContent)")
+        after = [answers[number() ^ 2**cell] for cell in range(16)]
+        same(chips, ["" if c == answers[number()] else CLASSES[c] for c in after], "what one cell more changes")
+        browser.click(f"{BOX}.querySelector('input[value=values]')")
+        shown = browser.run(f"[...{CELLS}].map(b => parseFloat(b.textContent.replace('−', '-')))")
+        estimate, error = cell_values(model, images[[[*tables()].index(place)]], [table["predicted"]], [table["other"]], pairs=8)
+        off = np.abs(np.array(shown) - estimate.flatten().numpy()) / error.flatten().clamp_min(0.02).numpy()
+        if off.max() > 5 or abs(sum(shown) - table["margins"][0] + table["margins"][1]) > 0.1:
+            raise AssertionError(f"image {place}: values {shown}, estimated {estimate.flatten().tolist()}")
