@@ -170,7 +170,7 @@ AXE = """axe.run({resultTypes: ['violations']}).then(r => r.violations
 # The type of the book's figures has 11 points (book.mplstyle); a phone has to show it with 12 pixels, 11 at the least.
 ON_A_PHONE = """(() => {
   const found = [], short = e => e.textContent.trim().slice(0, 40), all = s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility());
-  const rects = node => { const r = document.createRange(); r.selectNodeContents(node); return [...r.getClientRects()]; };
+  const rects = node => { const r = document.createRange(), text = node.data; r.setStart(node, text.length - text.trimStart().length); r.setEnd(node, text.trimEnd().length); return [...r.getClientRects()]; };
   for (const code of all('main div.sourceCode pre')) {
     if (code.scrollWidth > code.clientWidth + 1 || code.parentElement.scrollWidth > code.parentElement.clientWidth + 1) found.push('code does not wrap: ' + short(code));
     const button = code.querySelector('.code-copy-button')?.getBoundingClientRect(), text = document.createTreeWalker(code.querySelector('code'), 4);
@@ -295,6 +295,8 @@ def faults_of_ways(browser, address):
     browser.press("Enter")
     browser.run("new Promise(done => setTimeout(done, 800))")
     yield from same(shown("#quarto-sidebar a[href$='gradcam.html']"), True, "the first menu button of a phone shows the chapters")
+    cut = "[...document.querySelectorAll('#quarto-sidebar .menu-text')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
+    yield from same(browser.run(cut), 0, "chapters whose name is cut on a phone")
     opened(390)
     if shown(".book-contents > summary"):
         yield from same(shown(".book-contents a"), False, "the contents are folded")
