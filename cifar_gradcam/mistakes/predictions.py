@@ -201,7 +201,7 @@ def plot_confusion(record: Predictions,  # not empty
     if k > 25: fig.colorbar(picture, label="images taken for another class", shrink=0.5)
     else:
         for (i, j), count in np.ndenumerate(counts):
-            text = ax.text(j, i, count, ha="center", va="center", fontsize=9)
+            text = ax.text(j, i, count, ha="center", va="center", fontsize=11)
             if i == j: text.set_weight("bold")
             if count > 0.5 * most and not bare[i, j]: text.set_color("black")
     ax.set_xticks(range(k), record.classes, ha="right", fontsize=size, rotation=turn)
