@@ -1,8 +1,8 @@
 """Two inks for one figure: the grey of its text and axes gets dark on light pages and light on dark ones.
 
 A figure is drawn with a transparent background and one grey, which cannot reach a contrast of 4.5 on both pages. An SVG picture
-can: a browser hands the page's `color-scheme` on to it (`nbs/site/common.scss`). PNG figures become such pictures here, of three
-layers: what is not ink, and the ink twice.
+can: a browser hands the page's `color-scheme` on to it (`nbs/site/common.scss`). PNG figures become such pictures here, of two
+layers: what is not ink, and the ink as a mask over one colour.
 """
 import base64
 import io
@@ -48,18 +48,12 @@ def layers(png, width=None, height=None):
     ink = ink_of(pixels)
     if not ink.any(): return None
     h, w = ink.shape
-    rest = pixels.copy()
+    rest, cover = pixels.copy(), np.where(ink, pixels[..., 3], 0).astype(np.uint8)
     rest[ink] = 0
-    parts = [("", rest)]
-    for name, colour in (("l", ON_LIGHT), ("d", ON_DARK)):
-        layer = np.zeros_like(pixels)
-        layer[ink, :3] = [int(colour[k:k + 2], 16) for k in (1, 3, 5)]
-        layer[ink, 3] = pixels[ink, 3]
-        parts.append((f' class="{name}"', layer))
-    images = "".join(f'<image{name} width="{w}" height="{h}" href="data:image/png;base64,{as_png(part)}"/>' for name, part in parts)
+    def image(part): return f'<image width="{w}" height="{h}" href="data:image/png;base64,{as_png(part)}"/>'
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width or w}" height="{height or h}" viewBox="0 0 {w} {h}">'
-            "<style>.d{display:none}@media (prefers-color-scheme: dark){.l{display:none}.d{display:inline}}</style>"
-            f"{images}</svg>")
+            f"<style>rect{{fill:{ON_LIGHT}}}@media (prefers-color-scheme: dark){{rect{{fill:{ON_DARK}}}}}</style>"
+            f'<mask id="ink">{image(cover)}</mask>{image(rest)}<rect width="{w}" height="{h}" mask="url(#ink)"/></svg>')
 
 
 def inked(notebook):

@@ -1,6 +1,7 @@
 """Build the site and walk it in a real browser: `python checks/site_check.py [FOLDER]` builds into FOLDER, `make docs` into _docs."""
 import base64
 import functools
+import gzip
 import http.server
 import io
 import json
@@ -21,11 +22,14 @@ from PIL import Image
 from browser import Browser, find_browser
 from picture_app import build_app
 from readme import HERE, page_name, settings
+from slim import slim
 from train_app import build_train
 from try_app import build_tries
 
 SERVED_UNDER = settings()["doc_baseurl"] + "/"
-MOST_BYTES = 3_000_000  # of a page with its pictures
+# Bytes on the wire before a click: of a chapter, read to its end, and of the front page.
+MOST_BYTES, MOST_IN_FRONT = 1_000_000, 300_000
+COMPRESSED = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".wasm")  # by every server, the rest is so already
 # What people look for, and the page they should find.
 SEARCHES = {"residual networks": "residual_networks", "LR finder": "lr_finder", "one cycle": "onecycle_training",
             "cutout": "augmentations", "checkpoint": "runs", "Grad-CAM": "gradcam"}
@@ -51,6 +55,12 @@ def write_card(notebook, path):
     card.convert("RGB").save(path)
 
 
+def add_skip_link(site):
+    "The first thing that the keyboard reaches on a page leads past the navigation."
+    link = '<a class="book-skip" href="#quarto-document-content">Skip to the text</a>'
+    for path in site.glob("*.html"): path.write_text(re.sub(r"<body\b[^>]*>", lambda tag: tag[0] + link, path.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+
+
 def build(out: Path) -> Path:
     "The site, with the notebooks to download beside it; sources are copied aside, so the checkout stays as it is."
     with tempfile.TemporaryDirectory() as folder:
@@ -63,6 +73,8 @@ def build(out: Path) -> Path:
         shutil.copytree(copy / "_docs", out)
         (out / "notebooks").mkdir()
         for path in (copy / "nbs").glob("*.ipynb"): shutil.copy(path, out / "notebooks")
+    add_skip_link(out)
+    slim(out)
     if missing := build_app(out / "web"): print(f"The page of your own picture comes without its network: it {missing}.")
     if missing := build_train(out / "web"): print(f"The page on which one trains comes without its graphs: it {missing}.")
     for name, missing in build_tries(out / "web").items(): print(f"The figure to try {name} comes without its data: it {missing}.")
@@ -115,13 +127,6 @@ def raw_markup(site):
         if left: yield f"{path.name} shows {', '.join(sorted(set(left)))}"
 
 
-def heavy_pages(site):
-    "Pages that weigh more than MOST_BYTES with the pictures that are theirs."
-    for path in site.glob("*.html"):
-        pictures = sum(f.stat().st_size for f in (site / f"{path.stem}_files").rglob("*") if f.is_file())
-        if (weight := path.stat().st_size + pictures) > MOST_BYTES: yield f"{path.name} weighs {weight / 1e6:.1f} MB"
-
-
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_): pass
 
@@ -158,25 +163,159 @@ WIDE_OUTPUTS = """[...document.querySelectorAll('.cell-output pre, .cell-output 
   const r = e.getBoundingClientRect();
   return r.width && (e.scrollWidth > e.clientWidth + 1 && e.tagName === 'PRE' ||
                      r.right > document.querySelector('main').getBoundingClientRect().right + 2);
-}).map(e => (e.textContent || e.src || '').trim().slice(0, 60))"""
+}).map(e => 'wide output: ' + (e.textContent || e.src || '').trim().slice(0, 60))"""
 AXE = """axe.run({resultTypes: ['violations']}).then(r => r.violations
-  .filter(v => ['critical', 'serious'].includes(v.impact))
+  .filter(v => ['critical', 'serious', 'moderate'].includes(v.impact))
   .map(v => v.id + ' ' + v.nodes.length + ': ' + v.nodes.slice(0, 3).map(n => n.target.join(' ')).join(' | ')))"""
+# The type of the book's figures has 11 points (book.mplstyle); a phone has to show it with 12 pixels, 11 at the least.
+ON_A_PHONE = """(() => {
+  const found = [], short = e => e.textContent.trim().slice(0, 40), all = s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility());
+  const rects = node => { const r = document.createRange(), text = node.data; r.setStart(node, text.length - text.trimStart().length); r.setEnd(node, text.trimEnd().length); return [...r.getClientRects()]; };
+  for (const code of all('main div.sourceCode pre')) {
+    if (code.scrollWidth > code.clientWidth + 1 || code.parentElement.scrollWidth > code.parentElement.clientWidth + 1) found.push('code does not wrap: ' + short(code));
+    const button = code.querySelector('.code-copy-button')?.getBoundingClientRect(), text = document.createTreeWalker(code.querySelector('code'), 4);
+    if (button) while (text.nextNode()) if (text.currentNode.data.trim() && rects(text.currentNode).some(r =>
+      r.right > button.left + 1 && r.left < button.right - 1 && r.bottom > button.top + 1 && r.top < button.bottom - 1)) { found.push('the copy button stands on code: ' + short(code)); break; }
+  }
+  for (const image of all('main .cell-output-display img'))
+    if (image.naturalWidth && 11 * 96 / 72 * image.getBoundingClientRect().width / image.naturalWidth < 11) found.push('labels too small: ' + image.src.split('/').pop());
+  for (const cell of all('main table td, main table th')) {
+    const text = document.createTreeWalker(cell, 4);
+    while (text.nextNode()) for (const word of text.currentNode.data.matchAll(/[\\w.=]{2,}/g)) {
+      const r = document.createRange();
+      r.setStart(text.currentNode, word.index); r.setEnd(text.currentNode, word.index + word[0].length);
+      if (new Set([...r.getClientRects()].map(r => Math.round(r.top))).size > 1) { found.push('a word in a table is broken: ' + word[0]); break; }
+    }
+  }
+  if (document.querySelectorAll('#TOC a').length > 2 && !all('.book-contents > summary').length) found.push('no contents');
+  return found;
+})()"""
+RAW_FLOATS = """[...document.querySelectorAll('.cell-output pre')].map(e => e.textContent.match(/\\d\\.\\d{10,}/)?.[0]).filter(Boolean)
+  .map(number => 'raw float in an output: ' + number)"""
+HERE_IN_SIDEBAR = """(() => {
+  const here = document.querySelector('#quarto-sidebar a.sidebar-link.active')?.getBoundingClientRect(), frame = document.querySelector('#quarto-sidebar')?.getBoundingClientRect();
+  return !here || !frame || here.top >= frame.top && here.bottom <= Math.min(frame.bottom, innerHeight);
+})()"""
+
+
+def deep_link(path):
+    "The place of a heading in the middle of a page."
+    places = re.findall(r'<section id="([^"]+)" class="level[23]', path.read_text(encoding="utf-8"))
+    return f"#{places[len(places) // 2]}" if places else ""
 
 
 def faults_of_page(browser, address, width, dark, axe):
-    "What a reader with this window and theme would stumble over on a page."
+    "What a reader with this window and theme would stumble over on a page, whose address may lead to a place in it."
     browser.size(width, 900, dark=dark)
+    browser.call("Page.navigate", url="about:blank")
     browser.call("Page.navigate", url=address)
-    browser.until("document.readyState === 'complete'")
+    browser.until("document.readyState === 'complete' && location.protocol === 'http:'")
+    browser.run("new Promise(done => setTimeout(done, 100))")
+    if place := urldefrag(address)[1]:
+        heading = f"document.getElementById({json.dumps(unquote(place))}).querySelector('h2, h3').getBoundingClientRect().top"
+        under = browser.run(f"document.getElementById('quarto-header').getBoundingClientRect().bottom - {heading}")
+        if under > 0: yield f"the heading of {place} is {under:.0f} px under the bar"
     # The last image of a long page is drawn when it is seen: measure as if all had been.
-    browser.run("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
-    if width < 600 and (wide := browser.run("document.documentElement.scrollWidth")) > width:
-        yield f"pans sideways: {wide} px wide"
-    if width > 600: yield from (f"wide output: {text}" for text in browser.run(WIDE_OUTPUTS))
+    browser.run("Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => 0); })).then(() => 0)")
+    if width < 600:
+        if (wide := browser.run("document.documentElement.scrollWidth")) > width: yield f"pans sideways: {wide} px wide"
+        if not dark: yield from browser.run(ON_A_PHONE)
+    else:
+        yield from browser.run(WIDE_OUTPUTS)
+        if not dark: yield from browser.run(RAW_FLOATS)
+        if not browser.run(HERE_IN_SIDEBAR): yield "the sidebar does not show where one is"
     if axe:
         browser.run(axe + "; 0")
         yield from browser.run(AXE)
+
+
+def weight(browser, site, address):
+    "Bytes on the wire of a page that is read to its end, and the files with theirs."
+    browser.size(1440, 900)
+    browser.call("Network.setCacheDisabled", cacheDisabled=True)
+    browser.call("Page.navigate", url="about:blank")
+    before = len(browser.requested)
+    browser.call("Page.navigate", url=address)
+    browser.until("document.readyState === 'complete' && location.protocol === 'http:'")
+    browser.run("(async () => { for (let y = 0; y < document.body.scrollHeight; y += 800) { scrollTo({top: y, behavior: 'instant'});"
+                "await new Promise(done => requestAnimationFrame(() => setTimeout(done, 20))); } })()")
+    browser.run("Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => 0); })).then(() => 0)")
+    browser.call("Network.setCacheDisabled", cacheDisabled=False)
+    sizes = {}
+    for url in browser.requested[before:]:
+        path = site / unquote(urlparse(url).path).removeprefix(SERVED_UNDER)
+        if path.is_file(): sizes[path.name] = len(gzip.compress(path.read_bytes(), 6)) if path.suffix in COMPRESSED else path.stat().st_size
+    return sizes
+
+
+def heavy_pages(browser, site, address, pages):
+    "Pages that weigh too much, with what weighs most."
+    for page in pages:
+        sizes = weight(browser, site, address + page)
+        if sum(sizes.values()) > (MOST_IN_FRONT if page == "index.html" else MOST_BYTES):
+            most = ", ".join(f"{name} {size / 1e3:.0f}" for name, size in sorted(sizes.items(), key=lambda part: -part[1])[:4])
+            yield f"{page} weighs {sum(sizes.values()) / 1e3:.0f} kB: {most}"
+
+
+def same(found, wanted, what):
+    "A fault if the two differ."
+    if found != wanted: yield f"{what}: {found!r}, should be {wanted!r}"
+
+
+def faults_of_ways(browser, address):
+    "The ways through a chapter by keyboard: skip link, contents, chapters on a phone, and the switch of the code."
+    def shown(selector): return browser.run(f"[...document.querySelectorAll({json.dumps(selector)})].some(e => e.checkVisibility() && e.getBoundingClientRect().width > 1)")
+
+    def opened(width, dark=False):
+        browser.size(width, 900, dark)
+        browser.call("Page.navigate", url="about:blank")
+        browser.call("Page.navigate", url=address + "lr_finder.html")
+        browser.until("document.readyState === 'complete' && location.protocol === 'http:'")
+
+    for width in (390, 1440):
+        opened(width)
+        browser.press("Tab")
+        focus = "(() => { const e = document.activeElement, r = e.getBoundingClientRect(); return [e.hash, r.top >= 0 && r.left >= 0 && r.height > 10]; })()"
+        yield from same(browser.run(focus), ["#quarto-document-content", True], f"at {width} px the first Tab leads to")
+        browser.press("Enter")
+        browser.press("Tab")
+        yield from same(browser.run("!!document.activeElement.closest('main')"), True, "after the skip link the focus is in the text")
+    opened(390)
+    browser.run("document.querySelector('#quarto-header [data-bs-toggle=collapse]').focus()")
+    browser.press("Enter")
+    browser.run("new Promise(done => setTimeout(done, 800))")
+    yield from same(shown("#quarto-sidebar a[href$='gradcam.html']"), True, "the first menu button of a phone shows the chapters")
+    cut = "[...document.querySelectorAll('#quarto-sidebar .menu-text')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
+    yield from same(browser.run(cut), 0, "chapters whose name is cut on a phone")
+    opened(390)
+    if shown(".book-contents > summary"):
+        yield from same(shown(".book-contents a"), False, "the contents are folded")
+        browser.run("document.querySelector('.book-contents > summary').focus()")
+        browser.press("Enter")
+        yield from same(shown(".book-contents a"), True, "Enter opens the contents")
+        browser.run("[...document.querySelectorAll('.book-contents a')].at(-1).focus()")
+        browser.press("Enter")
+        browser.run("new Promise(done => setTimeout(done, 100))")
+        yield from same([shown(".book-contents a"), browser.run("location.hash.length > 1 && scrollY > 1000")], [False, True], "a link of the contents leads there and folds them")
+    for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
+        opened(width, dark)
+        switch, code, stays = "document.querySelector('.book-code')", "main .cell-code, main details.code-fold", "main figure img"
+        if not browser.run(f"!!{switch}"):
+            yield "there is no switch for the code"
+            return
+        yield from same([shown(code), shown(stays), browser.run(switch + ".getAttribute('aria-checked')")], [True, True, "true"], "at first there is code")
+        if width == 390: browser.run(switch + ".focus()"); browser.press(" ")
+        else: browser.click(switch)
+        state = [shown(code), shown(stays), shown("main .cell-output-stdout"), browser.run(switch + ".getAttribute('aria-checked')")]
+        yield from same(state, [False, True, True, "false"], "without code")
+        opened(width, dark)
+        yield from same([shown(code), shown(stays)], [False, True], "remembered")
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        yield from same([shown(code), shown(stays)], [False, True], "on paper without code")
+        browser.call("Emulation.setEmulatedMedia", media="")
+        yield from same(browser.run("[...document.querySelectorAll('head > script')].some(s => s.textContent.includes('book-code'))"), True, "known before anything is drawn")
+        browser.run(switch + ".click()")
+        yield from same(shown(code), True, "back with code")
 
 
 def first_hit(browser, address, words):
@@ -200,9 +339,11 @@ def faults_in_browser(site, program, axe):
     pages = sorted(path.name for path in site.glob("*.html"))
     with Browser(program) as browser:
         for page in pages:
-            for width, dark in ((390, False), (1440, False), (1440, True)):
-                for fault in faults_of_page(browser, address + page, width, dark, axe):
+            for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
+                for fault in faults_of_page(browser, address + page + deep_link(site / page), width, dark, axe):
                     yield f"{page} at {width} px{', dark' * dark}: {fault}"
+        yield from faults_of_ways(browser, address)
+        yield from heavy_pages(browser, site, address, pages)
         for words, wanted in SEARCHES.items():
             if (found := first_hit(browser, address, words)) != wanted:
                 yield f"a search for {words!r} leads to {found} first, should to {wanted}"
@@ -216,7 +357,7 @@ def faults(site):
     notebooks = [path.stem for path in (HERE / "nbs").glob("*.ipynb")]
     missing = [name for name in notebooks if not (site / f"{page_name(name)}.html").exists()]
     found = [f"not built: {name}" for name in missing]
-    found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *raw_markup(site), *heavy_pages(site)]
+    found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *raw_markup(site)]
     program, axe = find_browser(), axe_source()
     if program: found += faults_in_browser(site, program, axe)
     skipped = ["no browser: widths, requests and search"] * (not program) + ["no axe-core"] * (not axe)

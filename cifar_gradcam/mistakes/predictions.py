@@ -20,6 +20,7 @@ import numpy as np
 import sklearn.metrics
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
 from scipy.special import ndtri, softmax
 from scipy.stats import entropy, spearmanr
 from torch import Tensor, nn
@@ -194,13 +195,15 @@ def plot_confusion(record: Predictions,  # not empty
     # Inches a class; turn and size of the names.
     width, height, turn, size = (0.58, 0.5, 40, None) if k <= 25 else (0.16, 0.16, 90, 8)
     fig, ax = plt.subplots(figsize=(width * k + 1.4, height * k + 1.1), layout="constrained")
-    picture = ax.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most, aspect="auto")
+    # From the page itself to a full orange, so that few are faint on light and on dark pages.
+    shades = LinearSegmentedColormap.from_list("", [(0.94, 0.54, 0.14, 0.08), (0.94, 0.54, 0.14, 1)])
+    picture = ax.imshow(mistakes, cmap=shades, vmin=0, vmax=most, aspect="auto")
     if k > 25: fig.colorbar(picture, label="images taken for another class", shrink=0.5)
     else:
         for (i, j), count in np.ndenumerate(counts):
-            text = ax.text(j, i, count, ha="center", va="center", fontsize=9)
+            text = ax.text(j, i, count, ha="center", va="center", fontsize=11)
             if i == j: text.set_weight("bold")
-            if not bare[i, j]: text.set_color("white" if count > 0.6 * most else "black")
+            if count > 0.5 * most and not bare[i, j]: text.set_color("black")
     ax.set_xticks(range(k), record.classes, ha="right", fontsize=size, rotation=turn)
     ax.set_yticks(range(k), record.classes, fontsize=size)
     ax.set(xlabel="predicted class", ylabel="true class")
