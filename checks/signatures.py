@@ -4,6 +4,7 @@ nbdev puts a heading, a signature and a docstring before each exported cell. Her
 anchor that links lead to. Beneath it stands the source, if the chapter shows it, else the signature as the source has it.
 """
 import ast
+import functools
 import importlib
 import re
 import sys
@@ -95,13 +96,19 @@ def fields_of(path, node):
 
 # --- Cells
 
+@functools.cache
+def definitions(path):
+    "The lines of a module, and its definitions by their line."
+    text = (HERE / path).read_text(encoding="utf-8")
+    return text.split("\n"), {part.lineno: part for part in ast.parse(text).body}
+
+
 class Shown:
     "What a cell of nbdev's says of one name: where it is, its node in the source, its first sentence and the rest."
     def __init__(self, cell):
         self.address, self.path, line = PLACE.search("".join(cell["outputs"][0]["data"]["text/markdown"])).groups()
-        text = (HERE / self.path).read_text(encoding="utf-8")
-        self.lines, self.line = text.split("\n"), int(line)
-        self.node = next(node for node in ast.parse(text).body if getattr(node, "lineno", 0) == self.line)
+        (self.lines, nodes), self.line = definitions(self.path), int(line)
+        self.node = nodes[self.line]
         self.name = self.node.name
         said = ast.get_docstring(self.node) or ""
         self.first, _, self.rest = re.sub(r"(?<=[\w)`]\.)\s+(?=[A-Z`])|\n\n", "\0", said, count=1).partition("\0")
@@ -147,7 +154,7 @@ def boxes(run, number):
 
     for folded, cells, names in parts:
         here = [shown[name] for name in names if name in shown]
-        at |= dict.fromkeys((one.name for one in here))
+        at |= dict.fromkeys(one.name for one in here)
         add(BOX.format("" if folded else " .open", titled(here, names), "".join(fields_of(one.path, one.node) for one in here)))
         done += cells
         add(f"{here[0].link() if here else ''}\n:::::\n")
