@@ -29,13 +29,15 @@ def source_of(cell): return "".join(cell.get("source") or "")
 def narrow(line):
     "The line, or two: a comment that would stick out of the column stands above what it explains."
     code, mark, comment = line.rstrip().partition("  # ")
-    if len(line) <= WIDTH or not mark: return [line.rstrip()]
+    if len(line) <= WIDTH or not code.strip() or not mark: return [line.rstrip()]
     return [f"{' ' * (len(code) - len(code.lstrip()))}# {comment}", code.rstrip()]
 
 
 def spread(lines):
     "The head of a function with its first parameter in a line of its own, if it has several lines; so all are shorter."
     indent, first = " " * (len(lines[0]) - len(lines[0].lstrip())), lines[0].find("(") + 1
+    if len(lines) == 1 and len(lines[0].partition("  # ")[0]) > WIDTH:
+        return [lines[0][:first], f"{indent}    {lines[0][first:lines[0].rindex(')')]},", indent + lines[0][lines[0].rindex(")"):]]
     if len(lines) == 1 or not lines[0][first:].strip(): return lines
     rest = [f"{indent}    {line[first:] if not line[:first].strip() else line.lstrip()}" for line in lines[1:]]
     if rest[-1].startswith(f"{indent}    )"): rest[-1] = rest[-1][4:]
@@ -46,7 +48,7 @@ def head(node, lines):
     "What stands before the body of a function."
     body = node.body[0]
     if body.lineno == node.lineno: return [lines[node.lineno - 1][:body.col_offset].rstrip()]
-    return lines[node.lineno - 1:body.lineno - 1]
+    return [line for line in lines[node.lineno - 1:body.lineno - 1] if not line.startswith(f"{' ' * body.col_offset}#")]
 
 
 def signature(node, lines):

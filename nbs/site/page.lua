@@ -52,7 +52,7 @@ local function place(entry, text, lower)
   end
 end
 
-local function with_terms(doc)
+local function with_terms(blocks)
   local entries, known = glossary(), {}
 
   local function in_text(inlines)
@@ -89,10 +89,11 @@ local function with_terms(doc)
   end
 
   local function leave(el) return el, false end
-  return doc:walk({
+  return blocks:walk({
     traverse = "topdown", Header = leave, Link = leave, Image = leave, Figure = leave, Table = leave, BlockQuote = leave,
     Div = function(div)
-      if div.classes:find_if(function(class) return class:match("^book%-") or class == "cell" and div.identifier:match("^fig%-") end) then return div, false end
+      local aside = div.identifier:match("^quarto%-") or div.identifier:match("^fig%-")  -- the navigation, and figures with captions
+      if aside or div.classes:find_if(function(class) return class == "hidden" or class:match("^book%-") end) then return div, false end
     end,
     Inlines = function(inlines) return in_text(inlines) end,
   })
@@ -101,7 +102,7 @@ end
 function Pandoc(doc)
   doc:walk(counter)
   name = quarto.doc.input_file:match("([^/\\]+)%.ipynb$")
-  if name and name ~= "index" then doc = with_terms(doc) end
+  if name and name ~= "index" then doc.blocks = with_terms(doc.blocks) end
   doc = doc:walk({ Div = folded })
   quarto.doc.include_text("in-header", '<link rel="stylesheet" href="site/page.css">\n<script src="site/page.js" defer></script>')
   if name and name ~= "index" then table.insert(doc.blocks, 1, facts()) end
