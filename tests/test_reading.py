@@ -280,7 +280,8 @@ def test_no_signature_is_wider_than_the_column():
     for path in (HERE / "cifar_gradcam").rglob("[a-z]*.py"):
         lines, nodes = definitions(str(path.relative_to(HERE)))
         for node in nodes.values():
-            if hasattr(node, "decorator_list") and node.name[0] != "_": assert max(map(len, signature(node, lines).split("\n"))) <= 88, signature(node, lines)
+            if getattr(node, "name", "_")[0] == "_" or node.name == "Recipe": continue  # not shown; shown as a table
+            assert max(map(len, signature(node, lines).split("\n"))) <= 88, signature(node, lines)
 
 
 def test_the_table_of_a_recipe_is_its_fields():

@@ -24,8 +24,8 @@ local function glossary()
   local file = io.open(pandoc.path.join({ quarto.project.directory, "glossary.qmd" }))
   if not file then return {} end
   local found = {}
-  pandoc.read(file:read("a"), "markdown"):walk({ DefinitionList = function(list)
-    for _, item in ipairs(list.content) do
+  for _, block in ipairs(pandoc.read(file:read("a"), "markdown").blocks) do
+    for _, item in ipairs(block.t == "Div" and block.content[1].content or {}) do
       local term = item[1][1]
       local on = term.attributes.on
       local here = not on
@@ -36,7 +36,7 @@ local function glossary()
         table.insert(found, { word = word, exact = word ~= word:lower(), id = term.identifier, said = said })
       end
     end
-  end })
+  end
   file:close()
   return found
 end
@@ -52,57 +52,71 @@ local function place(entry, text, lower)
   end
 end
 
-local function with_terms(blocks)
-  local entries, known = glossary(), {}
+local nested = { Emph = true, Strong = true, Quoted = true }
 
-  local function in_text(inlines)
-    local text, starts = "", {}  -- what is not text is a byte that no word holds
-    for i, el in ipairs(inlines) do
-      starts[i] = #text + 1
-      text = text .. (el.t == "Str" and el.text or (el.t == "Space" or el.t == "SoftBreak") and " " or "\1")
-    end
-    local lower, best = text:lower(), nil
-    for _, entry in ipairs(entries) do
-      if not known[entry.id] then
-        local first, last = place(entry, text, lower)
-        if first and (not best or first < best.first or first == best.first and last > best.last) then best = { first = first, last = last, entry = entry } end
-      end
-    end
-    if not best then return inlines end
-    known[best.entry.id] = true
-    local before, word, after = pandoc.Inlines({}), pandoc.Inlines({}), pandoc.Inlines({})
-    for i, el in ipairs(inlines) do
-      local start, stop = starts[i], (starts[i + 1] or #text + 1) - 1
-      if stop < best.first then before:insert(el)
-      elseif start > best.last then after:insert(el)
-      elseif el.t ~= "Str" then word:insert(pandoc.Space())
-      else
-        local head, tail = el.text:sub(1, math.max(0, best.first - start)), el.text:sub(best.last - start + 2)
-        if #head > 0 then before:insert(pandoc.Str(head)) end
-        word:insert(pandoc.Str(el.text:sub(#head + 1, #el.text - #tail)))
-        if #tail > 0 then after:insert(pandoc.Str(tail)) end
-      end
-    end
-    before:insert(pandoc.Link(word, "glossary.html#" .. best.entry.id, best.entry.said, { class = "book-term" }))
-    before:extend(in_text(after))
-    return before
+-- The first word with a definition in a text becomes a link to it, then the first in what follows.
+local function in_text(inlines, entries, known)
+  local text, starts, best = "", {}, nil  -- what is not text is a byte that no word holds
+  for i, el in ipairs(inlines) do
+    starts[i] = #text + 1
+    text = text .. (el.t == "Str" and el.text or (el.t == "Space" or el.t == "SoftBreak") and " " or "\1")
   end
+  local lower = text:lower()
+  for _, entry in ipairs(entries) do
+    local first, last = place(entry, text, lower)
+    if first and not known[entry.id] and (not best or first < best.first or first == best.first and last > best.last) then
+      best = { first = first, last = last, entry = entry }
+    end
+  end
+  if not best then
+    for i, el in ipairs(inlines) do
+      if nested[el.t] then el.content = in_text(el.content, entries, known); inlines[i] = el end
+    end
+    return inlines
+  end
+  known[best.entry.id] = true
+  local before, word, after = pandoc.Inlines({}), pandoc.Inlines({}), pandoc.Inlines({})
+  for i, el in ipairs(inlines) do
+    local start, stop = starts[i], (starts[i + 1] or #text + 1) - 1
+    if stop < best.first then before:insert(el)
+    elseif start > best.last then after:insert(el)
+    elseif el.t ~= "Str" then word:insert(pandoc.Space())
+    else
+      local head, tail = el.text:sub(1, math.max(0, best.first - start)), el.text:sub(best.last - start + 2)
+      if #head > 0 then before:insert(pandoc.Str(head)) end
+      word:insert(pandoc.Str(el.text:sub(#head + 1, #el.text - #tail)))
+      if #tail > 0 then after:insert(pandoc.Str(tail)) end
+    end
+  end
+  local done = in_text(before, entries, known)
+  done:insert(pandoc.Link(word, "glossary.html#" .. best.entry.id, best.entry.said, { class = "book-term" }))
+  done:extend(in_text(after, entries, known))
+  return done
+end
 
-  local function leave(el) return el, false end
-  return blocks:walk({
-    traverse = "topdown", Header = leave, Link = leave, Image = leave, Figure = leave, Table = leave, BlockQuote = leave,
-    Div = function(div)
-      local aside = div.identifier:match("^quarto%-") or div.identifier:match("^fig%-")  -- the navigation, and figures with captions
-      if aside or div.classes:find_if(function(class) return class == "hidden" or class:match("^book%-") end) then return div, false end
-    end,
-    Inlines = function(inlines) return in_text(inlines) end,
-  })
+-- Paragraphs and lists only: no headings, code, tables, figures, nor what folds.
+local function with_terms(blocks, entries, known)
+  for i, block in ipairs(blocks) do
+    if block.t == "Para" or block.t == "Plain" then block.content = in_text(block.content, entries, known)
+    elseif block.t == "BulletList" or block.t == "OrderedList" then
+      local items = block.content
+      for k, item in ipairs(items) do items[k] = with_terms(item, entries, known) end
+      block.content = items
+    elseif block.t == "Div" then
+      local aside = block.identifier:match("^quarto%-") or block.identifier:match("^fig%-")  -- the navigation, and figures with captions
+      if not (aside or block.classes:find_if(function(class) return class == "hidden" or class:match("^book%-") end)) then
+        block.content = with_terms(block.content, entries, known)
+      end
+    end
+    blocks[i] = block
+  end
+  return blocks
 end
 
 function Pandoc(doc)
   doc:walk(counter)
   name = quarto.doc.input_file:match("([^/\\]+)%.ipynb$")
-  if name and name ~= "index" then doc.blocks = with_terms(doc.blocks) end
+  if name and name ~= "index" then doc.blocks = with_terms(doc.blocks, glossary(), {}) end
   doc = doc:walk({ Div = folded })
   quarto.doc.include_text("in-header", '<link rel="stylesheet" href="site/page.css">\n<script src="site/page.js" defer></script>')
   if name and name ~= "index" then table.insert(doc.blocks, 1, facts()) end
