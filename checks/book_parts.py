@@ -20,7 +20,7 @@ HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 def soup(path):
     "The text of a page and its table of contents, without what other checks look at."
     text = path.read_text(encoding="utf-8")
-    parts = re.findall(r'<nav id="TOC".*?</nav>|<main\b.*?</main>', text, re.S)
+    parts = re.findall(r'<nav id="TOC".*?</nav>|<main\b.*</main>', text, re.S)
     return BeautifulSoup("".join(parts), "html.parser")
 
 
@@ -145,18 +145,35 @@ def terms(name, number, page, glossary):
         if re.search(r"[\w-]", re.sub(r"[<>]", "", around)): yield f"{name} defines a part of a word: {word}"
     paragraphs = [part for part in page.select("main p, main li") if not part.find_parent(["details", "figcaption", "table", "blockquote", "header"])
                   and not part.find_parent(class_=["page-facts", "csl-entry", "try"]) and "page-facts" not in (part.parent.get("class") or [])]
+    texts = [text_and_terms(paragraph) for paragraph in paragraphs]
     for anchor, (words, on, _) in glossary.items():
         if not words or on and not number.startswith(tuple(on)): continue
-        one = re.compile(r"(?<![\w-])(" + "|".join(word if word != word.lower() else f"(?i:{word})" for word in map(re.escape, sorted(words, key=len, reverse=True))) + r")(?![\w-])")
-        for paragraph in paragraphs:
-            copy = BeautifulSoup(str(paragraph), "html.parser")
-            for other in copy.select("code, math, pre, ul, ol, figure, img, a:not(.book-term)"): other.replace_with("\1")
-            for link in copy.select("a.book-term"):
-                if not link["href"].endswith(f"#{anchor}"): link.replace_with("\1")
-            if not one.search(re.sub(r"\s+", " ", copy.get_text())): continue
-            if anchor not in seen: yield f"{name} does not define {anchor}"
-            elif seen[anchor] not in paragraph.descendants: yield f"{name} defines {anchor} later than it uses it"
+        one = re.compile(r"(?<![\w-])(?:" + "|".join(word if word != word.lower() else f"(?i:{word})" for word in map(re.escape, sorted(words, key=len, reverse=True))) + r")(?![\w-])")
+        for text, spans in texts:
+            found = [match for match in one.finditer(text) if not any(start < match.end() and match.start() < end and of != anchor for start, end, of in spans)]
+            if not found: continue
+            if anchor not in seen: yield f"{name} does not define {anchor}: {found[0][0]}"
+            elif not any(of == anchor for *_, of in spans): yield f"{name} defines {anchor} later than it uses it: {found[0][0]}"
             break
+
+
+def text_and_terms(paragraph):
+    "What a paragraph says, without code, formulas and links, and where its terms stand: (start, end, anchor)."
+    text, spans = [], []
+
+    def read(parts):
+        for part in parts:
+            if not part.name: text.append(re.sub(r"\s+", " ", part))
+            elif part.name == "a" and "book-term" in part.get("class", []):
+                start = sum(map(len, text))
+                text.append(re.sub(r"\s+", " ", part.get_text()))
+                spans.append((start, start + len(text[-1]), urldefrag(part["href"])[1]))
+            else:
+                text.append("\1")
+                if part.name in ("em", "strong", "p"): read(part.children); text.append("\1")
+
+    read(paragraph.children)
+    return "".join(text), spans
 
 
 def faults(site):
