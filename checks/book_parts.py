@@ -261,4 +261,5 @@ def faults_of_words(browser, address, page="gradcam.html"):
     browser.call("Page.navigate", url=f"{address}{page}#explain")
     browser.until("document.readyState === 'complete'")
     expect("document.querySelector('#explain').closest('details').open", "a link to a function does not open it")
+    expect("(() => { const r = document.querySelector('#explain').getBoundingClientRect(); return document.elementFromPoint(r.x + 9, r.y + 9)?.closest('#explain'); })() !== null", "a function that a link leads to lies under the bar")
     return faults

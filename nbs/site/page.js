@@ -55,7 +55,9 @@ const speak = (link, number) => {
 
 const unfold = () => {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  for (let box = target?.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+  if (!target?.closest("details")) return;
+  for (let box = target.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+  target.scrollIntoView();  // what was folded above it has moved it
 };
 
 addEventListener("pointerdown", event => {
