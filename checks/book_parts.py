@@ -80,24 +80,24 @@ def signatures(name, page, classes):
     if "Exported source" in page.get_text(): yield f"{name} has a fold that is only called Exported source"
 
 
-def headings(name, page, public):
-    "Headings and entries of the contents that are names of functions, and folded sources in a row."
+def headings(name, page, public, own):
+    "Headings and entries of the contents that are names of functions, and not the chapter's own; folded sources in a row."
     for heading in page.select("#TOC a, " + ", ".join(f"main {level}" for level in HEADINGS)):
-        if heading.get_text().strip() in public: yield f"{name} has {heading.get_text().strip()} among its headings"
+        if heading.get_text().strip() in public - own: yield f"{name} has {heading.get_text().strip()} among its headings"
     for box in page.select("details.book-api"):
         after = box.find_next_sibling()
         if after and after.name == "details" and all("open" not in one.attrs and one.select(".cell") for one in (box, after)):
             yield f"{name} has folded sources in a row: {box.summary.get_text()} and {after.summary.get_text()}"
 
 
-def anchors(name, page, public):
+def anchors(name, page, public, own):
     "Names of the package that have no place on their page, or not one that unfolds."
     for public_name, link in public.items():
         target, anchor = urldefrag(link)
         if target != f"{name}.html": continue
         found = page.find_all(id=anchor)
         if len(found) != 1: yield f"{name} has {len(found)} places with the name {anchor}"
-        elif not found[0].find_parent("summary"): yield f"{name}: {public_name} leads to something else"
+        elif not found[0].find_parent("summary") and public_name not in own: yield f"{name}: {public_name} leads to something else"
 
 
 def recipe(page):
@@ -188,8 +188,10 @@ def faults(site):
         yield from links(name, page, commands)
         yield from solutions(name, page)
         yield from signatures(name, page, classes)
-        yield from headings(name, page, public)
-        yield from anchors(name, page, public)
+        own = set()  # the headings that stand in the notebook
+        if name in numbers: own = set(re.findall(r'"#{2,4} (\w+)(?:\\n)?"', (HERE / "nbs" / f"{numbers[name]}.ipynb").read_text(encoding="utf-8")))
+        yield from headings(name, page, set(public), own)
+        yield from anchors(name, page, public, own)
         yield from references(name, page, titles)
         if name == "runs": yield from recipe(page)
         if name == "glossary": yield from (f"glossary: no anchor for {anchor}" for anchor in glossary if not page.select(f"dt [id='{anchor}']"))

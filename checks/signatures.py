@@ -107,11 +107,12 @@ def definitions(path):
 
 class Shown:
     "What a cell of nbdev's says of one name: where it is, its node in the source, its first sentence and the rest."
-    def __init__(self, cell):
+    def __init__(self, cell, headings):
         self.address, self.path, line = PLACE.search("".join(cell["outputs"][0]["data"]["text/markdown"])).groups()
         (self.lines, nodes), self.line = definitions(self.path), int(line)
         self.node = nodes[self.line]
         self.name = self.node.name
+        self.titled = self.name.lower() in headings  # the chapter has a section of this name, to which links lead
         said = ast.get_docstring(self.node) or ""
         self.first, _, self.rest = re.sub(r"(?<=[\w)`]\.)\s+(?=[A-Z`])|\n\n", "\0", said, count=1).partition("\0")
 
@@ -125,7 +126,7 @@ class Shown:
 def titled(shown, names=()):
     "The line of a box: the names with their anchors, the sentence of the only one, and the names of the helpers."
     helpers = ", ".join(f"`{name}`" for name in names if name not in {one.name for one in shown})
-    told = ", ".join(f"[`{one.name}`]{{#{one.name.lower()}}}" for one in shown)
+    told = ", ".join(f"`{one.name}`" if one.titled else f"[`{one.name}`]{{#{one.name.lower()}}}" for one in shown)
     if len(shown) == 1 and shown[0].first: told += f" [{' '.join(shown[0].first.split())}]{{.book-said}}"
     return told and helpers and f"{told} [with {helpers}]{{.book-said}}" or told or helpers
 
@@ -140,9 +141,9 @@ def names_in(source):
 def is_source(cell): return cell["cell_type"] == "code" and source_of(cell).startswith(FOLD)
 
 
-def boxes(run, number):
+def boxes(run, number, headings):
     "Neighbouring cells of nbdev's as boxes; sources that are folded and stand in a row share one."
-    shown = {one.name: one for one in (Shown(cell) for cell in run if not is_source(cell))}
+    shown = {one.name: one for one in (Shown(cell, headings) for cell in run if not is_source(cell))}
     sources = [(cell, names_in(source_of(cell))) for cell in run if is_source(cell)]
     parts, at = [], {}
     for cell, names in sources:
@@ -168,9 +169,11 @@ def boxes(run, number):
 def with_signatures(notebook):
     "The notebook with a box for what nbdev shows of each exported cell."
     done, run = [], []
+    headings = {found.lower() for cell in notebook["cells"] if cell["cell_type"] == "markdown"
+                for found in re.findall(r"^#{2,4} (\w+)$", source_of(cell), re.M)}
     for cell in [*notebook["cells"], None]:
         if cell and (is_source(cell) or cell["cell_type"] == "code" and SHOWN.search(source_of(cell))): run.append(cell); continue
-        done += boxes(run, len(done)) if run else []
+        done += boxes(run, len(done), headings) if run else []
         run = []
         if cell: done.append(cell)
     notebook["cells"] = done
