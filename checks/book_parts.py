@@ -97,7 +97,7 @@ def anchors(name, page, public, own):
         if target != f"{name}.html": continue
         found = page.find_all(id=anchor)
         if len(found) != 1: yield f"{name} has {len(found)} places with the name {anchor}"
-        elif not found[0].find_parent("summary") and public_name not in own: yield f"{name}: {public_name} leads to something else"
+        elif not found[0].find_parent("summary") and anchor not in map(str.lower, own): yield f"{name}: {public_name} leads to something else"
 
 
 def recipe(page):
