@@ -3,6 +3,7 @@
 `_quarto.yml` names this file: `ipynb-filters: [../checks/reading.py]`, as seen from `_proc/`, where nbdev leaves the notebooks.
 CONTRIBUTING.md, "How a chapter is written", describes the notation.
 """
+import ast
 import json
 import re
 import sys
@@ -10,8 +11,11 @@ from html import escape
 from pathlib import Path
 
 from inks import inked
+from readme import HERE, settings
+from signatures import source_of, with_signatures
 
-BIBLIOGRAPHY = Path(__file__).resolve().parent.parent / "nbs" / "references.bib"
+BIBLIOGRAPHY = HERE / "nbs" / "references.bib"
+SITE = settings()["doc_host"] + settings()["doc_baseurl"] + "/"
 CALLOUTS = {"Remember": "tip", "Note": "note", "Warning": "warning"}
 COLAB = "https://colab.research.google.com/"
 LABEL = re.compile(r"^#\|\s*label:\s*(fig-[\w-]+)\s*$", re.M)
@@ -20,6 +24,8 @@ ANCHOR = re.compile(r'<a id="(fig-[\w-]+)">')
 CAPTION = re.compile(r'\A\s*<a id="(fig-[\w-]+)"></a>\s*\*Figure:\s*((?:(?!\n\s*\n).)+?)\*\s*(?:\n\s*\n|\Z)', re.S)
 LINK = re.compile(r"\]\(([^()\s]+)\)(?!\{)")
 CODE_IN_LINK = re.compile(r"\[(`[^`]+`)\]\([^()\s]+\)")
+LINK_BY_NBDEV = re.compile(rf"\[(`([\w.]+)(\(\))?`)\]\({re.escape(SITE)}([\w.]+)#([\w.]+)\)")
+SENTENCE = re.compile(r"(.+?(?:[.!?]\s+|\n(?=\s*(?:\n|[|-] ))|\Z))", re.S)
 LINK_IN_LINK = re.compile(rf"\[((?:[^\[\]]|{CODE_IN_LINK.pattern})*{CODE_IN_LINK.pattern}(?:[^\[\]]|{CODE_IN_LINK.pattern})*)\](?=\()")
 FENCE = re.compile(r"^(```+|~~~+)[^\n]*\n.*?^\1[`~]*[ \t]*$", re.M | re.S)
 BOX = "::::: {.book-solution}"  # site/page.lua makes <details> of it; Quarto's folded callouts cannot be opened by keyboard
@@ -27,10 +33,6 @@ BOX = "::::: {.book-solution}"  # site/page.lua makes <details> of it; Quarto's 
 
 class Fault(ValueError):
     "What an author has to put right in a notebook."
-
-
-def source_of(cell):
-    return "".join(cell.get("source") or "")
 
 
 def as_lines(text):
@@ -77,7 +79,7 @@ def read_bibliography(text):
             while depth:
                 depth += {"{": 1, "}": -1}.get(body[at], 0)
                 at += 1
-            fields[field[1].lower()] = re.sub(r"[{}]", "", body[field.end():at - 1]).replace("--", "–")
+            fields[field[1].lower()] = re.sub(r"[{}]|\\(?=%)", "", body[field.end():at - 1]).replace("--", "–")
         entries[head[2]] = fields
     return entries
 
@@ -154,6 +156,43 @@ def captions(notebook):
     faults += [f"{label} has no caption" for label, cell in labelled.items() if not OLD_CAPTION.search(source_of(cell))]
     if faults: raise Fault("; ".join(faults))
     return list(labelled)
+
+
+# --- Links that nbdev makes of names in backticks
+
+def set_here(notebook):
+    "Names that the cells of a chapter set: there they are what the words between backticks mean."
+    names = set()
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code" or "show_doc(" in source_of(cell): continue
+        try: body = ast.parse(source_of(cell)).body
+        except SyntaxError: continue  # commands of Jupyter
+        for part in body:
+            if isinstance(part, (ast.FunctionDef, ast.ClassDef)): continue
+            names |= {node.id for node in ast.walk(part) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return names
+
+
+def words_of_terminal():
+    "What can be typed after `cifar_gradcam`, and the fields of a recipe, which are options too."
+    parts = [(HERE / "cifar_gradcam" / "engine" / f"{name}.py").read_text(encoding="utf-8") for name in ("cli", "runs")]
+    return set(re.findall(r'"([a-z]\w*)"', parts[0])) | set(re.findall(r"^    (\w+): Annotated", parts[1], re.M))
+
+
+def with_own_links(text, here, terminal, commands):
+    """Links to functions lead to where the function is, on this site.
+
+    No link: what is not on the site, what a cell of this chapter sets, and a word of the command line in a sentence about it.
+    """
+    def one(link, sentence):
+        shown, name, call, page, anchor = link.groups()
+        if f"{name}_command" in commands: return f"[{shown}](#{name}_command)"
+        typed = name in terminal and re.search(r"`(?:--|cifar_gradcam )", sentence)
+        if anchor.startswith("_") or not call and (name in here or typed): return shown
+        return f"[{shown}]({page}#{anchor.split('.')[0]})"  # a method is shown with its class
+
+    text = SENTENCE.sub(lambda part: LINK_BY_NBDEV.sub(lambda link: one(link, part[0]), part[0]), text)
+    return text.replace(f"]({SITE}", "](")
 
 
 # --- Links, callouts, solutions
@@ -238,12 +277,15 @@ def reading(notebook, bibliography=None):
     "The notebook in Quarto's notation; a `Fault` says what an author has to put right."
     entries = read_bibliography(BIBLIOGRAPHY.read_text(encoding="utf-8") if bibliography is None else bibliography)
     places, used, labels, solutions = addresses(entries), set(), captions(notebook), Solutions()
+    here, terminal = set_here(notebook), words_of_terminal()
+    commands = set(re.findall(r"show_doc\((\w+_command)\)", "\n".join(map(source_of, notebook["cells"]))))
 
-    def linked(text): return prose(text, lambda part: with_links(part, labels, entries, places, used))
+    def linked(text):
+        return prose(text, lambda part: with_links(with_own_links(part, here, terminal, commands), labels, entries, places, used))
 
     def in_caption(line): return f"{line[1]}{json.dumps(linked(json.loads(line[2])), ensure_ascii=False)}"
 
-    for cell in notebook["cells"]:
+    for cell in with_signatures(notebook)["cells"]:
         text = source_of(cell)
         if cell["cell_type"] == "markdown":
             text = prose(linked(prose(text, with_tries)), lambda part: with_callouts(solutions.text(part)))

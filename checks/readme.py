@@ -3,8 +3,6 @@ import re
 from configparser import ConfigParser
 from pathlib import Path
 
-import nbformat
-
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -21,6 +19,8 @@ def page_name(notebook: str) -> str:
 
 def readme() -> str:
     "The front page as plain Markdown: hidden cells left out, links to chapters made links to the site."
+    import nbformat  # not needed for the names above, which the site's filter asks for again and again
+
     parts = []
     for cell in nbformat.read(HERE / "nbs" / "index.ipynb", as_version=4).cells:
         marks = re.findall(r"^#\|\s*(\S+)", cell.source, re.M)

@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
+import book_parts
 import nbformat
 from PIL import Image
 
@@ -347,6 +348,7 @@ def faults_in_browser(site, program, axe):
         for words, wanted in SEARCHES.items():
             if (found := first_hit(browser, address, words)) != wanted:
                 yield f"a search for {words!r} leads to {found} first, should to {wanted}"
+        yield from book_parts.faults_of_words(browser, address)
         foreign = sorted({url for url in browser.requested if not url.startswith(address)})
         yield from (f"asks {url}" for url in foreign)
     server.shutdown()
@@ -358,6 +360,7 @@ def faults(site):
     missing = [name for name in notebooks if not (site / f"{page_name(name)}.html").exists()]
     found = [f"not built: {name}" for name in missing]
     found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *raw_markup(site)]
+    found += book_parts.faults(site)
     program, axe = find_browser(), axe_source()
     if program: found += faults_in_browser(site, program, axe)
     skipped = ["no browser: widths, requests and search"] * (not program) + ["no axe-core"] * (not axe)

@@ -11,7 +11,8 @@ from tools import equal
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "checks"))
-from reading import Fault, addresses, authors, described, read_bibliography, reading, tries  # noqa: E402
+from reading import SITE, Fault, addresses, authors, described, read_bibliography, reading, tries  # noqa: E402
+from signatures import FOLD, definitions, fields_of, signature  # noqa: E402
 
 BIB = """@inproceedings{he2015deep,
   author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
@@ -199,6 +200,98 @@ def test_two_entries_with_one_address_are_refused():
 @pytest.mark.parametrize("names, said", [("He, K. and Sun, J.", "He and Sun"), ("A, a and B, b and C, c", "A, B and C"), ("Kalamkar, D and others", "Kalamkar et al."),
                                          ("NVIDIA", "NVIDIA"), ("A, a and B, b and C, c and D, d", "A et al.")])
 def test_authors(names, said): equal(authors({"author": names}), said)
+
+
+def test_a_percent_sign_in_a_title_is_no_comment():
+    text = (HERE / "nbs" / "references.bib").read_text(encoding="utf-8")
+    assert not re.search(r"(?<!\\)%", text), "in BibTeX this begins a comment: write \\%"
+    assert any(entry["title"].startswith("94% on") for entry in read_bibliography(text).values())
+
+
+# --- Names of the package
+
+def nbdev_link(name, page="gradcam.html"): return f"[`{name}`]({SITE}{page}#{name.strip('()').lower()})"
+
+
+def shown(name, module, line):
+    "A cell of nbdev's that shows a name."
+    said = f"---\n\n[source](https://x.org/blob/main/cifar_gradcam/{module}.py#L{line}){{target=\"_blank\"}}\n\n### {name}\n"
+    return {"cell_type": "code", "id": name, "metadata": {}, "source": f"#| echo: false\n#| output: asis\nshow_doc({name})",
+            "outputs": [{"data": {"text/markdown": said}}]}
+
+
+def place_of(module, name):
+    lines, nodes = definitions(f"cifar_gradcam/{module}.py")
+    return next((line, node, lines) for line, node in nodes.items() if getattr(node, "name", "") == name)
+
+
+@pytest.mark.parametrize("words, wanted", [
+    (f"See {nbdev_link('explain')}.", "See [`explain`](gradcam.html#explain)."),
+    (f"See {nbdev_link('_judge')}.", "See `_judge`."),
+    (f"The table {nbdev_link('scaled')}.", "The table `scaled`."),  # the cell below sets it
+    (f"Call {nbdev_link('scaled()')}.", "Call [`scaled()`](gradcam.html#scaled)."),
+    (f"{nbdev_link('History.load')}", "[`History.load`](gradcam.html#history)"),
+    (f"Use `--normalise` with {nbdev_link('cifar10')}.", "Use `--normalise` with `cifar10`."),
+    (f"The commands are `cifar_gradcam train` and {nbdev_link('explain')}. In Python, call {nbdev_link('explain')}.",
+     "The commands are `cifar_gradcam train` and `explain`. In Python, call [`explain`](gradcam.html#explain)."),
+    (f"| a | `cifar_gradcam train`, {nbdev_link('explain')} |\n| b | {nbdev_link('explain')} |",
+     "| a | `cifar_gradcam train`, `explain` |\n| b | [`explain`](gradcam.html#explain) |"),
+    (f"[here]({SITE}evaluation.html#part)", "[here](evaluation.html#part)"),
+])
+def test_a_link_of_nbdev_leads_to_the_function_that_is_meant(words, wanted):
+    equal(read(("markdown", words), ("code", "record, scaled = 1, 2"))[1]["source"], wanted)
+
+
+def test_in_the_chapter_of_the_commands_their_names_lead_to_them():
+    nb = notebook(("markdown", nbdev_link("explain")))
+    nb["cells"].append(shown("explain_command", "engine/cli", place_of("engine/cli", "explain_command")[0]))
+    equal("".join(reading(nb, BIB)["cells"][1]["source"]), "[`explain`](#explain_command)")
+
+
+def test_a_function_becomes_a_line_with_its_anchor_and_its_signature():
+    line, node, lines = place_of("gradcam", "target_layers")
+    nb = notebook(("markdown", "Before."))
+    nb["cells"].append(shown("target_layers", "gradcam", line))
+    made = "".join(reading(nb, BIB)["cells"][-1]["source"])
+    assert "::::: {.book-api}\n[`target_layers`]{#target_layers} [Each as" in made and "###" not in made
+    assert f"```python\n{signature(node, lines)}\n```" in made and f"gradcam.py#L{line}){{.book-source}}" in made
+
+
+def test_folded_sources_in_a_row_share_a_box_and_short_ones_are_open():
+    long = "def {}():\n" + "    pass\n" * 30
+    nb = notebook(*(("code", FOLD + source) for source in (long.format("_a"), long.format("_b"), "def _c(): pass", long.format("_d"))))
+    text = "\n".join("".join(cell["source"]) for cell in reading(nb, BIB)["cells"])
+    equal(re.findall(r"^::::: (.*)\n(.*)", text, re.M), [("{.book-api}", "`_a`, `_b`"), ("{.book-api .open}", "`_c`"), ("{.book-api}", "`_d`")])
+    equal(text.count("\n:::::\n"), 3)
+
+
+@pytest.mark.parametrize("module, name, said", [
+    ("gradcam", "target_layers", "def target_layers(\n    model: nn.Module,  #"),
+    ("resnet", "ResNet", "class ResNet(nn.Module):\n    def __init__(\n        self,\n        block: type,"),
+    ("data", "DatasetInfo", "class DatasetInfo(NamedTuple):\n    classes: tuple"),
+    ("lr_finder", "NoPeak", "class NoPeak(ValueError):  # parameters as ValueError"),
+])
+def test_a_signature_shows_the_real_parameters(module, name, said):
+    _, node, lines = place_of(module, name)
+    assert signature(node, lines).startswith(said), signature(node, lines)
+
+
+def test_no_signature_is_wider_than_the_column():
+    for path in (HERE / "cifar_gradcam").rglob("[a-z]*.py"):
+        lines, nodes = definitions(str(path.relative_to(HERE)))
+        for node in nodes.values():
+            if getattr(node, "name", "_")[0] == "_" or node.name == "Recipe": continue  # not shown; shown as a table
+            assert max(map(len, signature(node, lines).split("\n"))) <= 88, signature(node, lines)
+
+
+def test_the_table_of_a_recipe_is_its_fields():
+    _, node, _ = place_of("engine/runs", "Recipe")
+    rows = fields_of("cifar_gradcam/engine/runs.py", node).strip().split("\n")[2:]
+    from dataclasses import fields
+
+    from cifar_gradcam.engine.runs import Recipe
+    equal([row.split("`")[1] for row in rows], [field.name for field in fields(Recipe)])
+    assert '| `final_lr` | `float`, > 0, ≤ 1 | `0.0001` | final learning rate of OneCycle, as a fraction of the peak |' in rows
 
 
 # --- The book

@@ -1,4 +1,4 @@
--- Reading time and the notebook itself, beneath the title of each chapter; exported sources and solutions folded.
+-- Reading time and the notebook itself, beneath the title of each chapter; what folds; definitions of terms where they first stand.
 local words, name = 0, nil
 
 local counter = { Str = function(el) if el.text:match("%w") then words = words + 1 end end }
@@ -9,29 +9,116 @@ local function facts()
   return pandoc.Div(pandoc.Para({ pandoc.Str(minutes .. (minutes == 1 and " minute" or " minutes") .. " to read · download "), link }), { class = "page-facts" })
 end
 
--- The signature stands above its source already. And a link is no link inside of code: its text stays.
-local function fold(block)
-  block.text = block.text:gsub("%[(`[^`%]]+`)%]%(https?://[^)%s]*%)", "%1")
-  local _, lines = block.text:gsub("\n", "")
-  if block.attributes["code-summary"] == "Exported source" then
-    block.attributes["code-fold"] = lines < 25 and "show" or "true"  -- what is short is there to be read
-  end
-  return block
+-- checks/reading.py and checks/signatures.py begin what folds with a paragraph that holds its line. (A div of class solution is a proof to Quarto.)
+local function folded(div)
+  local kind = div.classes:find_if(function(class) return class == "book-solution" or class == "book-api" end)
+  if not kind then return nil end
+  local title, open = table.remove(div.content, 1), div.classes:includes("open")
+  div.classes = { kind .. "-body" }
+  return { pandoc.RawBlock("html", '<details class="' .. kind .. '"' .. (open and " open" or "") .. '><summary>'), pandoc.Plain(title.content),
+           pandoc.RawBlock("html", "</summary>"), div, pandoc.RawBlock("html", "</details>") }
 end
 
--- checks/reading.py begins a solution with a paragraph that holds its title. (A div of class solution is a proof to Quarto.)
-local function solution(div)
-  if not div.classes:includes("book-solution") then return nil end
-  local title = table.remove(div.content, 1)
-  div.classes = { "book-solution-body" }
-  return { pandoc.RawBlock("html", '<details class="book-solution"><summary>'), pandoc.Plain(title.content),
-           pandoc.RawBlock("html", "</summary>"), div, pandoc.RawBlock("html", "</details>") }
+-- The words of the glossary: each with the term that it belongs to. A word with a capital letter stands for itself only.
+local function glossary()
+  local file = io.open(pandoc.path.join({ quarto.project.directory, "glossary.qmd" }))
+  if not file then return {} end
+  local found = {}
+  for _, block in ipairs(pandoc.read(file:read("a"), "markdown").blocks) do
+    for _, item in ipairs(block.t == "Div" and block.content[1].content or {}) do
+      local term = item[1][1]
+      local on = term.attributes.on
+      local here = not on
+      for start in (on or ""):gmatch("%S+") do here = here or name:sub(1, #start) == start end
+      local said = pandoc.utils.stringify(term.content) .. ": " .. pandoc.utils.stringify(item[2][1])
+      for word in (here and term.attributes.words or ""):gmatch("[^,]+") do
+        word = word:match("^%s*(.-)%s*$")
+        table.insert(found, { word = word, exact = word ~= word:lower(), id = term.identifier, said = said })
+      end
+    end
+  end
+  file:close()
+  return found
+end
+
+-- Where a word stands in a text, as a whole: not as a part of a longer one, nor of one with a hyphen.
+local function place(entry, text, lower)
+  local within, from = entry.exact and text or lower, 1
+  while true do
+    local first, last = within:find(entry.word, from, true)
+    if not first then return nil end
+    if not text:sub(first - 1, first - 1):match("[%w_-]") and not text:sub(last + 1, last + 1):match("[%w_\xC3-]") then return first, last end
+    from = first + 1
+  end
+end
+
+local nested = { Emph = true, Strong = true, Quoted = true }
+
+-- The first word with a definition in a text becomes a link to it, then the first in what follows.
+local function in_text(inlines, entries, known)
+  local text, starts, best = "", {}, nil  -- what is not text is a byte that no word holds
+  for i, el in ipairs(inlines) do
+    starts[i] = #text + 1
+    text = text .. (el.t == "Str" and el.text or (el.t == "Space" or el.t == "SoftBreak") and " " or "\1")
+  end
+  local lower = text:lower()
+  for _, entry in ipairs(entries) do
+    local first, last = place(entry, text, lower)
+    if first and not known[entry.id] and (not best or first < best.first or first == best.first and last > best.last) then
+      best = { first = first, last = last, entry = entry }
+    end
+  end
+  if not best then
+    for i, el in ipairs(inlines) do
+      if nested[el.t] then el.content = in_text(el.content, entries, known); inlines[i] = el end
+    end
+    return inlines
+  end
+  known[best.entry.id] = true
+  local before, word, after = pandoc.Inlines({}), pandoc.Inlines({}), pandoc.Inlines({})
+  for i, el in ipairs(inlines) do
+    local start, stop = starts[i], (starts[i + 1] or #text + 1) - 1
+    if stop < best.first then before:insert(el)
+    elseif start > best.last then after:insert(el)
+    elseif el.t ~= "Str" then word:insert(pandoc.Space())
+    else
+      local head, tail = el.text:sub(1, math.max(0, best.first - start)), el.text:sub(best.last - start + 2)
+      if #head > 0 then before:insert(pandoc.Str(head)) end
+      word:insert(pandoc.Str(el.text:sub(#head + 1, #el.text - #tail)))
+      if #tail > 0 then after:insert(pandoc.Str(tail)) end
+    end
+  end
+  local done = in_text(before, entries, known)
+  done:insert(pandoc.Link(word, "glossary.html#" .. best.entry.id, best.entry.said, { class = "book-term" }))
+  done:extend(in_text(after, entries, known))
+  return done
+end
+
+-- Paragraphs and lists only: no headings, code, tables, figures, nor what folds.
+local function with_terms(blocks, entries, known)
+  for i, block in ipairs(blocks) do
+    if block.t == "Para" or block.t == "Plain" then block.content = in_text(block.content, entries, known)
+    elseif block.t == "BulletList" or block.t == "OrderedList" then
+      local items = block.content
+      for k, item in ipairs(items) do items[k] = with_terms(item, entries, known) end
+      block.content = items
+    elseif block.t == "Div" then
+      local aside = block.identifier:match("^quarto%-") or block.identifier:match("^fig%-")  -- the navigation, and figures with captions
+      if not (aside or block.classes:find_if(function(class) return class == "hidden" or class:match("^book%-") end)) then
+        block.content = with_terms(block.content, entries, known)
+      end
+    end
+    blocks[i] = block
+  end
+  return blocks
 end
 
 function Pandoc(doc)
   doc:walk(counter)
-  doc = doc:walk({ CodeBlock = fold, Div = solution })
   name = quarto.doc.input_file:match("([^/\\]+)%.ipynb$")
+  if name and name ~= "index" then doc.blocks = with_terms(doc.blocks, glossary(), {}) end
+  doc = doc:walk({ Div = folded })
+  quarto.doc.include_text("in-header", '<link rel="stylesheet" href="site/page.css">\n<script src="site/page.js" defer></script>')
   if name and name ~= "index" then table.insert(doc.blocks, 1, facts()) end
   return doc
 end
