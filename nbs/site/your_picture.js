@@ -4,8 +4,9 @@
 {
 const {web: base, make, megabytes} = Book;
 const at = id => document.getElementById(`yp-${id}`);
-const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`;
-function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("yp-fault", fault); }
+const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`;
+function say(text, more = "", kind = "") { at("said").replaceChildren(make("b", kind, text), " ", more); }
+const refuse = (text, more) => say(text, more, "yp-fault");
 
 // ---- Numbers. This code rounds and resamples exactly as Python and Pillow do.
 function even(x) {  // to the nearest whole number, halves to the even one
@@ -42,10 +43,6 @@ function resize(values, w, h, W, H, round = exact) {
   for (let y = 0; y < h; y++) for (let x = 0; x < W; x++) between[y * W + x] = sum(values, y * w, 1, across[x]);
   for (let y = 0; y < H; y++) for (let x = 0; x < W; x++) out[y * W + x] = sum(between, x, W, down[y]);
   return out;
-}
-function stretch(values) {  // to the range from 0 to 1; a constant map becomes 0
-  const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
-  return values.map(v => (v - low) / (high > low ? high - low : 1));
 }
 function softmax(logits) {
   const most = Math.max(...logits), powers = Array.from(logits, v => Math.exp(v - most));
@@ -144,12 +141,12 @@ let picture = null, answer = null, latest = 0;
 async function choose(bringing, name, {tile = null, own = null} = {}) {  // a promise of a blob; `own`: a test image, with its stored answer
   const mine = ++latest;
   if (!canvasIsTrue()) {
-    say("The colours of a picture cannot be read here: the protection against fingerprinting is on. Allow canvas access for this site and choose the picture again.", true);
+    refuse("The colours of a picture cannot be read here.", "A protection against fingerprinting hides them. Allow canvas access for this site, and choose the picture again.");
     return;
   }
   let bitmap;
   try { bitmap = await read(await bringing); } catch {
-    say(`${name} did not open as a picture. JPEG, PNG, WebP, GIF, AVIF and BMP work here. Save it as one of these, and choose it again.`, true);
+    refuse(`${name} did not open as a picture.`, "JPEG, PNG, WebP, GIF, AVIF and BMP work here. Save it as one of these, and choose it again.");
     return;
   }
   if (mine !== latest) return;  // another one was chosen since
@@ -167,7 +164,7 @@ async function choose(bringing, name, {tile = null, own = null} = {}) {  // a pr
   }
 }
 async function answerFor(mine) {
-  say(at("progress").value < 1 ? `The network is on its way (${megabytes(size())}), and then it looks at ${mine.name}.` : `The network looks at ${mine.name}.`);
+  say(`${mine.name} is here.`, at("progress").value < 1 ? `The network is on its way (${megabytes(size())}). Its answer follows.` : "The network looks at it.");
   at("again").hidden = true;
   at("progress").hidden = false;
   try {
@@ -176,7 +173,7 @@ async function answerFor(mine) {
   } catch (fault) {
     [network, queue] = [null, Promise.resolve()];
     if (mine !== picture) return;
-    say(`The network did not arrive (${fault.message}). ${mine.name} is kept here: try again when there is a connection.`, true);
+    refuse(`The network did not arrive (${fault.message}).`, `${mine.name} is kept here. Try again when there is a connection.`);
     at("progress").hidden = true;
     at("again").hidden = false;
     at("again").focus();
@@ -186,23 +183,24 @@ function showAnswer({logits, maps}) {
   const side = Math.sqrt(maps.length / app.classes.length);
   answer = {...picture, logits, maps, w: side, h: side, probabilities: softmax(logits)};
   const order = [...app.classes.keys()].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
-  [answer.first, answer.second] = order;
+  const label = answer.own && answer.own.label, right = label ? app.classes.indexOf(label) : order[0];
+  [answer.first, answer.second] = [order[0], right === order[0] ? order[1] : right];
   at("app").answer = answer;  // for the console, and for the check
   at("wait").hidden = true;
   at("bars").hidden = at("evidence").hidden = false;
   showBars(order);
   showMaps();
-  const [a, b] = order.map(c => [app.classes[c], percent(answer.probabilities[c])]), label = answer.own && answer.own.label;
-  say(`${answer.name}: the network says ${a[0]} (${a[1]})${label ? label === a[0] ? ", and it is right" : ", and it is wrong" : ""}. `
-    + `Next comes ${b[0]} (${b[1]}). ${inWords()}`);
+  const [a, b] = [answer.first, answer.second].map(c => `${app.classes[c]} (${percent(answer.probabilities[c])})`);
+  say(`${answer.name}: the network says ${a}${label ? right === order[0] ? ", and it is right" : ", and it is wrong" : ""}.`,
+    `${right === order[0] ? `Next comes ${b}.` : `The right class would be ${b}.`} ${inWords()}`);
 }
 
-// The map of a class, or of one class rather than another, as `explain` in chapter 05 makes it: cut off below zero,
-// stretch, enlarge to the square that the network sees, and stretch again.
+// The map of a class, or of one class rather than another, as in chapter 05: cut off below zero, and enlarged to the square
+// that the network sees. Maps that stand side by side share one scale, from 0 to the largest value of all.
 function evidence(c, against = null) {
   const {maps, w, h} = answer, area = w * h, value = (k, i) => maps[k * area + i];
   const grid = Float32Array.from({length: area}, (_, i) => Math.max(0, value(c, i) - (against === null ? 0 : value(against, i))));
-  return {heat: stretch(resize(stretch(grid), w, h, app.size, app.size)), amount: grid.reduce((a, b) => a + b, 0)};
+  return {heat: resize(grid, w, h, app.size, app.size), amount: grid.reduce((a, b) => a + b, 0)};
 }
 function levelsOf(heat) {  // of the part of the square that holds the picture: 256 steps, at the size of the picture on the screen
   const {w, h, left, top} = answer.window, {width, height} = answer.screen, part = new Float32Array(w * h);
@@ -259,12 +257,13 @@ function showMaps() {
   at("second").value = second;
   for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
   const logit = c => `logit ${logits[c].toFixed(1)}`;
-  drawn = [
+  const found = [
     ["yp-first", evidence(first), `evidence for ${a}`, logit(first)],
     ["yp-second", evidence(second), `evidence for ${b}`, logit(second)],
     ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `the logits differ by ${(logits[first] - logits[second]).toFixed(1)}`],
-  ].map(([kind, {heat, amount}, about, score]) => {
-    const box = make("figure", kind), canvas = make("canvas");
+  ], most = Math.max(...found.map(([, {heat}]) => heat.reduce((a, b) => Math.max(a, b)))) || 1;
+  drawn = found.map(([kind, {heat: values, amount}, about, score]) => {
+    const box = make("figure", kind), canvas = make("canvas"), heat = values.map(v => v / most);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", amount ? `Map of the ${about}, strongest ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
     box.append(canvas, make("figcaption", "", amount ? `${about}: ${amount.toFixed(1)} (${score})` : `no ${about} (${score})`));
@@ -300,7 +299,7 @@ const fileOf = list => [...list].find(file => file.type.startsWith("image/")) ||
 function take(file) { choose(file, file.name || "the picture"); }
 function taken(data) {  // of a drop or of the clipboard
   if (data.files.length) take(fileOf(data.files));
-  else say("That was a link or a text. The file of a picture is wanted: save the picture first and drop its file, or copy the picture and paste it.", true);
+  else refuse("That was a link or a text.", "The file of a picture is wanted. Save the picture and drop its file, or copy the picture and paste it.");
 }
 const inField = event => event.target.closest?.("input:not([type=file]), textarea, [contenteditable]");
 function listen() {
@@ -322,7 +321,7 @@ function listen() {
     at(which).addEventListener("change", () => chosen(which));
   }
   at("opacity").addEventListener("input", () => {
-    at("opacity").nextElementSibling.textContent = `${at("opacity").value} %`;
+    at("opacity").nextElementSibling.textContent = `${at("opacity").value} %`;
     paint();
   });
 }
@@ -344,13 +343,16 @@ function about() {  // the size of the network, and what smaller weights cost, i
   const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "in half precision" : `in ${chosen}`;
   const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
   if (!precisions) return file;
-  const share = name => `${precisions[name].accuracy.toFixed(2)} %`;
-  return `${file} This network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images; in float32 it is right on ${share("float32")}.`;
+  const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
+  return `${file} This network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images; in float32 it is right on ${share("float32")}. `
+    + `In 99 of 100 images, no place of the map is off by more than ${moved.toFixed(1)} of the 256 steps of colour.`;
 }
 async function main() {
   app = await Book.parts("app.json");
   if (app.missing) { say(`The network is not in this copy of the site: it ${app.missing}.`); return; }
   colours = Book.bytesOf(app.colours);
+  const steps = [0, 64, 128, 192, 255].map(k => `rgb(${colours.slice(3 * k, 3 * k + 3).join()})`);
+  at("scale").style.background = `linear-gradient(to right, ${steps.join()})`;
   at("size").textContent = `The first picture of your own loads the network, ${megabytes(size())}.`;
   at("about").textContent = about();
   at("choose").hidden = at("about").hidden = false;
