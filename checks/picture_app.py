@@ -47,7 +47,7 @@ def in_half(weights, name):
 def in_8_bits(weights, name):
     """One byte a weight, and a factor for each output channel, where a channel has many weights.
 
-    The first layer, the shortcuts and the last have few. They are a fiftieth of all weights and moved the maps most, so they are stored in half precision.
+    The first layer, the shortcuts and the last have few. They are less than a fiftieth of all weights, and rounding them moved the maps most, so they are stored in half precision.
     """
     from onnx import TensorProto, helper, numpy_helper
     if weights[0].size < MANY: return in_half(weights, name)
