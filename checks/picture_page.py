@@ -258,11 +258,11 @@ def check_kept(browser, address, pictures):
     size = sum(browser.run("fetch('web/app.json').then(found => found.json()).then(app => Object.values(app.sizes))"))
     same(browser.run("document.querySelector('#yp-size').innerText"), f"The first picture of your own loads the network, {round(size / 1e6)} MB.", "the size")
     for path in pictures[:2]: choose_file(browser, path)
-    browser.until(f"{SAID}.startsWith('The network did not arrive')")
     name = pictures[1].name
-    same(browser.run(f"[{SAID}.includes({json.dumps(name + ' is kept')}), document.querySelector('#yp-own').nextElementSibling.textContent, "
+    browser.until(f"{SAID}.startsWith('The network did not arrive') && {SAID}.includes({json.dumps(name + ' is kept')})")
+    same(browser.run(f"[document.querySelector('#yp-own').nextElementSibling.textContent, "
                      "document.querySelector('#yp-own').checkVisibility(), document.querySelector('#yp-evidence').checkVisibility(), document.activeElement.id]"),
-         [True, name, True, False, "yp-again"], "the picture is kept and shown, without an answer")
+         [name, True, False, "yp-again"], "the picture is kept and shown, without an answer")
     browser.call("Network.setBlockedURLs", urls=[])
     browser.logged.clear()  # the browser's own word about that
     browser.press("Enter")

@@ -5,7 +5,7 @@
 const {web: base, make, megabytes} = Book;
 const at = id => document.getElementById(`yp-${id}`);
 const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`;
-function say(text, more = "", kind = "") { at("said").replaceChildren(make("b", kind, text), " ", more); }
+function say(text, more = "", kind = "") { at("said").replaceChildren(make("b", kind, text), more && ` ${more}`); }
 const refuse = (text, more) => say(text, more, "yp-fault");
 
 // ---- Numbers. This code rounds and resamples exactly as Python and Pillow do.
@@ -126,6 +126,7 @@ async function open() {
   ort.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
   ort.env.wasm.wasmBinary = wasm;
   const session = await ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
+  bar.value = 1;  // a sum of shares may stop short of it
   return async input => {
     const {logits, maps} = await session.run({images: new ort.Tensor("float32", input, [1, 3, app.size, app.size])});
     return {logits: logits.data, maps: maps.data};
@@ -309,7 +310,7 @@ function listen() {
   const over = on => event => {
     if (inField(event)) return;
     event.preventDefault();
-    document.body.classList.toggle("yp-over", on);
+    document.body.classList.toggle("yp-over", on && event.dataTransfer.types.includes("Files"));
   };
   document.addEventListener("dragover", over(true));
   document.addEventListener("dragleave", event => { if (!event.relatedTarget) over(false)(event); });
