@@ -261,7 +261,7 @@ def check_kept(browser, address, pictures):
     for path in pictures[:2]: choose_file(browser, path)
     name = pictures[1].name
     browser.until(f"{SAID}.startsWith('The network did not arrive') && {SAID}.includes({json.dumps(name + ' is kept')})")
-    same(browser.run(f"[document.querySelector('#yp-own').nextElementSibling.textContent, "
+    same(browser.run("[document.querySelector('#yp-own').nextElementSibling.textContent, "
                      "document.querySelector('#yp-own').checkVisibility(), document.querySelector('#yp-evidence').checkVisibility(), document.activeElement.id]"),
          [name, True, False, "yp-again"], "the picture is kept and shown, without an answer")
     browser.call("Network.setBlockedURLs", urls=[])
