@@ -3,6 +3,7 @@
 Where no Chromium or Chrome is installed it says so and ends well.
 """
 import base64
+import json
 import sys
 import tempfile
 from dataclasses import replace
@@ -478,6 +479,92 @@ def check_odd_pages(browser, folder, pictures, heats, record):
     browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=without)
 
 
+def check_first_paint(browser, page):
+    "What one reads and presses stands there while the pixels are still on their way."
+    never = browser.call("Page.addScriptToEvaluateOnNewDocument", source="HTMLImageElement.prototype.decode = () => new Promise(() => {})")
+    browser.open(page)
+    same(browser.run(f"[{TILES}.length, document.querySelector('#matrix').checkVisibility(), document.documentElement.dataset.ready === undefined]"),
+         [41, True, True], "tiles and matrix before the pixels")
+    choose(browser, "predicted", 5)
+    browser.click(TILES + "[0]")
+    same(browser.run(f"[{VIEW}.open, {VIEW}.querySelectorAll('.picture').length]"), [True, 1], "the larger view too")
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", **never)
+    order = ("Content-Security-Policy", 'id="tiles"', 'id="data"', "main();", "data:image/webp", 'id="maps"')
+    places = [page.read_text(encoding="utf-8").find(mark) for mark in order]
+    same(places, sorted(places), "all pixels stand at the end of the page")
+
+
+HASH = "location.hash"
+
+
+def check_links(browser, page, record):
+    "A link opens a mistake; the address follows the larger view; Back closes it, and closing goes back."
+    surest, title = record.indices[np.argsort(-record.confidence, kind="stable")].tolist(), "document.querySelector('#view-facts').textContent"
+    def at(*wanted): browser.until(f"JSON.stringify([{VIEW}.open, {HASH}]) === JSON.stringify({json.dumps(wanted)})")
+    browser.open(page, READY)
+    start = browser.run("history.length")
+    browser.click(TILES + "[3]")
+    at(True, f"#mistake-{surest[3]}")
+    browser.press("ArrowRight")
+    at(True, f"#mistake-{surest[4]}")
+    same(browser.run("history.length"), start + 1, "turning over is no new step")
+    browser.run("history.back()")
+    at(False, "")
+    for _ in range(3):
+        browser.run(f"{TILES}[5].click()")
+        browser.press("Escape")
+        browser.run(f"{TILES}[6].click()")  # before the browser has gone back
+        at(True, f"#mistake-{surest[6]}")
+        browser.press("Escape")
+        at(False, "")
+    same(browser.run("history.length"), start + 1, "no steps are left over")
+    # A link, to one that the filters hide and that stands far down.
+    choose(browser, "predicted", int(record.predicted[record.indices == surest[0]][0]))
+    last = next(i for i in reversed(surest) if record.predicted[record.indices == i] != record.predicted[record.indices == surest[0]])
+    browser.run(f"{HASH} = 'mistake-{last}'")
+    browser.until(f"{VIEW}.open && {title}.startsWith('Image {last} ')")
+    browser.run("history.back()")
+    at(False, "")
+    browser.call("Page.navigate", url="about:blank")
+    browser.call("Page.navigate", url=f"{page.as_uri()}#mistake-{last}")
+    browser.until(f"document.readyState === 'complete' && {READY}")
+    same(browser.run(f"[{VIEW}.open, {title}.split(' · ')[0]]"), [True, f"Image {last}"], "opened by a link")
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    browser.click("document.querySelector('#copy')")
+    browser.until("document.querySelector('#copy').textContent !== 'Copy link'")
+    same(browser.run("document.querySelector('#copy').textContent"), "Copied", "the link is copied")
+    same(browser.run("navigator.clipboard.readText()"), f"{page.as_uri()}#mistake-{last}", "the link")
+    browser.press("Escape")
+    at(False, "")
+
+
+def check_links_in_book(browser, folder, explorer):
+    "In the frame on a page of the book the link is that of the page; a notebook's address stays as it is."
+    view, index = "document.querySelector('iframe').contentDocument.querySelector('#view')", json.loads(explorer.page.split('id="data">')[1].split("</script>")[0])["index"]
+    ready = "document.querySelector('iframe')?.contentDocument?.documentElement?.dataset.ready === ''"
+    tile = "document.querySelector('iframe').contentDocument.querySelector('#tiles .tile')"
+    for name, width in (("quarto-light", 1280), ("quarto-dark", 390), ("jp-Notebook", 1280)):
+        host = Path(folder) / f"{name}.html"
+        host.write_text(f"<!DOCTYPE html><meta charset=utf-8><meta name=viewport content='width=device-width'><body class={name}>"
+                        f"<p style='height: 3000px'>before</p>{explorer._repr_html_()}", encoding="utf-8")
+        browser.size(width, 844)
+        browser.call("Page.navigate", url="about:blank")
+        browser.call("Page.navigate", url=f"{host.as_uri()}#mistake-{index[-1]}")
+        browser.until(ready)
+        linked = name != "jp-Notebook"
+        same(browser.run(f"[{view}.open, document.querySelector('iframe').contentDocument.querySelector('#copy').hidden]"), [linked, not linked], f"{name}: a link")
+        if linked:
+            place = browser.run(f"(r => [r.top, r.bottom].map(y => y + document.querySelector('iframe').getBoundingClientRect().top))({view}.getBoundingClientRect())")
+            same(-1 <= place[0] < place[1] <= 845, True, f"{name}: the larger view is on the screen, {place}")
+            browser.run(f"{view}.close()")
+            browser.until(f"{HASH} === ''")
+        browser.run(f"{tile}.click()")
+        same(browser.run(HASH) == f"#mistake-{index[-1]}", not linked, f"{name}: the address")
+        if linked:
+            browser.run("history.back()")
+            browser.until(f"!{view}.open && {HASH} === ''")
+
+
 def check_filter(explorer):
     "For Quarto the frame is a raw block, not the HTML output that makes it load scripts from elsewhere."
     frame = explorer._repr_html_()
@@ -525,6 +612,9 @@ def main(folder_of_pictures=None, page_to_show=None):
         check_more(browser, folder)
         check_sizes(browser, folder)
         check_theme(browser, page)
+        check_first_paint(browser, page)
+        check_links(browser, page, record)
+        check_links_in_book(browser, folder, explorer)
         check_phone(browser, page)
         check_phone_frame(browser, folder, explorer)
         check_host(browser, folder, explorer)

@@ -27,7 +27,19 @@ ENOUGH = 0.01  # how far browser and Python may be apart; pixels are from 0 to 1
 SAID = "document.querySelector('#yp-said').textContent"
 APP = "document.querySelector('#yp-app')"
 ANSWER = APP + ".answer"
-BUTTON = "document.querySelector('#yp-load')"
+TILES = "document.querySelectorAll('.yp-tiles button')"
+AGAIN = "document.querySelector('#yp-again')"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")  # that the page says it reads
+
+
+def network_as_stored(precision):
+    "The book's network with its weights rounded as in the file that the page loads."
+    model = load_reference("cpu")
+    for weights in (one.data for one in model.parameters() if one.ndim > 1):
+        factor = weights.abs().flatten(1).amax(1).reshape(-1, *[1] * (weights.ndim - 1)) / 127
+        in_bytes = precision == "8 bits" and weights[0].numel() >= 576
+        weights.copy_((weights / factor).round() * factor if in_bytes else weights.half())
+    return model
 
 
 def draw_pictures(folder):
@@ -51,24 +63,24 @@ def draw_pictures(folder):
     return sorted(folder.glob("*.*"))
 
 
-def open_page(browser, address, ready="!document.querySelector('#yp-start').hidden"):
+def open_page(browser, address, ready=f"!document.querySelector('#yp-choose').hidden && ({ANSWER}?.own || !{TILES}.length)"):
     browser.call("Page.navigate", url=address + "your_picture.html")
     browser.until("document.readyState === 'complete'")
     browser.until(ready)
 
 
-def load_network(browser):
-    browser.run(BUTTON + ".focus()")
-    browser.press("Enter")
-    browser.until("!document.querySelector('#yp-choose').hidden")
-    same(browser.run("document.activeElement.id"), "yp-file", "the focus goes to what comes next")
-
-
-def give(browser, path, field="yp-file"):
+def choose_file(browser, path, field="yp-file"):
     "Choose a file, as the window of the browser for that would."
     place = browser.call("Runtime.evaluate", expression=f"document.getElementById('{field}')")["result"]["objectId"]
     browser.call("DOM.setFileInputFiles", files=[str(path)], objectId=place)
-    browser.until(f"!{SAID}.startsWith('Looking') && {SAID}.startsWith({json.dumps(Path(path).name)})")
+
+
+def answered(browser, name): browser.until(f"{ANSWER}.name === {json.dumps(name)} && {SAID}.startsWith({json.dumps(name + ': ')})")
+
+
+def give(browser, path, field="yp-file"):
+    choose_file(browser, path, field)
+    answered(browser, Path(path).name)
 
 
 def close(found, wanted, what, enough=ENOUGH):
@@ -77,7 +89,7 @@ def close(found, wanted, what, enough=ENOUGH):
     if not off <= enough: raise AssertionError(f"{what}: apart by {off:.4f}, more than {enough}")
 
 
-def check_answer(browser, model, path):
+def check_answer(browser, model, path, label=""):
     "Everything that the page computed of a picture, beside Python's."
     picture = read_picture(path)
     image = to_network(picture)
@@ -88,10 +100,10 @@ def check_answer(browser, model, path):
     close(found["logits"], logits, f"{path.name}: logits")
     close(found["probabilities"], logits.softmax(0), f"{path.name}: probabilities")
     order = logits.argsort(descending=True).tolist()
-    same([found["first"], found["second"]], order[:2], f"{path.name}: the likeliest classes")
+    first, second = order[0], order[1] if label in ("", CLASSES[order[0]]) else CLASSES.index(label)
+    same([found["first"], found["second"]], [first, second], f"{path.name}: the likeliest class, and the next one or the right one")
     everyone = torch.arange(len(CLASSES))
     close(found["maps"], signed_maps(model, image.expand(len(CLASSES), -1, -1, -1), everyone)[0], f"{path.name}: maps in units of the logit")
-    first, second = order[:2]
     check_maps(browser, model, path, found["heats"], [(first, None), (second, None), (first, second)])
     # Two other classes, by the selects.
     choose(browser, "yp-first", order[-1])
@@ -105,18 +117,23 @@ def check_answer(browser, model, path):
 def check_maps(browser, model, path, heats, wanted):
     picture = read_picture(path)
     image, rows_and_columns = to_network(picture), picture_window(picture, 32)
+    grids = [signed_maps(model, image, [target], None if against is None else [against])[0].relu() for target, against in wanted]
+    larges = [torch.nn.functional.interpolate(grid[None], (32, 32), mode="bilinear")[0, 0] for grid in grids]
+    shared = max(large.max() for large in larges)
     for k, (target, against) in enumerate(wanted):
         what = f"{path.name}: map for {CLASSES[target]}" + (f" rather than {CLASSES[against]}" if against is not None else "")
-        amount = signed_maps(model, image, [target], None if against is None else [against])[0].relu().sum().item()
+        amount = grids[k].sum().item()
         # What is next to nothing is stretched to the full range: the last digit decides what it looks like.
         enough = ENOUGH * max(1, 1 / max(amount, 1e-6))
-        heat = explain(model, image, [target], against=None if against is None else [against])[0].numpy()
-        close(heats[k], heat, what, enough)
+        found, heat = np.reshape(heats[k], (32, 32)), larges[k] / shared
+        close(found, heat, what)
+        alone = explain(model, image, [target], against=None if against is None else [against])[0]
+        close((found - found.min()) / max(np.ptp(found), 1e-12), alone, what + ", alone", enough)
         if max(picture.size) > 1024: continue
         factor = max(1, 320 // max(picture.size))
         large = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
         shown = canvas(browser, f"document.querySelectorAll('#yp-maps canvas')[{k}]")
-        close(shown / 255, np.asarray(lay_over(large, heat[rows_and_columns])) / 255, what + ", laid over", max(2 * ENOUGH, enough))
+        close(shown / 255, np.asarray(lay_over(large, heat[rows_and_columns].numpy())) / 255, what + ", laid over", 2 * ENOUGH)
 
 
 def canvas(browser, element):
@@ -125,42 +142,62 @@ def canvas(browser, element):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB"), dtype=float)
 
 
+def send(browser, kind, content, target="document.body"):
+    "Drop or paste on any place of the page, as a browser would tell of it; whether the page keeps the browser from leaving."
+    event = {"drop": "DragEvent('drop', {dataTransfer: all, ", "paste": "ClipboardEvent('paste', {clipboardData: all, "}[kind]
+    return browser.run(f"(() => {{ const all = new DataTransfer(); {content}; const event = new {event} bubbles: true, cancelable: true}}); "
+                       f"{target}.dispatchEvent(event); return event.defaultPrevented; }})()")
+
+
+def file_for(path, name):
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f"all.items.add(new File([Uint8Array.from(atob('{content}'), c => c.charCodeAt())], '{name}', {{type: 'image/jpeg'}}))"
+
+
 def check_ways_in(browser, pictures):
-    "A dropped file, a pasted one, one of the camera's, and a file that is no picture."
+    "A file dropped anywhere, a pasted one, one of the camera's, each format that is named; a link, a text, and a file that is no picture."
     photo = next(path for path in pictures if path.name == "phone.jpg")
-    content = base64.b64encode(photo.read_bytes()).decode()
-    # No promise is waited for: events are sent as a browser sends them.
-    bring = (f"(() => {{ const bytes = Uint8Array.from(atob('{content}'), c => c.charCodeAt()), all = new DataTransfer(); "
-             "all.items.add(new File([bytes], '{name}', {{type: 'image/jpeg'}})); {send} }})()")
-    for name, send in (("dropped.jpg", "document.querySelector('#yp-drop').dispatchEvent(new DragEvent('drop', "
-                                       "{dataTransfer: all, bubbles: true, cancelable: true}));"),
-                       ("pasted.jpg", "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: all, bubbles: true}));")):
-        browser.run(bring.replace("{name}", name).replace("{send}", send).replace("{{", "{").replace("}}", "}"))
-        browser.until(f"{SAID}.startsWith('{name}: ')")
+    for kind, target in (("drop", "document.body"), ("drop", "document.querySelector('h1')"), ("paste", "document.body")):
+        name = f"{kind} on {target[-4:-2]}.jpg"
+        same(send(browser, kind, file_for(photo, name), target), True, f"{name}: the browser stays on the page")
+        answered(browser, name)
     give(browser, photo, "yp-camera")
-    before = browser.run(f"{ANSWER}.name")
-    broken = photo.with_name("broken.jpg")
+    for kind, content in (("drop", "all.setData('text/uri-list', 'https://example.org/cat.jpg')"), ("paste", "all.setData('text/plain', 'a cat')")):
+        same(send(browser, kind, content), True, "the browser does not follow a link")
+        same("was a link or a text" in browser.run(SAID), True, f"what is wanted, after a {kind}")
+        choose(browser, "yp-second", browser.run(f"{ANSWER}.second"))  # says something else
+    for kind in FORMATS:
+        path = photo.with_name(f"one.{kind.lower()}")
+        Image.open(photo).save(path, kind)
+        give(browser, path)
+        path.unlink()
+    broken = photo.with_name("broken.svg")
     broken.write_bytes(b"no picture")
-    place = browser.call("Runtime.evaluate", expression="document.getElementById('yp-file')")["result"]["objectId"]
-    browser.call("DOM.setFileInputFiles", files=[str(broken)], objectId=place)
-    browser.until(f"{SAID}.startsWith('This browser cannot read broken.jpg')")
-    same(browser.run(f"{ANSWER}.name"), before, "the last answer stays")
+    choose_file(browser, broken)
+    browser.until(f"{SAID}.startsWith('broken.svg did not open')")
+    same([kind for kind in FORMATS if kind not in browser.run(SAID).upper()], [], "formats that are not named")
+    same(browser.run(f"[{ANSWER}.name, document.querySelector('#yp-evidence').checkVisibility()]"), ["one.bmp", True], "the last answer stays")
     broken.unlink()
 
 
 def check_pictures_to_try(browser, folder, model):
-    "Each of the dozen that the build could make, by mouse and by keyboard."
+    "Each of the dozen that the build could make, by mouse and by keyboard; its stored answer is the one that the network gives."
     app = json.loads((folder / "web" / "app.json").read_text(encoding="utf-8"))
-    tiles = "document.querySelectorAll('.yp-tiles button')"
-    same(browser.run(tiles + ".length"), len(app["pictures"]), "pictures to try")
+    same(browser.run(TILES + ".length"), len(app["pictures"]), "pictures to try")
     for k, one in enumerate(app["pictures"]):
-        if k % 2: browser.click(f"{tiles}[{k}]")
+        if k % 2: browser.click(f"{TILES}[{k}]")
         else:
-            browser.run(f"{tiles}[{k}].focus()")
+            browser.run(f"{TILES}[{k}].focus()")
             browser.press("Enter")
-        browser.until(f"{SAID}.startsWith('test image {one['index']}, ')")
-        if k % 4 == 0: check_answer(browser, model, folder / "web" / one["file"])
-        same(browser.run(f"[...{tiles}].map(b => b.getAttribute('aria-pressed')).indexOf('true')"), k, "the one on show")
+        browser.until(f"{SAID}.startsWith('Test image {one['index']}, ')")
+        same(browser.run(f"{ANSWER}.own.label === {json.dumps(one['label'])} && {SAID}.includes('it is {'wrong' if k < 2 else 'right'}')"),
+             True, f"test image {one['index']}: right or wrong")
+        if k % 4 == 0: check_answer(browser, model, folder / "web" / one["file"], one["label"])
+        same(browser.run(f"[...{TILES}].map(b => b.getAttribute('aria-pressed')).indexOf('true')"), k, "the one on show")
+        stored = browser.run(f"(({{logits, maps}}) => [...logits, ...maps])({ANSWER})")
+        if k % 4 == 0:
+            give(browser, folder / "web" / one["file"])
+            close(browser.run(f"(({{logits, maps}}) => [...logits, ...maps])({ANSWER})"), stored, "the stored answer", 1e-3)
 
 
 def check_claims(browser, folder):
@@ -168,7 +205,7 @@ def check_claims(browser, folder):
     record = json.loads((folder / "web" / "app.json").read_text(encoding="utf-8"))["record"]
     if "precisions" not in record: raise AssertionError("records/picture_model.json is of other weights: run python checks/picture_app.py --measure and commit it")
     for precision in (record["chosen"], "float32"):
-        words = f"{record['precisions'][precision]['accuracy']:.2f} %"
+        words = f"{record['precisions'][precision]['accuracy']:.2f}\u00a0%"
         same(words in browser.run("document.querySelector('#yp-about').innerText"), True, f"{words} is on the page")
 
 
@@ -176,7 +213,9 @@ def check_bars(browser):
     rows = browser.run("[...document.querySelectorAll('#yp-bars tr')].map(r => [r.cells[0].textContent, r.cells[2].textContent])")
     p = browser.run(f"{ANSWER}.probabilities")
     same([name for name, _ in rows], [CLASSES[c] for c in np.argsort(-np.array(p), kind="stable")], "the classes, likeliest first")
-    same(browser.run(SAID), browser.run(f"{ANSWER}.name") + ": " + ", ".join(f"{name} {text}" for name, text in rows[:3]), "what is read out")
+    (a, p_a), (b, p_b) = rows[:2]  # of a picture of one's own
+    same(browser.run(SAID).startswith(f"{browser.run(ANSWER + '.name')}: the network says {a} ({p_a}). Next comes {b} ({p_b}). What counts for {a} rather than {b} "),
+         True, "what is said and read out")
 
 
 def check_screen(browser, axe):
@@ -203,16 +242,32 @@ def check_opacity(browser):
     close(canvas(browser, first), before, "the slider goes back", 0)
 
 
-def check_failures(browser, address):
-    "A network that does not come, and one that comes at the second try; a site built without it."
+def check_first_answer(browser, address):
+    "An answer stands there before anything of the network is loaded, and it is one of the mistakes."
+    browser.requested.clear()
+    open_page(browser, address)
+    if browser.run(TILES + ".length"):  # else CIFAR-10 was not there
+        same(browser.run("['#yp-own', '#yp-bars', '#yp-maps'].every(one => document.querySelector(one).checkVisibility())"), True, "a first answer")
+        same(browser.run(SAID).split(". ")[0].endswith("and it is wrong"), True, "the first is a mistake")
+    same([url for url in browser.requested if "/ort." in url or "/model." in url], [], "loaded before it was asked for")
+
+
+def check_kept(browser, address, pictures):
+    "What is given before the network is there is shown, kept over a failure, and explained; of several, the last. The size is said before."
     browser.call("Network.setBlockedURLs", urls=["*model.onnx*"])
     open_page(browser, address)
-    same([url for url in browser.requested if "/ort." in url or "/model." in url], [], "loaded before it was asked for")
-    browser.click(BUTTON)
-    browser.until(f"{SAID}.startsWith('The network could not be loaded')")
+    size = sum(browser.run("fetch('web/app.json').then(found => found.json()).then(app => Object.values(app.sizes))"))
+    same(browser.run("document.querySelector('#yp-size').innerText"), f"The first picture of your own loads the network, {round(size / 1e6)} MB.", "the size")
+    for path in pictures[:2]: choose_file(browser, path)
+    name = pictures[1].name
+    browser.until(f"{SAID}.startsWith('The network did not arrive') && {SAID}.includes({json.dumps(name + ' is kept')})")
+    same(browser.run("[document.querySelector('#yp-own').nextElementSibling.textContent, "
+                     "document.querySelector('#yp-own').checkVisibility(), document.querySelector('#yp-evidence').checkVisibility(), document.activeElement.id]"),
+         [name, True, False, "yp-again"], "the picture is kept and shown, without an answer")
     browser.call("Network.setBlockedURLs", urls=[])
     browser.logged.clear()  # the browser's own word about that
-    load_network(browser)
+    browser.press("Enter")
+    answered(browser, name)
 
 
 def check_missing(browser, folder, address):
@@ -221,17 +276,18 @@ def check_missing(browser, folder, address):
     browser.call("Network.setCacheDisabled", cacheDisabled=True)
     open_page(browser, address, f"{SAID} !== ''")
     same(browser.run(SAID), "The network is not in this copy of the site: it needs npm.", "a site without the network")
-    same(browser.run(BUTTON + ".checkVisibility()"), False, "no button")
+    same(browser.run("document.querySelector('#yp-choose').checkVisibility()"), False, "nothing to choose")
     (folder / "web" / "app.json").write_text(kept, encoding="utf-8")
 
 
 def check_page(browser, folder, address, screenshots=None):
     "All of it on a page that is served; `folder` is where its files are."
-    model = load_reference("cpu")
+    model = network_as_stored(json.loads((folder / "web" / "app.json").read_text(encoding="utf-8"))["record"]["chosen"])
     with tempfile.TemporaryDirectory() as aside:
         pictures = draw_pictures(Path(aside))
         browser.size(1440, 900)
-        check_failures(browser, address)
+        check_first_answer(browser, address)
+        check_kept(browser, address, pictures)
         browser.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
         for path in pictures:  # without a network
             give(browser, path)
@@ -252,9 +308,9 @@ def check_page(browser, folder, address, screenshots=None):
 
 def keep_screenshots(browser, folder):
     folder.mkdir(parents=True, exist_ok=True)
-    if browser.run("document.querySelectorAll('.yp-tiles button').length"):
-        browser.click("[...document.querySelectorAll('.yp-tiles button')].at(-1)")
-        browser.until(f"{SAID}.startsWith('test image')")
+    if browser.run(TILES + ".length"):
+        browser.click(TILES + "[0]")
+        browser.until(f"{SAID}.startsWith('Test image')")
     keep_pictures(browser, folder)
 
 

@@ -137,7 +137,6 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
         "predicted": record.predicted.tolist(),
         "probabilities": [rounded(row) for row in record.probabilities],
         "loss": rounded(record.loss), "colours": colour_table(),
-        "maps": sprite_sheet(map_tiles(*heats)) if n else "data:,",
         "probe": pictures[0, 0, :32].reshape(-1).tolist() if n else []}  # of the first row
     plain, rows = [], math.ceil(n / SHEET_COLUMNS)  # for a browser without JavaScript
     for i, pair in enumerate(zip(record.predicted, record.labels)):
@@ -148,6 +147,7 @@ def build_explorer(pictures: np.ndarray,  # uint8, shape (N, H, W, 3)
     parts = {"title": html.escape(heading), "columns": str(SHEET_COLUMNS),
              "aspect": f"{size[2] / size[1]:.6g}",
              "pictures": sprite_sheet(pictures) if n else "data:,",
+             "maps": sprite_sheet(map_tiles(*heats)) if n else "data:,",
              "data": for_script(data), "plain": "".join(plain)}
     page = (Path(cifar_gradcam.__file__).parent / "explorer.html").read_text(encoding="utf-8")
     # All at once: what is filled in is not searched again.

@@ -22,6 +22,19 @@ async function parts(name) {  // of a page: the JSON file about them, in which `
     return found.ok ? await found.json() : {missing: "needs `make docs`"};
   } catch { return {missing: "needs a server: run `python -m http.server` in the folder of the site"}; }
 }
+async function bytes(name, version, more) {  // of a file, unpacked if it is packed by gzip; `more` hears the length of each part as it arrives
+  const answer = await fetch(new URL(`${name}?${version}`, web)), parts = [];
+  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+  for (const reader = answer.body.getReader();;) {
+    const {done, value} = await reader.read();
+    if (done) break;
+    parts.push(value);
+    more(value.length);
+  }
+  const all = new Blob(parts), start = new Uint8Array(await all.slice(0, 2).arrayBuffer());
+  const packed = start[0] === 0x1f && start[1] === 0x8b;  // some servers unpack it on the way
+  return new Uint8Array(await new Response(packed ? all.stream().pipeThrough(new DecompressionStream("gzip")) : all).arrayBuffer());
+}
 // Empty a drawing and give it axes; x and y are [low, high, ticks], ticks are numbers or [number, text].
 // Returns the functions from numbers to places. A pixel of the drawing is a pixel of the page, so text keeps its size on a phone.
 function axes(svg, height, x, y, {place = value => value, name = ""} = {}) {
@@ -114,5 +127,5 @@ function attempt(name, {still = ""} = {}, build) {
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, pictures, byArrows, overlay, attempt};
+return {web, make, drawn, megabytes, bytesOf, parts, bytes, axes, slider, choice, pictures, byArrows, overlay, attempt};
 })();

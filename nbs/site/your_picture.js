@@ -4,8 +4,9 @@
 {
 const {web: base, make, megabytes} = Book;
 const at = id => document.getElementById(`yp-${id}`);
-const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`;
-function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("yp-fault", fault); }
+const percent = p => p < 0.0005 && p > 0 ? "< 0.1 %" : p >= 0.9995 && p < 1 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`;
+function say(text, more = "", kind = "") { at("said").replaceChildren(make("b", kind, text), more && ` ${more}`); }
+const refuse = (text, more) => say(text, more, "yp-fault");
 
 // ---- Numbers. This code rounds and resamples exactly as Python and Pillow do.
 function even(x) {  // to the nearest whole number, halves to the even one
@@ -42,10 +43,6 @@ function resize(values, w, h, W, H, round = exact) {
   for (let y = 0; y < h; y++) for (let x = 0; x < W; x++) between[y * W + x] = sum(values, y * w, 1, across[x]);
   for (let y = 0; y < H; y++) for (let x = 0; x < W; x++) out[y * W + x] = sum(between, x, W, down[y]);
   return out;
-}
-function stretch(values) {  // to the range from 0 to 1; a constant map becomes 0
-  const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
-  return values.map(v => (v - low) / (high > low ? high - low : 1));
 }
 function softmax(logits) {
   const most = Math.max(...logits), powers = Array.from(logits, v => Math.exp(v - most));
@@ -119,116 +116,123 @@ function canvasIsTrue() {
   return pixels.every((value, i) => value === [16 * (i / 4 % 16 | 0), 255 - 16 * (i / 4 % 16 | 0), 99, 255][i % 4]);
 }
 
-// ---- The network
-let app = null, session = null, Tensor = null;
-const address = name => new URL(`${name}?${app.version}`, base);
-async function bytes(name, more) {  // of a file; `more` hears the length of each part as it arrives
-  const answer = await fetch(address(name)), parts = [];
-  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
-  for (const reader = answer.body.getReader();;) {
-    const {done, value} = await reader.read();
-    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
-    parts.push(value);
-    more(value.length);
-  }
-}
-async function load() {
-  const bar = at("progress"), all = Object.values(app.sizes).reduce((a, b) => a + b), quarter = () => Math.floor(4 * bar.value);
-  at("load").disabled = true;
-  bar.hidden = false;
+// ---- The network, loaded with the first picture of one's own
+let app = null, network = null, queue = Promise.resolve();
+async function open() {
+  const bar = at("progress"), all = Object.values(app.sizes).reduce((a, b) => a + b), more = n => { bar.value += n / all; };
   bar.value = 0;
-  say("Loading …");
-  const more = n => {
-    const before = quarter();
-    bar.value += n / all;
-    if (quarter() > before) say(`Loading … ${25 * quarter()} %`);  // not at each step: screen readers read it out
+  const [ort, wasm, model] = await Promise.all([import(new URL(`ort.js?${app.version}`, base)),
+    ...["ort.wasm.gz", "model.onnx.gz"].map(name => Book.bytes(name, app.version, more))]);
+  ort.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
+  ort.env.wasm.wasmBinary = wasm;
+  const session = await ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
+  bar.value = 1;  // a sum of shares may stop short of it
+  return async input => {
+    const {logits, maps} = await session.run({images: new ort.Tensor("float32", input, [1, 3, app.size, app.size])});
+    return {logits: logits.data, maps: maps.data};
   };
-  try {
-    const [runtime, wasm, model] = await Promise.all([import(address("ort.js")), bytes("ort.wasm", more), bytes("model.onnx", more)]);
-    runtime.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
-    runtime.env.wasm.wasmBinary = wasm;
-    session = await runtime.InferenceSession.create(model, {executionProviders: ["wasm"]});
-    Tensor = runtime.Tensor;
-  } catch (fault) {
-    say(`The network could not be loaded (${fault.message}). Check your connection and try again.`, true);
-    at("load").disabled = false;
-    bar.hidden = true;
-    return;
-  }
-  at("start").hidden = true;
-  at("choose").hidden = false;
-  say("The network is loaded. Choose a picture.");
-  at("file").focus();
 }
-async function ask(input) {
-  const images = new Tensor("float32", input, [1, 3, app.size, app.size]), {logits, maps} = await session.run({images});
-  return {input, logits: logits.data, maps: maps.data, h: maps.dims[2], w: maps.dims[3]};
+function ask(input) {  // the network answers one picture at a time
+  network ||= open();
+  return queue = queue.then(() => network).then(run => run(input));
 }
 
-// ---- From a picture to an answer
-let answer = null, queue = Promise.resolve();
-function choose(bringing, name, tile = null) {  // a promise of a blob; the network answers one picture at a time
-  if (!session) { say("Load the network first.", true); at("load").focus(); return; }
-  queue = queue.then(() => answerFor(bringing, name, tile)).catch(fault => say(`Something went wrong: ${fault.message}`, true));
-}
-async function answerFor(bringing, name, tile) {
-  let bitmap;
-  say(`Looking at ${name} …`);
+// ---- From a picture to an answer. The picture is shown at once, and its answer as soon as there is one.
+let picture = null, answer = null, latest = 0;
+async function choose(bringing, name, {tile = null, own = null} = {}) {  // a promise of a blob; `own`: a test image, with its stored answer
+  const mine = ++latest;
   if (!canvasIsTrue()) {
-    say("This browser does not let the page read pixels, so the network cannot see your picture. Please allow canvas access for this site.", true);
+    refuse("The colours of a picture cannot be read here.", "A protection against fingerprinting hides them. Allow canvas access for this site, and choose the picture again.");
     return;
   }
+  let bitmap;
   try { bitmap = await read(await bringing); } catch {
-    say(`This browser cannot read ${name} as a picture. Try JPEG, PNG or WebP. Safari also reads HEIC.`, true);
+    refuse(`${name} did not open as a picture.`, "JPEG, PNG, WebP, GIF, AVIF and BMP work here. Save it as one of these, and choose it again.");
     return;
   }
-  const found = await ask(toNetwork(bitmap)), {width, height} = bitmap;
-  answer = {...found, name, width, height, screen: toScreen(bitmap), window: pictureWindow(width, height), probabilities: softmax(found.logits)};
+  if (mine !== latest) return;  // another one was chosen since
+  const {width, height} = bitmap;
+  picture = {name, own, width, height, screen: toScreen(bitmap), window: pictureWindow(width, height), input: toNetwork(bitmap)};
   bitmap.close();
-  const order = [...app.classes.keys()].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
-  [answer.first, answer.second] = order;
-  at("app").answer = answer;  // for the console, and for the check
   for (const button of at("pictures").querySelectorAll("button")) button.setAttribute("aria-pressed", button === tile);
-  at("answer").hidden = false;
+  at("wait").hidden = at("answer").hidden = false;
+  at("bars").hidden = at("evidence").hidden = at("again").hidden = true;
   showPicture();
+  if (own) showAnswer(own);
+  else {
+    if (at("answer").getBoundingClientRect().top > innerHeight / 2) at("answer").scrollIntoView();
+    answerFor(picture);
+  }
+}
+async function answerFor(mine) {
+  say(`${mine.name} is here.`, at("progress").value < 1 ? `The network is on its way (${megabytes(size())}). Its answer follows.` : "The network looks at it.");
+  at("again").hidden = true;
+  at("progress").hidden = false;
+  try {
+    const found = await ask(mine.input);
+    if (mine === picture) showAnswer(found);
+  } catch (fault) {
+    [network, queue] = [null, Promise.resolve()];
+    if (mine !== picture) return;
+    refuse(`The network did not arrive (${fault.message}).`, `${mine.name} is kept here. Try again when there is a connection.`);
+    at("progress").hidden = true;
+    at("again").hidden = false;
+    at("again").focus();
+  }
+}
+function showAnswer({logits, maps}) {
+  const side = Math.sqrt(maps.length / app.classes.length);
+  answer = {...picture, logits, maps, w: side, h: side, probabilities: softmax(logits)};
+  const order = [...app.classes.keys()].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
+  const label = answer.own && answer.own.label, right = label ? app.classes.indexOf(label) : order[0];
+  [answer.first, answer.second] = [order[0], right === order[0] ? order[1] : right];
+  at("app").answer = answer;  // for the console, and for the check
+  at("wait").hidden = true;
+  at("bars").hidden = at("evidence").hidden = false;
   showBars(order);
   showMaps();
-  say(`${name}: ${order.slice(0, 3).map(c => `${app.classes[c]} ${percent(answer.probabilities[c])}`).join(", ")}`);
-  if (at("answer").getBoundingClientRect().top > innerHeight / 2) at("answer").scrollIntoView();
+  const [a, b] = [answer.first, answer.second].map(c => `${app.classes[c]} (${percent(answer.probabilities[c])})`);
+  say(`${answer.name}: the network says ${a}${label ? right === order[0] ? ", and it is right" : ", and it is wrong" : ""}.`,
+    `${right === order[0] ? `Next comes ${b}.` : `The right class would be ${b}.`} ${inWords()}`);
 }
 
-// The map of a class, or of one class rather than another, as `explain` in chapter 05 makes it: cut off below zero,
-// stretch, enlarge to the square that the network sees, and stretch again.
+// The map of a class, or of one class rather than another, as in chapter 05: cut off below zero, and enlarged to the square
+// that the network sees. Maps that stand side by side share one scale, from 0 to the largest value of all.
 function evidence(c, against = null) {
   const {maps, w, h} = answer, area = w * h, value = (k, i) => maps[k * area + i];
   const grid = Float32Array.from({length: area}, (_, i) => Math.max(0, value(c, i) - (against === null ? 0 : value(against, i))));
-  return {heat: stretch(resize(stretch(grid), w, h, app.size, app.size)), amount: grid.reduce((a, b) => a + b, 0)};
+  return {heat: resize(grid, w, h, app.size, app.size), amount: grid.reduce((a, b) => a + b, 0)};
 }
 function levelsOf(heat) {  // of the part of the square that holds the picture: 256 steps, at the size of the picture on the screen
   const {w, h, left, top} = answer.window, {width, height} = answer.screen, part = new Float32Array(w * h);
   for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) part[y * w + x] = even(255 * heat[(top + y) * app.size + left + x]);
   return resize(part, w, h, width, height, byte);
 }
+function inWords() {  // where the contrast on show is strongest
+  const {heat, empty} = drawn[2], [a, b] = [answer.first, answer.second].map(c => app.classes[c]);
+  return empty ? `Nothing counts for ${a} rather than ${b}.` : `What counts for ${a} rather than ${b} is strongest ${placeOfMost(heat)}.`;
+}
 function placeOfMost(heat) {  // in words
   const k = heat.indexOf(Math.max(...heat)), {w, h, left, top} = answer.window;
   const third = (x, n) => Math.max(0, Math.min(2, Math.floor(3 * x / n)));
   const row = third(Math.floor(k / app.size) - top, h), column = third(k % app.size - left, w);
-  return row === 1 && column === 1 ? "in the middle" : `${["at the top", "half-way down", "at the bottom"][row]}, ${["left", "middle", "right"][column]}`;
+  return row === 1 && column === 1 ? "in the middle" : `${["at the top", "half-way down", "at the bottom"][row]}, ${["on the left", "in the middle", "on the right"][column]}`;
 }
 
 // ---- What is shown
 let drawn = [];  // the maps on show: canvas and levels
 function put(canvas, image) {
   [canvas.width, canvas.height] = [image.width, image.height];
-  canvas.classList.toggle("yp-crisp", answer.screen.width > answer.width);
+  canvas.classList.toggle("yp-crisp", picture.screen.width > picture.width);
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 function showPicture() {
-  put(at("own"), answer.screen);
-  at("own").setAttribute("aria-label", `The picture: ${answer.name}`);
+  put(at("own"), picture.screen);
+  at("own").setAttribute("aria-label", `The picture: ${picture.name}`);
+  at("own").nextElementSibling.textContent = picture.name;
   const area = app.size ** 2, seen = new ImageData(app.size, app.size);
   for (let i = 0; i < area; i++) {
-    for (let c = 0; c < 3; c++) seen.data[4 * i + c] = 255 * (answer.input[c * area + i] * app.std[c] + app.mean[c]);
+    for (let c = 0; c < 3; c++) seen.data[4 * i + c] = 255 * (picture.input[c * area + i] * app.std[c] + app.mean[c]);
     seen.data[4 * i + 3] = 255;
   }
   put(at("seen"), seen);
@@ -254,16 +258,17 @@ function showMaps() {
   at("second").value = second;
   for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
   const logit = c => `logit ${logits[c].toFixed(1)}`;
-  drawn = [
+  const found = [
     ["yp-first", evidence(first), `evidence for ${a}`, logit(first)],
     ["yp-second", evidence(second), `evidence for ${b}`, logit(second)],
     ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `the logits differ by ${(logits[first] - logits[second]).toFixed(1)}`],
-  ].map(([kind, {heat, amount}, about, score]) => {
-    const box = make("figure", kind), canvas = make("canvas");
+  ], most = Math.max(...found.map(([, {heat}]) => heat.reduce((a, b) => Math.max(a, b)))) || 1;
+  drawn = found.map(([kind, {heat: values, amount}, about, score]) => {
+    const box = make("figure", kind), canvas = make("canvas"), heat = values.map(v => v / most);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", amount ? `Map of the ${about}, strongest ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
     box.append(canvas, make("figcaption", "", amount ? `${about}: ${amount.toFixed(1)} (${score})` : `no ${about} (${score})`));
-    return {box, canvas, heat, levels: levelsOf(heat)};
+    return {box, canvas, heat, empty: !amount, levels: levelsOf(heat)};
   });
   at("maps").replaceChildren(...drawn.map(map => map.box));
   answer.heats = drawn.map(map => map.heat);
@@ -289,67 +294,69 @@ function chosen(which) {  // the same class twice has no contrast, so the two ch
   answer[which] = +at(which).value;
   if (answer[other] === answer[which]) answer[other] = before;
   showMaps();
-  const [a, b] = [answer.first, answer.second].map(c => app.classes[c]);
-  say(`Maps for ${a}, for ${b}, and for ${a} rather than ${b}.`);
+  say(inWords());
 }
 const fileOf = list => [...list].find(file => file.type.startsWith("image/")) || list[0];
-function takeFile(file) { if (file) choose(file, file.name || "the picture"); }
+function take(file) { choose(file, file.name || "the picture"); }
+function taken(data) {  // of a drop or of the clipboard
+  if (data.files.length) take(fileOf(data.files));
+  else refuse("That was a link or a text.", "The file of a picture is wanted. Save the picture and drop its file, or copy the picture and paste it.");
+}
+const inField = event => event.target.closest?.("input:not([type=file]), textarea, [contenteditable]");
 function listen() {
-  at("load").addEventListener("click", load);
   for (const input of [at("file"), at("camera")])
-    input.addEventListener("change", () => { takeFile(fileOf(input.files)); input.value = ""; });  // so that the same file can be chosen again
+    input.addEventListener("change", () => { if (input.files.length) take(fileOf(input.files)); input.value = ""; });  // so that the same file can be chosen again
+  // A drop counts wherever it falls. Otherwise the browser would leave the page and open what was dropped.
   const over = on => event => {
-    if (!event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();  // otherwise the browser leaves the page and opens the file
-    at("drop").classList.toggle("yp-over", on);
+    if (inField(event)) return;
+    event.preventDefault();
+    document.body.classList.toggle("yp-over", on && event.dataTransfer.types.includes("Files"));
   };
-  at("app").addEventListener("dragover", over(true));
-  at("app").addEventListener("dragleave", over(false));
-  at("app").addEventListener("drop", event => { over(false)(event); takeFile(fileOf(event.dataTransfer.files)); });
-  document.addEventListener("paste", event => {
-    if (event.clipboardData.files.length) { event.preventDefault(); takeFile(fileOf(event.clipboardData.files)); }
-  });
+  document.addEventListener("dragover", over(true));
+  document.addEventListener("dragleave", event => { if (!event.relatedTarget) over(false)(event); });
+  document.addEventListener("drop", event => { over(false)(event); if (event.defaultPrevented) taken(event.dataTransfer); });
+  document.addEventListener("paste", event => { if (!inField(event)) { event.preventDefault(); taken(event.clipboardData); } });
+  at("again").addEventListener("click", () => answerFor(picture));
   for (const which of ["first", "second"]) {
     at(which).append(...app.classes.map((name, c) => new Option(name, c)));
     at(which).addEventListener("change", () => chosen(which));
   }
   at("opacity").addEventListener("input", () => {
-    at("opacity").nextElementSibling.textContent = `${at("opacity").value} %`;
+    at("opacity").nextElementSibling.textContent = `${at("opacity").value} %`;
     paint();
   });
 }
 function showPictures() {
   at("pictures").hidden = !app.pictures.length;
-  at("pictures").querySelector(".yp-tiles").append(...app.pictures.map(({file, index, label}) => {
-    const button = make("button"), image = make("img"), name = `test image ${index}, ${/^[aeiou]/.test(label) ? "an" : "a"} ${label}`;
+  at("pictures").querySelector(".yp-tiles").append(...app.pictures.map(own => {
+    const {file, index, label} = own, button = make("button"), image = make("img"), name = `Test image ${index}, ${/^[aeiou]/.test(label) ? "an" : "a"} ${label}`;
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
-    image.src = new URL(file, base);
-    image.alt = name;
-    image.title = name;
+    Object.assign(image, {src: new URL(file, base), alt: name, title: name, draggable: false});
     button.append(image);
-    button.addEventListener("click", () => choose(fetch(image.src).then(found => found.blob()), name, button));
+    button.addEventListener("click", () => choose(fetch(image.src).then(found => found.blob()), name, {tile: button, own}));
     return button;
   }));
+  at("pictures").querySelector("button")?.click();
 }
+const size = () => Object.values(app.sizes).reduce((a, b) => a + b);
 function about() {  // the size of the network, and what smaller weights cost, if that was measured on these weights
   const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "in half precision" : `in ${chosen}`;
-  const file = `The network is ${megabytes(app.sizes["model.onnx"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm"])}.`;
+  const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
   if (!precisions) return file;
-  const share = name => `${precisions[name].accuracy.toFixed(2)} %`, {bytes, maps_moved_in_99_percent_at_most: moved} = precisions["8 bits"];
-  return `${file} This network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images; in float32 it is right on ${share("float32")}.`
-    + (chosen === "8 bits" ? "" : ` With 8 bits per weight it would be ${megabytes(bytes)} and right on ${share("8 bits")}, `
-    + `but in one image of a hundred, some place in the map would change by more than ${moved}, on a range from 0 to 1.`);
+  const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
+  return `${file} This network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images; in float32 it is right on ${share("float32")}. `
+    + `In 99 of 100 images, no place of the map is off by more than ${moved.toFixed(1)} of the 256 steps of colour.`;
 }
 async function main() {
   app = await Book.parts("app.json");
   if (app.missing) { say(`The network is not in this copy of the site: it ${app.missing}.`); return; }
   colours = Book.bytesOf(app.colours);
-  const all = Object.values(app.sizes).reduce((a, b) => a + b);
-  at("load").textContent = `Load the network (${megabytes(all)})`;
-  at("start").hidden = false;
+  const steps = [0, 64, 128, 192, 255].map(k => `rgb(${colours.slice(3 * k, 3 * k + 3).join()})`);
+  at("scale").style.background = `linear-gradient(to right, ${steps.join()})`;
+  at("size").textContent = `The first picture of your own loads the network, ${megabytes(size())}.`;
   at("about").textContent = about();
-  at("about").hidden = false;
+  at("choose").hidden = at("about").hidden = false;
   listen();
   showPictures();
 }
