@@ -152,10 +152,11 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     k => { state.image = data.images[k]; show(); });
   pick.classList.add("rm-pick");
   pick.querySelectorAll("span").forEach((span, k) => {
-    const canvas = make("canvas"), words = make("span", "visually-hidden", span.textContent);
+    const canvas = make("canvas");
     paint(canvas, data.images[k]);
-    canvas.setAttribute("aria-label", "");
-    span.replaceChildren(canvas, words);
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", span.textContent);
+    span.replaceChildren(canvas);
     if (data.images[k].label === data.images[k].said) span.append(make("i", "", "✓"));
   });
   const order = choice({name: "Order of", value: state.order, options: Object.entries(data.orders)}, name => { state.order = name; show(); });
@@ -176,7 +177,6 @@ const STYLE = `
 .rm-pick { gap: .25rem !important; } .rm-pick legend { position: absolute; width: 1px !important; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rm-pick canvas { width: 40px; height: 40px; }
 .rm-pick i { position: absolute; right: 2px; bottom: 2px; padding: 0 3px; font: 700 13px/1.2 system-ui; color: #fff; background: #00795a; border-radius: 3px; }
-.rm-pick .visually-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rm-about { margin: .2rem 0 .4rem; font-weight: 600; }
 .rm-order label:nth-of-type(1) span { border-bottom: 4px solid var(--one); } .rm-order label:nth-of-type(2) span { border-bottom: 4px solid var(--two); }
 .rm-order label:nth-of-type(3) span { border-bottom: 4px solid var(--three); } .rm-order label:nth-of-type(4) span { border-bottom: 4px solid var(--four); }
