@@ -70,8 +70,91 @@ def parts(folder):
             entry = record["maps"][name]
             method, layers = entry["method"], entry["layers"]
             passes = 0 if not layers else 1 + channels(layers[0]) if method in COSTLY else 1 if method == "eigencam" else 2
-            rows.append({"name": NAMES.get(method, method), "layers": " + ".join(layers), "passes": passes,
+            rows.append({"name": NAMES.get(method, method), "layers": f"layers {', '.join(layer[-1] for layer in layers)}" if len(layers) > 1 else "".join(layers), "passes": passes,
                          "images": {kind: int(own[:entry["images"]].sum()) for kind, own in groups.items()}})
         tables[target] = {"rows": rows, "rival": names.index(best_control(record, target=target)),
                           "results": {kind: {test: compared(record, names, test, own) for test in TESTS} for kind, own in groups.items()}}
     return {"tests": TESTS, "signs": MEASURES, "groups": {kind: int(own.sum()) for kind, own in groups.items()}, "tables": tables}
+
+
+BOX = "document.querySelector('#try-ranking')"
+ROWS = BOX + ".querySelectorAll('tbody tr')"
+
+
+def check(browser):
+    "By keyboard and by pointer: every row, its interval and its mark are what the functions of the chapter give, in the order that was asked for."
+    from cifar_gradcam.lab.maps import best_control, compare_maps, CONTROLS, COSTLY, faithfulness_record, image_scores, MEASURES, rank_table
+    record = faithfulness_record()
+    groups = groups_of(record)
+
+    def name_of(words):  # of a row, as the record has it
+        label, layers = words
+        method = next((method for method, own in NAMES.items() if own == label), label)
+        return " ".join(filter(None, (method, "+".join(f"layer{k}" for k in re.findall(r"\d", layers)))))
+
+    def rows(rival, group="mistakes", test="road", end=""):
+        found = browser.run(f"[...{ROWS}].map(row => [row.querySelector('button').firstChild.textContent, row.querySelector('small')?.textContent ?? '', "
+                            "row.querySelector('.rk-number').textContent, row.querySelector('.rk-score').textContent, row.classList.contains('rk-own')])")
+        names = [name_of((label, layers if "layer" in layers else "")) + end for label, layers, *_ in found]
+        for name, (*_, number, score, own) in zip(names, found):
+            if own:
+                same(name, rival, "the row that is compared")
+                continue
+            mean, low, high = (100 * v for v in compare_maps(record, name, rival, test, groups[group]))
+            shown = [float(v) for v in re.findall(r"[+-]?\d+\.\d", number.replace("−", "-"))]
+            if max(abs(np.subtract(shown, (mean, low, high)))) > 0.07: raise AssertionError(f"{name} over {rival}: {number} on the page, {mean, low, high} computed")
+            same(number[0] in ("▲△" if low > 0 else "▼▽" if high < 0 else "="), True, f"the mark of {name}: {number}, {low} to {high}")
+            values = image_scores(record, name, test)
+            if abs(float(score.replace("−", "-")) - 100 * values[groups[group][:len(values)]].mean()) > 0.051: raise AssertionError(f"{name}: {score}")
+        said = browser.run(BOX + ".querySelector('.try-said').textContent")
+        counts = [sum(number[0] in kinds for *_, number, _, own in found if not own) for kinds in ("▲△", "▼▽", "=")]
+        same(f"of {len(names) - 1} other rows, {counts[0]} better, {counts[1]} worse, {counts[2]} not to be told apart" in said, True, said)
+        return names
+
+    def sorted_by(names, rival, group="mistakes", test="road"):
+        leads = [compare_maps(record, name, rival, test, groups[group])[0] for name in names]
+        if not all(a >= b - 1e-4 for a, b in zip(leads, leads[1:])): raise AssertionError(f"not sorted: {leads}")
+    rival = best_control(record)
+    names = rows(rival)
+    same(set(names), {name for name, entry in record["maps"].items() if entry["target"] == "predicted" and (not entry["layers"] or entry["layers"][-1] == "layer4")}, "the rows at first")
+    sorted_by(names, rival)
+    browser.run(BOX + ".querySelector('.rk-lead button').focus()")  # by keyboard: the other way round, then by name
+    browser.press("Enter")
+    sorted_by(rows(rival)[::-1], rival)
+    same(browser.run(BOX + ".querySelector('.rk-lead').getAttribute('aria-sort')"), "ascending", "what a screen reader hears of it")
+    browser.run(BOX + ".querySelector('.rk-map button').focus()")
+    browser.press(" ")
+    by_name = rows(rival)
+    same([by_name[0].split()[0], browser.run(f"[...{BOX}.querySelectorAll('[aria-sort]')].map(cell => cell.textContent)")], ["ablationcam", ["Map"]], "by name")
+    browser.run(f"{ROWS}[{by_name.index('gradcam layer4')}].querySelector('button').focus()")
+    browser.press("Enter")
+    same(rows("gradcam layer4"), by_name, "compared with another row, in the same order")
+    same(browser.run("document.activeElement.closest('tr').classList.contains('rk-own')"), True, "the focus stays")
+    browser.click(BOX + ".querySelector('.rk-lead button')")
+    sorted_by(rows("gradcam layer4"), "gradcam layer4")
+
+    def choose(name, k): browser.click(f"[...{BOX}.querySelectorAll('fieldset')].find(f => f.querySelector('legend').textContent === '{name}').querySelectorAll('label')[{k}]")
+    choose("Images", 1)
+    choose("Test", 4)
+    sorted_by(rows("gradcam layer4", "right answers", "deletion blur"), "gradcam layer4", "right answers", "deletion blur")
+    choose("Layers", 1)
+    choose("Cost", 1)
+    same(set(rows("gradcam layer4", "right answers", "deletion blur")),
+         {name for name, entry in record["maps"].items() if entry["target"] == "predicted" and entry["method"] not in COSTLY}, "all quick maps")
+    choose("Cost", 0)
+    choose("Images", 2)
+    choose("Test", 0)
+    browser.click(f"[...{ROWS}].find(row => row.textContent.startsWith('{rival}')).querySelector('button')")
+    names = rows(rival, "all")
+    marks = dict(zip(names, browser.run(f"[...{ROWS}].map(row => row.querySelector('.rk-number').textContent[0])")))
+    survive = {row["name"] for row in rank_table(record) if row["survives"]}
+    same({name for name, mark in marks.items() if mark == "▲"}, survive, "what survives Holm's correction in the chapter")
+    five = browser.run(f"[...{ROWS}].map(row => [...row.querySelectorAll('.rk-tests span')].map(one => one.textContent).join(''))")
+    for name in ("gradcam layer4", "gradcam layer1", "eigencam layer2"):
+        for mark, test in zip(five[names.index(name)], MEASURES, strict=True):
+            _, low, high = compare_maps(record, name, rival, test)
+            same(mark in ("▲△" if low > 0 else "▼▽" if high < 0 else "="), True, f"{test} of {name}: {mark}, {low} to {high}")
+    choose("Question", 1)
+    same(set(rows(best_control(record, target="contrast"), "all", end=" contrast")), {name for name, entry in record["maps"].items() if entry["target"] == "contrast"}, "the contrast")
+    same(all(name.startswith(CONTROLS) for name in names if not re.search("cam", name)), True, "controls")
+    choose("Question", 0)

@@ -9,7 +9,7 @@ Book.attempt("ranking", {}, (box, data) => {
   const {make, choice} = Book, tests = Object.keys(data.tests);
   const state = {target: "predicted", group: Object.keys(data.groups)[0], test: tests[0], every: false, cheap: false, sort: "lead", falling: true, rivals: {}};
   for (const [target, table] of Object.entries(data.tables)) state.rivals[target] = table.rival;
-  const signed = v => `${v < -0.05 ? "−" : v > 0.05 ? "+" : ""}${Math.abs(v).toFixed(1)}`;
+  const signed = v => `${v <= -0.05 ? "−" : v >= 0.05 ? "+" : ""}${Math.abs(v).toFixed(1)}`;
   const called = row => row.layers ? `${row.name}, ${row.layers}` : `the ${row.name}`.replace("the random", "random");
   const table = () => data.tables[state.target], rival = () => state.rivals[state.target];
 
@@ -32,7 +32,7 @@ Book.attempt("ranking", {}, (box, data) => {
     passes: {head: "Passes", order: i => -table().rows[i].passes},
   };
   const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
-  const caption = make("caption", "visually-hidden rk-hidden", "Maps and controls, compared with one of them");
+  const caption = make("caption", "rk-hidden", "Maps and controls, compared with one of them");
   for (const [name, column] of Object.entries(columns)) {
     const cell = make("th", `rk-${name}`), button = make("button", "", column.head);
     cell.scope = "col";
@@ -47,8 +47,10 @@ Book.attempt("ranking", {}, (box, data) => {
     column.cell = cell;
     head.append(cell);
   }
+  const widths = make("colgroup");
+  widths.append(...["map", "drawing", "number", "score", "tests", "passes"].map(name => make("col", `rk-${name}`)));
   thead.append(head);
-  sheet.append(caption, thead, body);
+  sheet.append(caption, widths, thead, body);
 
   function line(i, place) {
     const row = table().rows[i], {mean, low, high} = lead(i, rival()), own = i === rival(), kind = own ? "own" : letter(i), line = make("tr", `rk-row rk-${WORTH[kind] > 0 ? "better" : WORTH[kind] < 0 ? "worse" : "same"}${own ? " rk-own" : ""}`);
@@ -72,7 +74,7 @@ Book.attempt("ranking", {}, (box, data) => {
       mark.setAttribute("aria-label", VERDICTS[kind][1]);
       number.append(mark, ` ${signed(mean)} `, interval);
     }
-    score.textContent = table().results[state.group][state.test].means[0][i].toFixed(1);
+    score.textContent = table().results[state.group][state.test].means[0][i].toFixed(1).replace("-", "−");
     all.append(...own ? [] : tests.map(test => {
       const mark = make("span", `rk-mark rk-of-${WORTH[letter(i, test)] > 0 ? "better" : WORTH[letter(i, test)] < 0 ? "worse" : "same"}`, VERDICTS[letter(i, test)][0]);
       mark.title = `${data.tests[test]}: ${VERDICTS[letter(i, test)][1]}`;
@@ -85,7 +87,7 @@ Book.attempt("ranking", {}, (box, data) => {
   }
   function show() {
     const {rows} = table(), c = rival(), {order} = columns[state.sort];
-    const seen = rows.map((_, i) => i).filter(i => i === c || ((state.every || !rows[i].layers || /layer4$/.test(rows[i].layers)) && (!state.cheap || rows[i].passes <= 2)));
+    const seen = rows.map((_, i) => i).filter(i => i === c || ((state.every || !rows[i].layers || /4$/.test(rows[i].layers)) && (!state.cheap || rows[i].passes <= 2)));
     const value = Object.fromEntries(seen.map(i => [i, order(i)])), compare = (a, b) => typeof value[a] === "string" ? value[a].localeCompare(value[b]) : value[a] - value[b];
     seen.sort((a, b) => (state.falling ? -1 : 1) * compare(a, b) || a - b);
     const leads = seen.map(i => lead(i, c)), low = Math.min(-1, ...leads.map(one => one.low)), high = Math.max(1, ...leads.map(one => one.high)), room = (high - low) * 0.04;
@@ -100,28 +102,28 @@ Book.attempt("ranking", {}, (box, data) => {
       if (name === state.sort) cell.setAttribute("aria-sort", state.falling ? "descending" : "ascending"); else cell.removeAttribute("aria-sort");
     }
     const count = worth => seen.filter(i => i !== c && WORTH[letter(i)] === worth).length, sure = seen.filter(i => i !== c && letter(i) === "B").length, n = rows[c].images[state.group];
-    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: of the ${seen.length - 1} other rows shown, ${count(1)} are better, ` +
-      `${count(-1)} are worse, and ${count(0)} cannot be told apart from it. After Holm’s correction for all rows, ${sure} are still better.`;
+    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: of ${seen.length - 1} other rows, ${count(1)} better, ` +
+      `${count(-1)} worse, ${count(0)} not to be told apart from it. After Holm’s correction for all rows, ${sure} still better.`;
   }
 
   // ---- What one chooses
   const group = choice({name: "Images", value: state.group, options: Object.entries(data.groups).map(([name, n]) => [name, name === "all" ? `all ${n}` : name])}, name => { state.group = name; show(); });
   const test = choice({name: "Test", value: state.test, options: Object.entries(data.tests)}, name => { state.test = name; show(); });
   const target = choice({name: "Question", value: state.target, options: [["predicted", "Why this answer?"], ["contrast", "Why not the other class?"]]}, name => { state.target = name; show(); });
-  const layers = choice({name: "Layers", value: "last", options: [["last", "last block, and fused"], ["every", "every layer"]]}, name => { state.every = name === "every"; show(); });
+  const layers = choice({name: "Layers", value: "last", options: [["last", "last block, fused"], ["every", "each"]]}, name => { state.every = name === "every"; show(); });
   const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "two passes at most"]]}, name => { state.cheap = name === "cheap"; show(); });
   const choices = make("div", "rk-choices");
-  choices.append(group, test, target, layers, cost);
+  choices.append(group, cost, test, target, layers);
   said.setAttribute("aria-live", "polite");
   key.textContent = "Press a map to compare all others with it, and a column head to sort. A line is the 95 % interval of the difference, image by image; where it contains 0 the row is grey, and = says that the two cannot be told apart. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for the one row alone, and about one in forty of each comes by luck. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for the one row alone, where one in forty would come by luck, and two controls are always compared so. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: forward and backward passes through the network for one map, at most. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them are about these images.";
   box.append(make("style", "", STYLE), choices, said, sheet, key);
   show();
 });
 
 const STYLE = `
-.rk-choices .try-choice { margin: .25rem 0; }
+.rk-choices { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; } .rk-choices .try-choice { margin: .1rem 0; }
 #try-ranking .try-choice span { min-height: 32px; padding: .15rem .6rem; }
 .rk { width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: .9rem; table-layout: fixed; font-variant-numeric: tabular-nums; }
 .rk-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -130,7 +132,7 @@ const STYLE = `
 .rk thead button { border: 0; background: none; padding: .2rem 0; min-height: 32px; font-weight: 600; white-space: nowrap; }
 .rk thead button::after { content: " ↕"; color: var(--quiet); font-weight: 400; }
 .rk [aria-sort=descending] button::after { content: " ↓"; color: var(--link); font-weight: 700; } .rk [aria-sort=ascending] button::after { content: " ↑"; color: var(--link); font-weight: 700; }
-.rk thead .rk-map { width: 31%; } .rk thead .rk-lead { width: 43%; } .rk-score { width: 9%; } .rk thead .rk-tests { width: 13%; } .rk-passes { width: 11%; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
+col.rk-map { width: 27%; } col.rk-drawing { width: 23%; } col.rk-number { width: 20%; } col.rk-score { width: 8.5%; } col.rk-tests { width: 12%; } col.rk-passes { width: 9.5%; } .rk-number { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
 .rk-map button { width: 100%; min-height: 28px; padding: .1rem .3rem; border: 1px solid transparent; border-radius: 4px; background: none; text-align: left; }
 .rk tbody .rk-map button:hover { border-color: var(--link); }
 .rk small { font-size: .8rem; color: var(--quiet); margin-left: .4rem; }
@@ -141,12 +143,13 @@ const STYLE = `
 .rk-row { --colour: var(--quiet); } .rk-better { --colour: var(--one); } .rk-worse { --colour: var(--two); }
 .rk-mark { display: inline-block; width: 1.05em; text-align: center; color: var(--colour); font-weight: 700; } .rk-of-better { --colour: var(--one); } .rk-of-worse { --colour: var(--two); } .rk-of-same { --colour: var(--quiet); }
 .rk-same:not(.rk-own) { background: repeating-linear-gradient(135deg, transparent 0 7px, var(--box) 7px 14px); }
-.rk-ticks { display: block; position: relative; height: 18px; width: 50%; margin-left: -.4rem; font-size: 12px; font-weight: 400; color: var(--quiet); } .rk-ticks span { transform: translateX(-50%); }
+.rk-ticks { display: block; position: relative; height: 18px; width: calc((100% + .8rem) * 23 / 43); margin-left: -.4rem; font-size: 12px; font-weight: 400; color: var(--quiet); } .rk-ticks span { transform: translateX(-50%); }
 @media (max-width: 600px) {
   #try-ranking .try-choice legend { float: none; margin: 0; width: 100%; }
-  .rk-score, .rk-passes, .rk-number small { display: none; }
-  .rk th, .rk td { padding: 0 .15rem; height: 40px; } .rk thead .rk-map { width: 33%; } .rk thead .rk-lead { width: 45%; } .rk thead .rk-tests { width: 22%; }
-  .rk tbody small { display: block; margin: 0; overflow-wrap: anywhere; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; }
+  .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
+  .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 31%; } col.rk-drawing { width: 22%; } col.rk-number { width: 22%; } col.rk-tests { width: 25%; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
+  .rk thead button::after { content: ""; }
+  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 22 / 44); }
 }
 `;
 }

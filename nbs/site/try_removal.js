@@ -39,7 +39,7 @@ function continued(plane, gone) {  // every removed pixel becomes the weighted m
 Book.attempt("removal", {}, (box, data, redraw) => {
   const {make, drawn, axes, slider, choice, overlay, bytesOf} = Book, colours = bytesOf(data.colours);
   const names = Object.keys(data.orders), stroke = name => ["one", "two", "three", "four", "quiet"][names.indexOf(name)];
-  const wholes = p => `${Math.round(p / 100)} %`, signed = v => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(1)}`;
+  const wholes = p => `${Math.round(p / 100)} %`, signed = v => `${v <= -0.05 ? "−" : v >= 0.05 ? "+" : ""}${Math.abs(v).toFixed(1)}`;
   const state = {image: data.images[0], order: names[0], filling: "neighbours", step: 4};  // step: how many shares are gone, 0: nothing
   const FIRST = {most: "first", least: "last"}, class_of = k => data.classes[k];
   const gone = (image, first) => Uint8Array.from(image[first][state.order], own => own < state.step);
@@ -167,7 +167,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
   pictures.append(...Object.values(shown));
   curves.append(...plots.map(one => one.figure), scores.figure);
   said.setAttribute("aria-live", "polite");
-  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the dark bar the 95 % interval of the mean, the grey one the middle 80 % of all. Another mistake’s map was not measured on all. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise is less than a grey level of 255, and it is not drawn.`;
+  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95 % interval of the mean over all, the long bar the middle 80 % of them. Another mistake’s map was not measured on them. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise is less than a grey level of 255, and it is not drawn.`;
   box.append(make("style", "", STYLE), pick, about, order, filling, much, pictures, said, more, curves, key);
   redraw(show);
 });
@@ -177,6 +177,7 @@ const STYLE = `
 .rm-pick { gap: .25rem !important; } .rm-pick legend { position: absolute; width: 1px !important; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rm-pick canvas { width: 40px; height: 40px; }
 .rm-pick i { position: absolute; right: 2px; bottom: 2px; padding: 0 3px; font: 700 13px/1.2 system-ui; color: #fff; background: #00795a; border-radius: 3px; }
+#try-removal .rm-order span { padding: .25rem .6rem; }
 .rm-about { margin: .2rem 0 .4rem; font-weight: 600; }
 .rm-order label:nth-of-type(1) span { border-bottom: 4px solid var(--one); } .rm-order label:nth-of-type(2) span { border-bottom: 4px solid var(--two); }
 .rm-order label:nth-of-type(3) span { border-bottom: 4px solid var(--three); } .rm-order label:nth-of-type(4) span { border-bottom: 4px solid var(--four); }
