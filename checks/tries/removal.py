@@ -102,7 +102,7 @@ def check(browser):
     record = faithfulness_record()
 
     def percent(p): return f"{int(np.floor(round(1e4 * float(p)) / 100 + 0.5))} %"
-    def signed(v): return f"{v:+.1f}".replace("-", "−")
+    def signed(v): return "0.0" if abs(v) < 0.05 else f"{v:+.1f}".replace("-", "−")
 
     def words(k, name, share, filling):
         found = browser.run(f"[...{BOX}.querySelectorAll('.rm-about, .try-said, .rm-more')].map(p => p.textContent)")
@@ -120,7 +120,7 @@ def check(browser):
         for own, p in zip(shown, (most, least), strict=True):
             if abs(own - 100 * float(p)) > (0.51 if filling == "neighbours" else 3): raise AssertionError(f"{own} % on the page, {100 * float(p):.2f} % computed")
         score = 100 * float(road_scores(model, x, said, maps[name])["score"][k])
-        own = re.search(r"(?:picture: |ROAD does, )([+−]\d+\.\d)", found[2])[1]
+        own = re.search(r"(?:picture: |ROAD does, )([+−]?\d+\.\d)", found[2])[1]
         if abs(float(own.replace("−", "-")) - score) > 0.06: raise AssertionError(f"ROAD {score} computed, on the page: {found[2]}")
         if name != "another":
             scores = 100 * image_scores(record, name)[answered_wrong(record) != right]
@@ -166,5 +166,5 @@ def check(browser):
     browser.click(SLIDER, 0.12)
     everything(13, "random pixels", 10, "blur")
     browser.press("ArrowLeft")
-    same(browser.run(BOX + ".querySelector('.try-said').textContent"), f"Nothing is removed: {CLASSES[int(said[13])]} has {percent(model(x[[13]]).softmax(1)[0, said[13]])}.", "at 0 %")
+    same(browser.run(BOX + ".querySelector('.try-said').textContent"), f"Nothing is removed: {CLASSES[int(said[13])]} has {percent(model(x[[13]]).detach().softmax(1)[0, said[13]])}.", "at 0 %")
     same((pixels(browser, f"{BOX}.querySelectorAll('.rm-pictures canvas')[1]")[..., :3] == pictures[13]).all(), True, "the whole picture")

@@ -91,7 +91,7 @@ Book.attempt("ranking", {}, (box, data) => {
     const value = Object.fromEntries(seen.map(i => [i, order(i)])), compare = (a, b) => typeof value[a] === "string" ? value[a].localeCompare(value[b]) : value[a] - value[b];
     seen.sort((a, b) => (state.falling ? -1 : 1) * compare(a, b) || a - b);
     const leads = seen.map(i => lead(i, c)), low = Math.min(-1, ...leads.map(one => one.low)), high = Math.max(1, ...leads.map(one => one.high)), room = (high - low) * 0.04;
-    const place = v => 100 * (v - low + room) / (high - low + 2 * room), step = [1, 2, 5, 10, 20, 50].find(own => (high - low) / own <= 4.5);
+    const place = v => 100 * (v - low + room) / (high - low + 2 * room), step = [1, 2, 5, 10, 20, 50].find(own => (high - low) / own <= (ticks.clientWidth > 120 ? 6 : 3));
     ticks.replaceChildren(...Array.from({length: Math.floor(high / step) - Math.ceil(low / step) + 1}, (_, k) => {
       const v = step * (Math.ceil(low / step) + k), tick = make("span", "", v ? `${v < 0 ? "−" : "+"}${Math.abs(v)}` : "0");
       tick.style.left = `${place(v)}%`;
@@ -132,7 +132,7 @@ const STYLE = `
 .rk thead button { border: 0; background: none; padding: .2rem 0; min-height: 32px; font-weight: 600; white-space: nowrap; }
 .rk thead button::after { content: " ↕"; color: var(--quiet); font-weight: 400; }
 .rk [aria-sort=descending] button::after { content: " ↓"; color: var(--link); font-weight: 700; } .rk [aria-sort=ascending] button::after { content: " ↑"; color: var(--link); font-weight: 700; }
-col.rk-map { width: 27%; } col.rk-drawing { width: 23%; } col.rk-number { width: 20%; } col.rk-score { width: 8.5%; } col.rk-tests { width: 12%; } col.rk-passes { width: 9.5%; } .rk-number { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
+col.rk-map { width: 27%; } col.rk-drawing { width: 21.5%; } col.rk-number { width: 21%; } col.rk-score { width: 9%; } col.rk-tests { width: 12%; } col.rk-passes { width: 9.5%; } .rk-number { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
 .rk-map button { width: 100%; min-height: 28px; padding: .1rem .3rem; border: 1px solid transparent; border-radius: 4px; background: none; text-align: left; }
 .rk tbody .rk-map button:hover { border-color: var(--link); }
 .rk small { font-size: .8rem; color: var(--quiet); margin-left: .4rem; }
@@ -143,7 +143,7 @@ col.rk-map { width: 27%; } col.rk-drawing { width: 23%; } col.rk-number { width:
 .rk-row { --colour: var(--quiet); } .rk-better { --colour: var(--one); } .rk-worse { --colour: var(--two); }
 .rk-mark { display: inline-block; width: 1.05em; text-align: center; color: var(--colour); font-weight: 700; } .rk-of-better { --colour: var(--one); } .rk-of-worse { --colour: var(--two); } .rk-of-same { --colour: var(--quiet); }
 .rk-same:not(.rk-own) { background: repeating-linear-gradient(135deg, transparent 0 7px, var(--box) 7px 14px); }
-.rk-ticks { display: block; position: relative; height: 18px; width: calc((100% + .8rem) * 23 / 43); margin-left: -.4rem; font-size: 12px; font-weight: 400; color: var(--quiet); } .rk-ticks span { transform: translateX(-50%); }
+.rk-ticks { display: block; position: relative; height: 18px; width: calc((100% + .8rem) * 21.5 / 42.5); margin-left: -.4rem; font-size: 12px; font-weight: 400; color: var(--quiet); } .rk-ticks span { transform: translateX(-50%); }
 @media (max-width: 600px) {
   #try-ranking .try-choice legend { float: none; margin: 0; width: 100%; }
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
