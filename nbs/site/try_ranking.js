@@ -5,7 +5,7 @@ const VERDICTS = {B: ["▲", "better, also after Holm’s correction"], b: ["△
   w: ["▽", "worse, but not after Holm’s correction"], W: ["▼", "worse, also after Holm’s correction"]};
 const WORTH = {B: 1, b: 1, s: 0, w: -1, W: -1};
 
-Book.attempt("ranking", {}, (box, data) => {
+Book.attempt("ranking", {}, (box, data, redraw) => {
   const {make, choice} = Book, tests = Object.keys(data.tests);
   const state = {target: "predicted", group: Object.keys(data.groups)[0], test: tests[0], every: false, cheap: false, sort: "lead", falling: true, rivals: {}};
   for (const [target, table] of Object.entries(data.tables)) state.rivals[target] = table.rival;
@@ -115,11 +115,11 @@ Book.attempt("ranking", {}, (box, data) => {
   const choices = make("div", "rk-choices");
   choices.append(group, cost, test, target, layers);
   said.setAttribute("aria-live", "polite");
-  key.textContent = "Press a map to compare all others with it, and a column head to sort. A line is the 95 % interval of the difference, image by image; where it contains 0 the row is grey, and = says that the two cannot be told apart. " +
+  key.textContent = "Press a map to compare all others with it, and a column head to sort. A line is the 95 % interval of the difference, image by image; where it contains 0 the row is grey and hatched, and = says that the two cannot be told apart. " +
     "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for the one row alone, where one in forty would come by luck, and two controls are always compared so. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: forward and backward passes through the network for one map, at most. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them are about these images.";
   box.append(make("style", "", STYLE), choices, said, sheet, key);
-  show();
+  redraw(show);
 });
 
 const STYLE = `
@@ -147,9 +147,9 @@ col.rk-map { width: 27%; } col.rk-drawing { width: 21.5%; } col.rk-number { widt
 @media (max-width: 600px) {
   #try-ranking .try-choice legend { float: none; margin: 0; width: 100%; }
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
-  .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 31%; } col.rk-drawing { width: 22%; } col.rk-number { width: 22%; } col.rk-tests { width: 25%; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
+  .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34%; } col.rk-drawing { width: 25%; } col.rk-number { width: 19%; } col.rk-tests { width: 22%; } .rk { font-size: .82rem; } .rk-map button { white-space: nowrap; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
   .rk thead button::after { content: ""; }
-  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 22 / 44); }
+  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 25 / 44); }
 }
 `;
 }
