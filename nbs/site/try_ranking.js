@@ -124,18 +124,18 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
 
 const STYLE = `
 .rk-choices { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; } .rk-choices .try-choice { margin: .1rem 0; }
-#try-ranking .try-choice span { min-height: 32px; padding: .15rem .6rem; }
-.rk { width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: .9rem; table-layout: fixed; font-variant-numeric: tabular-nums; }
+#try-ranking .try-choice { font-size: 15px; gap: .3rem; } #try-ranking .try-choice span { min-height: 32px; padding: .15rem .5rem; }
+#try-ranking .rk { display: table; overflow: visible; width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: 14px; table-layout: fixed; font-variant-numeric: tabular-nums; }
 .rk-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rk th, .rk td { padding: 0 .4rem; border: 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: middle; height: 30px; font-weight: 400; background: none; color: inherit; }
 .rk thead th { vertical-align: top; border-bottom: 2px solid var(--line); }
 .rk thead button { border: 0; background: none; padding: .2rem 0; min-height: 32px; font-weight: 600; white-space: nowrap; }
 .rk thead button::after { content: " ↕"; color: var(--quiet); font-weight: 400; }
 .rk [aria-sort=descending] button::after { content: " ↓"; color: var(--link); font-weight: 700; } .rk [aria-sort=ascending] button::after { content: " ↑"; color: var(--link); font-weight: 700; }
-col.rk-map { width: 27%; } col.rk-drawing { width: 21.5%; } col.rk-number { width: 21%; } col.rk-score { width: 9%; } col.rk-tests { width: 12%; } col.rk-passes { width: 9.5%; } .rk-number { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
+col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; } col.rk-number { width: 21% !important; } col.rk-score { width: 9% !important; } col.rk-tests { width: 12% !important; } col.rk-passes { width: 9.5% !important; } .rk-number, td.rk-tests { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
 .rk-map button { width: 100%; min-height: 28px; padding: .1rem .3rem; border: 1px solid transparent; border-radius: 4px; background: none; text-align: left; }
 .rk tbody .rk-map button:hover { border-color: var(--link); }
-.rk small { font-size: .8rem; color: var(--quiet); margin-left: .4rem; }
+.rk small { font-size: 12.5px; color: var(--quiet); margin-left: .4rem; }
 .rk-own { background: var(--box); } .rk-own button { font-weight: 700 !important; border-color: var(--link) !important; }
 .rk td.rk-drawing { position: relative; padding: 0; } .rk-drawing span, .rk-ticks span { position: absolute; }
 .rk-zero { top: 0; bottom: 0; border-left: 1px dashed var(--quiet); }
@@ -147,7 +147,7 @@ col.rk-map { width: 27%; } col.rk-drawing { width: 21.5%; } col.rk-number { widt
 @media (max-width: 600px) {
   #try-ranking .try-choice legend { float: none; margin: 0; width: 100%; }
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
-  .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34%; } col.rk-drawing { width: 25%; } col.rk-number { width: 19%; } col.rk-tests { width: 22%; } .rk { font-size: .82rem; } .rk-map button { white-space: nowrap; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
+  .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34% !important; } col.rk-drawing { width: 25% !important; } col.rk-number { width: 19% !important; } col.rk-tests { width: 22% !important; } #try-ranking .rk { font-size: 13px; } .rk-map button { white-space: nowrap; } .rk-own .rk-map button { white-space: normal; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
   .rk thead button::after { content: ""; }
   .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 25 / 44); }
 }

@@ -177,7 +177,7 @@ const STYLE = `
 .rm-pick { gap: .25rem !important; } .rm-pick legend { position: absolute; width: 1px !important; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rm-pick canvas { width: 40px; height: 40px; }
 .rm-pick i { position: absolute; right: 2px; bottom: 2px; padding: 0 3px; font: 700 13px/1.2 system-ui; color: #fff; background: #00795a; border-radius: 3px; }
-#try-removal .rm-order span { padding: .25rem .6rem; }
+#try-removal .try-choice { font-size: .92rem; } #try-removal .rm-order span { padding: .25rem .55rem; }
 .rm-about { margin: .2rem 0 .4rem; font-weight: 600; }
 .rm-order label:nth-of-type(1) span { border-bottom: 4px solid var(--one); } .rm-order label:nth-of-type(2) span { border-bottom: 4px solid var(--two); }
 .rm-order label:nth-of-type(3) span { border-bottom: 4px solid var(--three); } .rm-order label:nth-of-type(4) span { border-bottom: 4px solid var(--four); }
