@@ -167,7 +167,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
   pictures.append(...Object.values(shown));
   curves.append(...plots.map(one => one.figure), scores.figure);
   said.setAttribute("aria-live", "polite");
-  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95 % interval of the mean over all, the long bar the middle 80 % of them. Another mistake’s map was not measured on them. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise is less than a grey level of 255, and it is not drawn.`;
+  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95 % interval of the mean over all, the long bar the middle 80 % of them. Another mistake’s map was not measured on them. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise has a standard deviation of less than one grey level of 255, and it is not drawn.`;
   box.append(make("style", "", STYLE), pick, about, order, filling, much, pictures, said, more, curves, key);
   redraw(show);
 });
