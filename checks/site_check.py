@@ -1,5 +1,4 @@
 """Build the site and walk it in a real browser: `python checks/site_check.py [FOLDER]` builds into FOLDER, `make docs` into _docs."""
-import base64
 import functools
 import http.server
 import io
@@ -15,12 +14,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
-import nbformat
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from browser import Browser, find_browser
 from picture_app import build_app
-from readme import HERE, page_name, settings
+from readme import HERE, page_name, picture, settings
 from train_app import build_train
 from try_app import build_tries
 
@@ -28,7 +26,7 @@ SERVED_UNDER = settings()["doc_baseurl"] + "/"
 MOST_BYTES = 3_000_000  # of a page with its pictures
 # What people look for, and the page they should find.
 SEARCHES = {"residual networks": "residual_networks", "LR finder": "lr_finder", "one cycle": "onecycle_training",
-            "cutout": "augmentations", "checkpoint": "runs", "Grad-CAM": "gradcam"}
+            "cutout": "augmentations", "checkpoint": "runs", "Grad-CAM": "gradcam", "install": "index", "how to train": "index"}
 
 
 def copy_of_sources(folder):
@@ -40,15 +38,18 @@ def copy_of_sources(folder):
     return folder
 
 
-def write_card(notebook, path):
-    "The picture that links to the site carry: the front page's figure, from its output, on white."
-    outputs = [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
-    png = next(o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {}))
-    figure = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
-    figure.thumbnail((1100, 550))
-    card = Image.new("RGBA", (1200, 630), "white")
-    card.alpha_composite(figure, ((1200 - figure.width) // 2, (630 - figure.height) // 2))
-    card.convert("RGB").save(path)
+def write_card(path):
+    "The picture that links to the site carry: the book's title, and the front page's figure on white."
+    from matplotlib import font_manager
+    bold = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight="bold"))
+    card, figure = Image.new("RGBA", (1200, 630), "white"), Image.open(io.BytesIO(picture())).convert("RGBA")
+    figure.thumbnail((1140, 480))
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((0, 0, 1200, 132), fill="#1f5fa8")
+    pen.text((40, 36), "Why does it call this dog a cat?", font=ImageFont.truetype(bold, 46), fill="white")
+    pen.text((40, 592), "ResNet-18 on CIFAR-10, and Grad-CAM: a book that runs", font=ImageFont.truetype(bold, 22), fill="#1f5fa8")
+    card.alpha_composite(figure, ((1200 - figure.width) // 2, 132 + (450 - figure.height) // 2))
+    card.convert("RGB").save(path, optimize=True)
 
 
 def build(out: Path) -> Path:
@@ -56,7 +57,7 @@ def build(out: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of_sources(Path(folder))
         (copy / "README.md").touch()  # newer than the front page: nbdev leaves it alone, readme.py writes it
-        write_card(copy / "nbs" / "index.ipynb", copy / "nbs" / "site" / "card.png")
+        write_card(copy / "nbs" / "site" / "card.png")
         done = subprocess.run(["nbdev_docs"], cwd=copy, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode: raise AssertionError(f"nbdev_docs failed:\n{done.stdout[-6000:]}")
         shutil.rmtree(out, ignore_errors=True)
