@@ -24,26 +24,23 @@ def lines(text, width):
     return done
 
 
-def words(x, y, text, width, kind, step=18):
-    "Text in lines, and where the next begins."
-    rows = lines(text, width)
-    spans = "".join(f'<tspan x="{x}" y="{y + k * step}">{escape(row)}</tspan>' for k, row in enumerate(rows))
-    return f'<text class="{kind}">{spans}</text>', y + len(rows) * step
-
-
 def station(x, y, chapter, width, beside=False, told=True):
-    "A chapter as a link: a disc with its number, its title and what it shows, beneath or beside. Returns it and where it ends."
+    """A chapter as a link: a disc with its number, its title and what it shows, beneath or beside. Returns it and where it ends.
+
+    The link is one of HTML, in a frame of the drawing: Quarto's script changes the address of every link and does not know those of SVG.
+    """
     number, title, notebook, shows = chapter
-    left, top, letters = (x + 28, y - 1, (width - 30) / LETTER) if beside else (x - 16, y + 38, (width - 12) / LETTER)
-    head, end = words(round(left), round(top + 6 * beside), title, letters, "title")
-    more, end = words(round(left), end, re.sub(r"`([^`]*)`", r"\1", CODE.sub(r"\1", shows)), letters * 1.1, "shows", 17) if told else ("", end)
-    disc = f'<circle cx="{x}" cy="{y}" r="16"/><text class="number" x="{x}" y="{y + 4.5}">{number}</text>'
-    return f'<a href="{page_name(notebook)}.html">{disc}{head}{more}</a>', end
+    shows = re.sub(r"`([^`]*)`", r"\1", CODE.sub(r"\1", shows)) if told else ""
+    room = width - (48 if beside else 12)
+    height = 18 * len(lines(title, room / LETTER)) + 17 * len(lines(shows, room / LETTER * 1.1)) * bool(told) + (8 if beside else 38)
+    link = (f'<a xmlns="http://www.w3.org/1999/xhtml" href="{page_name(notebook)}.html"{' class="beside"' * beside}><b class="disc">{number}</b>'
+            f'<span><b>{escape(title)}</b>{f"<br/>{escape(shows)}" * bool(told)}</span></a>')
+    return f'<foreignObject x="{x - 18}" y="{y - 18}" width="{width - 2}" height="{height + 8}">{link}</foreignObject>', y - 18 + height + 10
 
 
 def wide(found):
     "For a window: the parts below one another, up to six chapters in a row."
-    step, x, y, drawn, path = 168, 18, 20, [], []
+    step, x, y, before, drawn, path = 168, 18, 20, 0, [], []
     for k, (name, how, chapters) in enumerate(found):
         body, head, last = [], [c for c in chapters if not c[0][-1].isalpha() or k != 1], k == len(found) - 1
         rows = [chapters[i:i + 6] for i in range(0, len(chapters), 6)] if k != 1 else [head, [c for c in chapters if c not in head]]
@@ -75,7 +72,8 @@ def narrow(found):
         y += 22 * (n + 1) + 1
         body.append(f'<text class="how" x="0" y="{y}">{escape(how)}</text>')
         y += 32
-        first, branch = y, []
+        first = stop = y
+        branch = []
         for chapter in chapters:
             inner = k == 1 and chapter[0][-1].isalpha()
             at = x + 30 * inner
