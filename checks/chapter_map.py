@@ -33,8 +33,9 @@ def station(x, y, chapter, width, beside=False, told=True):
     shows = re.sub(r"`([^`]*)`", r"\1", CODE.sub(r"\1", shows)) if told else ""
     room = width - (48 if beside else 12)
     height = 18 * len(lines(title, room / LETTER)) + 17 * len(lines(shows, room / LETTER * 1.1)) * bool(told) + (8 if beside else 38)
-    link = (f'<a xmlns="http://www.w3.org/1999/xhtml" href="{page_name(notebook)}.html"{' class="beside"' * beside}><b class="disc">{number}</b>'
-            f'<span><b>{escape(title)}</b>{f"<br/>{escape(shows)}" * bool(told)}</span></a>')
+    kind, more = ' class="beside"' if beside else "", f"<br/>{escape(shows)}" if told else ""
+    link = (f'<a xmlns="http://www.w3.org/1999/xhtml" href="{page_name(notebook)}.html"{kind}><b class="disc">{number}</b>'
+            f'<span><b>{escape(title)}</b>{more}</span></a>')
     return f'<foreignObject x="{x - 18}" y="{y - 18}" width="{width - 2}" height="{height + 8}">{link}</foreignObject>', y - 18 + height + 10
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 
+import front_page
 from readme import HERE, picture, PICTURE, readme, settings
 from site_check import build, copy_of_sources, faults
 
@@ -147,11 +148,12 @@ def check_tries(*words):
 
 
 def check_site():
-    "The site builds; no link is dead, nothing is wider than a phone, no other server is asked, axe finds nothing serious."
+    "The site builds; no link is dead, nothing is wider than a phone, no other server is asked, axe finds nothing serious; its front page is light."
     if shutil.which("quarto") is None: return "skipped: quarto is not on PATH"
     with tempfile.TemporaryDirectory() as folder:
         site = build(Path(folder) / "site")
         found, skipped = faults(site)
+        found += front_page.faults(site)
         assert not found, "\n".join(found)
         for check in (check_picture_page, check_train_page, check_tries):
             if said := check("--site", site): skipped.append(said)
