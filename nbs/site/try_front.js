@@ -7,26 +7,27 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   style.textContent = `
     #try-front .front { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
     #try-front .front > div { min-width: 0; }
-    #try-front .front-square { position: relative; max-width: 440px; }
+    #try-front .front-square { position: relative; max-width: 460px; }
     #try-front .front-square > canvas { image-rendering: auto; border-radius: 8px; aspect-ratio: 1; }
     #try-front .front-cells { position: absolute; inset: 0; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr); }
     #try-front .front-cells button { min-height: 0; padding: 0; border: 1px solid #fff3; border-radius: 0; background: none; cursor: pointer; }
     #try-front .front-cells button:hover { border: 2px solid #fff; }
     #try-front .front-cells button[aria-pressed=true] { border: 2px solid #fff; }
     #try-front .front-cells button:focus-visible { outline: 3px solid #fff; outline-offset: -4px; box-shadow: inset 0 0 0 1px #000; }
-    #try-front .front-answer { display: grid; grid-template-columns: auto 1fr; gap: .8rem; align-items: center; margin-top: .7rem; max-width: 440px; }
+    #try-front .front-answer { display: grid; grid-template-columns: auto 1fr; gap: .8rem; align-items: center; margin-top: .7rem; max-width: 460px; }
     #try-front .front-answer canvas { width: 76px; }
     #try-front .front-bars { display: grid; grid-template-columns: auto 1fr 3.4em; gap: 2px .6rem; align-items: center; }
     #try-front .front-bars i { height: 14px; border-radius: 3px; background: var(--own); transition: width .25s; }
     #try-front .front-bars b:not(.now) { font-weight: 400; }
     #try-front .front-bars span { text-align: right; font-variant-numeric: tabular-nums; }
     #try-front .front-head { display: flex; align-items: center; min-height: 38px; margin: 0 0 .5rem; }
-    #try-front .try-choice { min-height: 38px; margin: 0 0 .5rem; }
+    #try-front .try-choice { min-height: 38px; margin: 0 0 .5rem; gap: .25rem; }
+    #try-front .try-choice span { padding: .3rem .5rem; }
     @media (max-width: 600px) { #try-front .try-choice legend { width: 100%; } #try-front .try-said { min-height: 0; } }
-    #try-front .try-said { min-height: 6.1em; max-width: 440px; }
-    #try-front .front-key { display: grid; grid-template-columns: auto 1fr auto; gap: .6rem; align-items: center; margin-top: .7rem; max-width: 440px; font-size: .9rem; }
+    #try-front .try-said { min-height: 6.1em; max-width: 460px; }
+    #try-front .front-key { display: grid; grid-template-columns: auto 1fr auto; gap: .6rem; align-items: center; margin-top: .7rem; max-width: 460px; font-size: .9rem; }
     #try-front .front-key canvas { height: 14px; }
-    #try-front .try-slider { max-width: 440px; min-height: 40px; grid-template-columns: auto 1fr 3.4em; }
+    #try-front .try-slider { max-width: 460px; min-height: 40px; grid-template-columns: auto 1fr 3.4em; }
     @media (prefers-reduced-motion: reduce) { #try-front .front-bars i { transition: none; } }`;
   // The picture at 512 pixels a side, by Lanczos' kernel of three pixels, one direction after the other.
   const pixels = bytesOf(data.pixels), kernel = x => x === 0 ? 1 : Math.abs(x) >= 3 ? 0 : 3 * Math.sin(Math.PI * x) * Math.sin(Math.PI * x / 3) / (Math.PI * x) ** 2;
