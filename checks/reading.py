@@ -10,6 +10,7 @@ import sys
 from html import escape
 from pathlib import Path
 
+from chapter_map import with_map
 from inks import inked
 from readme import HERE, settings
 from signatures import source_of, with_signatures
@@ -288,7 +289,7 @@ def reading(notebook, bibliography=None):
     for cell in with_signatures(notebook)["cells"]:
         text = source_of(cell)
         if cell["cell_type"] == "markdown":
-            text = prose(linked(prose(text, with_tries)), lambda part: with_callouts(solutions.text(part)))
+            text = prose(linked(prose(prose(text, with_map), with_tries)), lambda part: with_callouts(solutions.text(part)))
         elif cell["cell_type"] == "code":
             text = re.sub(r'^(#\| fig-cap: )(".*")$', in_caption, solutions.code(text), flags=re.M)
         cell["source"] = text

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from readme import HERE, readme, settings
+from readme import HERE, picture, PICTURE, readme, settings
 from site_check import build, copy_of_sources, faults
 
 NOTEBOOKS = sorted((HERE / "nbs").glob("*.ipynb"))
@@ -97,8 +97,8 @@ def check_addresses():
 
 
 def check_readme():
-    "README.md says what the front page says."
-    assert (HERE / "README.md").read_text(encoding="utf-8") == readme(), "run make readme and commit README.md"
+    "README.md says and shows what the front page does."
+    assert (HERE / "README.md").read_text(encoding="utf-8") == readme() and PICTURE.read_bytes() == picture(), f"run make readme and commit README.md and {PICTURE.name}"
 
 
 def check_ruff():
@@ -147,7 +147,7 @@ def check_tries(*words):
 
 
 def check_site():
-    "The site builds; no link is dead, nothing is wider than a phone, no other server is asked, axe finds nothing serious."
+    "The site builds; no link is dead, nothing is wider than a phone, no other server is asked, axe finds nothing serious; its front page is light."
     if shutil.which("quarto") is None: return "skipped: quarto is not on PATH"
     with tempfile.TemporaryDirectory() as folder:
         site = build(Path(folder) / "site")

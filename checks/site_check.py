@@ -1,5 +1,4 @@
 """Build the site and walk it in a real browser: `python checks/site_check.py [FOLDER]` builds into FOLDER, `make docs` into _docs."""
-import base64
 import functools
 import gzip
 import http.server
@@ -17,12 +16,11 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import book_parts
-import nbformat
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from browser import Browser, find_browser
 from picture_app import build_app
-from readme import HERE, page_name, settings
+from readme import HERE, page_name, picture, settings
 from slim import slim
 from train_app import build_train
 from try_app import build_tries
@@ -31,9 +29,11 @@ SERVED_UNDER = settings()["doc_baseurl"] + "/"
 # Bytes on the wire before a click: of a chapter, read to its end, and of the front page.
 MOST_BYTES, MOST_IN_FRONT = 1_000_000, 300_000
 COMPRESSED = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".wasm")  # by every server, the rest is so already
+# Places in pages that their scripts read: a curve to train with, a mistake to open.
+READ_BY_SCRIPTS = {"train_here.html": r"[\d.]+,.*", "explorer.html": r"mistake-\d+"}
 # What people look for, and the page they should find.
 SEARCHES = {"residual networks": "residual_networks", "LR finder": "lr_finder", "one cycle": "onecycle_training",
-            "cutout": "augmentations", "checkpoint": "runs", "Grad-CAM": "gradcam"}
+            "cutout": "augmentations", "checkpoint": "runs", "Grad-CAM": "gradcam", "install": "index", "how to train": "index"}
 
 
 def copy_of_sources(folder):
@@ -45,15 +45,18 @@ def copy_of_sources(folder):
     return folder
 
 
-def write_card(notebook, path):
-    "The picture that links to the site carry: the front page's figure, from its output, on white."
-    outputs = [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
-    png = next(o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {}))
-    figure = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
-    figure.thumbnail((1100, 550))
-    card = Image.new("RGBA", (1200, 630), "white")
-    card.alpha_composite(figure, ((1200 - figure.width) // 2, (630 - figure.height) // 2))
-    card.convert("RGB").save(path)
+def write_card(path):
+    "The picture that links to the site carry: the book's title, and the front page's figure on white."
+    from matplotlib import font_manager
+    bold = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight="bold"))
+    card, figure = Image.new("RGBA", (1200, 630), "white"), Image.open(io.BytesIO(picture())).convert("RGBA")
+    figure.thumbnail((1140, 480))
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((0, 0, 1200, 132), fill="#1f5fa8")
+    pen.text((40, 36), "Why does it call this dog a cat?", font=ImageFont.truetype(bold, 46), fill="white")
+    pen.text((40, 592), "ResNet-18 on CIFAR-10, and Grad-CAM: a book that runs", font=ImageFont.truetype(bold, 22), fill="#1f5fa8")
+    card.alpha_composite(figure, ((1200 - figure.width) // 2, 132 + (450 - figure.height) // 2))
+    card.convert("RGB").save(path, optimize=True)
 
 
 def add_skip_link(site):
@@ -67,7 +70,7 @@ def build(out: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of_sources(Path(folder))
         (copy / "README.md").touch()  # newer than the front page: nbdev leaves it alone, readme.py writes it
-        write_card(copy / "nbs" / "index.ipynb", copy / "nbs" / "site" / "card.png")
+        write_card(copy / "nbs" / "site" / "card.png")
         done = subprocess.run(["nbdev_docs"], cwd=copy, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode: raise AssertionError(f"nbdev_docs failed:\n{done.stdout[-6000:]}")
         shutil.rmtree(out, ignore_errors=True)
@@ -109,6 +112,7 @@ def dead_links(site):
             target = (base / place).resolve() if place else path
             if target.is_dir(): target /= "index.html"
             if not target.exists(): dead.append(f"{path.name}: {link}")
+            elif re.fullmatch(READ_BY_SCRIPTS.get(target.name, ""), unquote(anchor)): continue
             elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
                 dead.append(f"{path.name}: {link}")
     return dead
@@ -126,6 +130,17 @@ def raw_markup(site):
         text = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.S)
         left = re.findall(r":::|@fig-|\{\.[\w-]+|\[@\w+|&lt;a id=", text)
         if left: yield f"{path.name} shows {', '.join(sorted(set(left)))}"
+
+
+def without_card(site):
+    "Pages that show something else than the card, or nothing, where links to them are shown; or a card of another size."
+    card = site / "site" / "card.png"
+    if not card.exists() or Image.open(card).size != (1200, 630): yield "the card is not there in 1200 × 630 pixels"
+    for path in sorted(site.glob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        for name in ("og:image", "twitter:image"):
+            found = re.findall(rf'<meta (?:property|name)="{name}" content="([^"]*)"', text)
+            if len(found) != 1 or not found[0].endswith("/site/card.png"): yield f"{path.name} has as {name} {found or 'nothing'}"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -360,7 +375,7 @@ def faults(site):
     missing = [name for name in notebooks if not (site / f"{page_name(name)}.html").exists()]
     found = [f"not built: {name}" for name in missing]
     found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *raw_markup(site)]
-    found += book_parts.faults(site)
+    found += [*book_parts.faults(site), *without_card(site)]
     program, axe = find_browser(), axe_source()
     if program: found += faults_in_browser(site, program, axe)
     skipped = ["no browser: widths, requests and search"] * (not program) + ["no axe-core"] * (not axe)
