@@ -21,11 +21,16 @@ def name(request): return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, name):
-    made = tmp_path_factory.mktemp("web")
-    train_app.write_step(made / "step.onnx", train_app.network_of(name))
-    train_app.write_test(made / "test.onnx", train_app.network_of(name))
+def folders(tmp_path_factory):
+    made = {graph: tmp_path_factory.mktemp(graph) for graph in train_app.NETWORKS.values()}
+    for graph, name in zip(made, ("small", "plain")):  # the graph of the plain network has the shortcuts too, times 0
+        train_app.write_step(made[graph] / "step.onnx", train_app.network_of(name))
+        train_app.write_test(made[graph] / "test.onnx", train_app.network_of(name))
     return made
+
+
+@pytest.fixture
+def folder(folders, name): return folders[train_app.NETWORKS[name]]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,7 @@ def test_an_epoch_with_a_smooth_activation_is_torchs_epoch(tmp_path):
 
 
 def test_the_deep_networks_differ_by_the_shortcut_alone():
-    deep, plain = (train_app.network_of(name, 4) for name in train_app.NETWORKS[1:])
+    deep, plain = (train_app.network_of(name, 4) for name in ("shortcuts", "plain"))
     assert all(map(torch.equal, deep.parameters(), plain.parameters()))
     equal(sum(isinstance(module, torch.nn.Conv2d) for module in plain.modules()), 15)  # as the page says
     assert not torch.equal(deep(torch.ones(2, 3, 32, 32)), plain(torch.ones(2, 3, 32, 32)))

@@ -43,7 +43,7 @@ function follow() {
 
 // ---- Files, and the worker that computes with them
 let app = null, worker = null, asked = null, pictures = null;  // pictures: the pixels of the test images, one after the other
-const taken = new Set();  // the networks whose graphs the worker has
+const taken = new Set();  // the graphs that the worker has
 function ask(task, words, hear = null) {  // one task at a time; `hear` is told of each loss and each test
   if (!worker) {
     worker = new Worker(workerAddress);
@@ -67,17 +67,18 @@ async function bytes(name, version, more) {  // of a file; `more` hears the leng
   }
 }
 const sum = sizes => Object.values(sizes).reduce((a, b) => a + b);
-async function load() {  // what is not here yet: at the first press, and at the first of each network
-  if (taken.has(network)) return;
+async function load() {  // what is not here yet: at the first press, and at the first of a deep network
+  const {sizes, graph} = app.networks[network];
+  if (taken.has(graph)) return;
   say("Loading …");
-  const {sizes} = app.networks[network], all = sum(sizes) + (pictures ? 0 : sum(app.sizes)), more = n => { at("progress").value += n / all; };
+  const all = sum(sizes) + (pictures ? 0 : sum(app.sizes)), more = n => { at("progress").value += n / all; };
   const own = name => bytes(name, app.version, more);
   if (!pictures) {
     const [wasm, images] = await Promise.all([bytes("ort.wasm", app.runtime_version, more), own("images.webp")]);
     pictures = await ask("open", {about: app, address: new URL(`ort.js?${app.runtime_version}`, base).href, wasm, images});
   }
-  await ask("take", {network, files: await Promise.all(Object.keys(sizes).map(own))});
-  taken.add(network);
+  await ask("take", {graph, files: await Promise.all(Object.keys(sizes).map(own))});
+  taken.add(graph);
   at("train").textContent = "Train";
 }
 
@@ -378,7 +379,7 @@ async function main() {
   const all = sum(app.sizes) + sum(app.networks.small.sizes), more = sum(app.networks.plain.sizes);
   watched = app.first;
   at("train").textContent = `Train (loads ${megabytes(all)})`;
-  at("about").textContent = `The first press loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. A deep network loads ${(more / 1e6).toFixed(1)} MB more. `
+  at("about").textContent = `The first press loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. The deep networks load ${(more / 1e6).toFixed(1)} MB more. `
     + `After that, the page also works offline.${app.source === "real" ? "" : " The images of this copy are synthetic, not CIFAR-10."}`;
   listen();
   showCurve();

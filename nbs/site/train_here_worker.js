@@ -3,7 +3,7 @@
 "use strict";
 const SIDE = 32, AREA = SIDE * SIDE;
 let app = null, runtime = null, halted = false;
-const graphs = {};  // of each network that was asked for: a step and a test
+const graphs = {};  // a step and a test, by name
 
 // ---- Chance. One seed gives the first weights, the orders and the changes of the images.
 function chance(seed) {  // numbers from 0 to 1: mulberry32
@@ -103,14 +103,14 @@ const tasks = {
     }
     return shown;
   },
-  async take({network, files}) {
+  async take({graph, files}) {
     const made = [];
     for (const file of files) made.push(await runtime.InferenceSession.create(file, {executionProviders: ["wasm"]}));
-    graphs[network] = made;
+    graphs[graph] = made;
   },
   async train({network, seed, rates, tested}) {  // a step at each rate, from the beginning that the seed gives
-    const random = chance(seed), perEpoch = Math.floor(app.train / app.batch), [stepGraph, testGraph] = graphs[network];
-    let row = begin(app.networks[network].beginnings, random), order;
+    const random = chance(seed), perEpoch = Math.floor(app.train / app.batch), {beginnings, graph} = app.networks[network], [stepGraph, testGraph] = graphs[graph];
+    let row = begin(beginnings, random), order;
     if (tested) postMessage({test: await test(testGraph, row)});
     for (let k = 0; k < rates.length && !halted; k++) {
       const j = k % perEpoch;
