@@ -76,10 +76,10 @@ class Browser:
 
     def _keep(self, event):
         kind, content = event.get("method"), event.get("params", {})
-        if kind == "Target.attachedToTarget":  # a worker waits until it is heard
+        if kind == "Target.attachedToTarget" and content["targetInfo"]["type"] == "worker":  # it waits until it is heard
             self.workers.append(content["sessionId"])
             for method in ("Runtime.enable", "Log.enable", "Network.enable", "Runtime.runIfWaitingForDebugger"): self._send(method, content["sessionId"])
-        if kind == "Target.detachedFromTarget": self.workers.remove(content["sessionId"])
+        if kind == "Target.detachedFromTarget" and content["sessionId"] in self.workers: self.workers.remove(content["sessionId"])
         if kind == "Runtime.exceptionThrown": self.logged.append(content["exceptionDetails"])
         if kind == "Runtime.consoleAPICalled" and content["type"] in ("error", "warning", "assert"):
             self.logged.append(content["args"])
