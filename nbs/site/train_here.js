@@ -341,6 +341,7 @@ function listen() {
     at("rate").setPointerCapture(event.pointerId);
     event.preventDefault();
   });
+  at("rate").addEventListener("touchstart", event => { if (event.target.dataset.part) event.preventDefault(); }, {passive: false});  // else the page moves under the finger
   at("rate").addEventListener("pointermove", event => { if (grip) drag(event); });
   for (const kind of ["pointerup", "pointercancel"]) at("rate").addEventListener(kind, () => { grip = null; showCurve(); });
   at("train").addEventListener("click", () => work(train));
