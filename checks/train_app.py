@@ -165,9 +165,15 @@ class Test(nn.Module):
 def write_graph(module, example, names, outputs, path):
     "Export, and leave out the notes of the exporter: nine tenths of the file."
     import onnx
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Exporting a model while it is in training mode")  # as it should be
-        made = torch.onnx.export(module, example, dynamo=True, input_names=names, output_names=outputs, opset_version=18, verbose=False)
+        made = torch.onnx.export(module, example, dynamo=True, input_names=names, output_names=outputs, opset_version=18, verbose=False, optimize=False)
+    fold_constants(made.model)  # these five are what counts here of `optimize`, which takes five times as long
+    remove_unused_nodes(made.model)
+    for tidy in (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0), common.DeduplicateInitializersPass(),
+                 common.CommonSubexpressionEliminationPass()): tidy(made.model)
     made.save(path)
     model = onnx.load(path)
     for parts in (model.graph.node, model.graph.input, model.graph.output, model.graph.initializer):

@@ -172,10 +172,9 @@ def check_deep(browser):
         press(browser, "stop")
         done(browser)
         check_step(browser, name)
-    browser.run("document.querySelector('#th-networks [value=small]').focus()")
-    browser.press("ArrowDown")  # from the last it goes to the first, or from the first to the second
-    browser.click("document.querySelector('#th-networks [value=small]')")
-    same(browser.run(f"{LAB}.network"), "small", "back to the small one")
+    browser.run("document.querySelector('#th-networks :checked').focus()")
+    browser.press("ArrowDown")
+    same(browser.run(f"{LAB}.network"), "small", "after the last, the first again, by keyboard")
 
 
 def check_compared(browser):
@@ -297,6 +296,7 @@ def keep_screenshots(browser, folder, address):
     "A page with four runs and a range test, at both widths and in both themes."
     browser.size(1440, 900)
     open_page(browser, address)
+    browser.run(f"{button('more')}.open = true")
     for k in range(3):
         browser.click(f"{button('ways')}.querySelectorAll('button')[{k}]")
         browser.click(button("train"))
