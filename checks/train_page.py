@@ -168,7 +168,7 @@ def check_deep(browser):
         for one in ends: same(f"{min(one):.2f} to {max(one):.2f}" in browser.run(f"{button('measured')}.textContent"), True, "what was recorded, in words")
         same(browser.run("[...document.querySelectorAll('#th-loss text')].map(t => t.textContent).slice(-3)"), ["small", "deep, with shortcuts", "deep, without"], "the grey lines")
         press(browser, "train")
-        browser.until(f"{LAB}.runs.at(-1).network === '{name}' && {LAB}.runs.at(-1).losses.length > 1")
+        browser.until(f"{LAB}.runs.at(-1)?.network === '{name}' && {LAB}.runs.at(-1).losses.length > 1")
         press(browser, "stop")
         done(browser)
         check_step(browser, name)

@@ -38,7 +38,7 @@ function follow() {
   ["start", "peak", "end", "place"].forEach((part, k) => change(part, numbers[k]));
   seed = +(found[5] ?? 0);
   choose(found[6] ?? "small");
-  say(`This address brings a curve: ${words(curve)}. Press Train.`);
+  say(`This address brings a curve: ${words(curve)}${network === "small" ? "" : `, for the network “${NAMES[network]}”`}. Press Train.`);
 }
 
 // ---- Files, and the worker that computes with them
