@@ -130,11 +130,11 @@ def check_failure(browser):
     browser.logged.clear()  # the browser's own word about that
 
 
-def check_step(browser, name):
-    "One step in the browser is torch's step: same images, same changes, same weights."
+def check_step(browser, name, seed=5):
+    "One step in the browser is torch's step: same images, same changes, same weights. Returns how far apart they are, as a share of the step."
     done(browser)
     found = browser.run(f"""(async () => {{
-      const row = begin(app.networks.{name}.beginnings, chance(5)), chosen = Uint16Array.from({{length: app.batch}}, (_, k) => 31 * k);
+      const row = begin(app.networks.{name}.beginnings, chance({seed})), chosen = Uint16Array.from({{length: app.batch}}, (_, k) => 31 * k);
       const drawn = [], random = chance(9), found = await step(graphs[app.networks.{name}.graph][0], row, chosen, 0.2, () => {{ const x = random(); drawn.push(x); return x; }});
       const whole = new Float32Array(3072); put(whole, 0, app.train + 7);
       return {{row: [...row], after: [...found.row], loss: found.loss, drawn, whole: [...whole]}}; }})()""", browser.workers[-1])
@@ -153,10 +153,9 @@ def check_step(browser, name):
     after = unpack(torch.tensor(found["after"]), parts, "p")
     off, moved = (torch.cat([part.flatten() for part in parts]) for parts in zip(*((after[part] - (p - 0.2 * p.grad), 0.2 * p.grad) for part, p in network.named_parameters())))
     if name == "small" and off.abs().max() > 1e-5: raise AssertionError(f"after a step, weights are {off.abs().max():.2g} apart from torch's")
-    # In a deep network a rounding decides whether one of two million values passes a ReLU; so compare the whole step.
-    if off.norm() > 0.002 * moved.norm(): raise AssertionError(f"{name}: a step is {off.norm() / moved.norm():.2g} of its length apart from torch's")
     whole = (cifar10(train=False).data[7] / 255 - np.array(CIFAR10_MEAN)) / np.array(CIFAR10_STD)
     if abs(np.array(found["whole"]).reshape(3, 32, 32) - whole.transpose(2, 0, 1)).max() > 1e-5: raise AssertionError("a test image is not what it should be")
+    return (off.norm() / moved.norm()).item()
 
 
 def check_deep(browser):
@@ -173,7 +172,9 @@ def check_deep(browser):
         browser.until(f"{LAB}.runs.at(-1)?.network === '{name}' && {LAB}.runs.at(-1).losses.length > 1")
         press(browser, "stop")
         done(browser)
-        check_step(browser, name)
+        apart = sorted(check_step(browser, name, seed) for seed in range(5))
+        # A rounding can decide whether one of two million values passes a ReLU. That moves a step by up to a hundredth of its length.
+        if apart[1] > 1e-4 or apart[-1] > 0.05: raise AssertionError(f"{name}: steps are these shares of their lengths apart from torch's: {apart}")
     browser.run("document.querySelector('#th-networks :checked').focus()")
     browser.press("ArrowDown")
     same(browser.run(f"{LAB}.network"), "small", "after the last, the first again, by keyboard")
