@@ -39,7 +39,7 @@ def copy_scripts(folder, names="*"):
 def write_alone(page, folder):
     "A page of nbs/*.qmd without the book around it."
     text = page.read_text(encoding="utf-8")
-    copy_scripts(folder, f"{page.stem}.*")
+    copy_scripts(folder, f"{page.stem}*")
     copy_scripts(folder, "book.*")
     title, markup = re.search(r'^title: "(.*)"$', text, re.M)[1], re.search(r"```\{=html\}\n(.*?)```", text, re.S)[1]
     (folder / f"{page.stem}.html").write_text(ALONE.format(title=title, markup=markup), encoding="utf-8")

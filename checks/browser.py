@@ -23,12 +23,12 @@ def find_browser():
 
 
 class Browser:
-    "One tab. What it logs and what it asks the network for is kept in `logged` and `requested`."
+    "One tab. What it and its workers log and ask the network for is kept in `logged` and `requested`; `workers` are their sessions."
     def __init__(self, program, wait=300):  # seconds; a busy machine may need many
         self.home, self.wait = tempfile.mkdtemp(), wait
         self.process = subprocess.Popen([program, *FLAGS, f"--user-data-dir={self.home}", "about:blank"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.logged, self.requested, self.number, self.socket = [], [], 0, None
+        self.logged, self.requested, self.workers, self.number, self.socket = [], [], [], 0, None
         try: self._connect()
         except BaseException: self.close(); raise
 
@@ -56,22 +56,30 @@ class Browser:
         page = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"): self.call(f"{domain}.enable")
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
 
-    def call(self, method, **parameters):
-        "Send a command and wait for its answer; events that come in between are kept."
+    def _send(self, method, session, **parameters):
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
-        if self.session: message["sessionId"] = self.session
-        self.socket.send(json.dumps(message))
+        self.socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
+
+    def call(self, method, session=None, **parameters):
+        "Send a command, to the page or to the session of a worker, and wait for its answer; events that come in between are kept."
+        self._send(method, session or self.session, **parameters)
+        number = self.number
         while True:
             answer = json.loads(self.socket.recv())
-            if answer.get("id") == self.number:
+            if answer.get("id") == number:
                 if "error" in answer: raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
             self._keep(answer)
 
     def _keep(self, event):
         kind, content = event.get("method"), event.get("params", {})
+        if kind == "Target.attachedToTarget" and content["targetInfo"]["type"] == "worker":  # it waits until it is heard
+            self.workers.append(content["sessionId"])
+            for method in ("Runtime.enable", "Log.enable", "Network.enable", "Runtime.runIfWaitingForDebugger"): self._send(method, content["sessionId"])
+        if kind == "Target.detachedFromTarget" and content["sessionId"] in self.workers: self.workers.remove(content["sessionId"])
         if kind == "Runtime.exceptionThrown": self.logged.append(content["exceptionDetails"])
         if kind == "Runtime.consoleAPICalled" and content["type"] in ("error", "warning", "assert"):
             self.logged.append(content["args"])
@@ -80,9 +88,9 @@ class Browser:
         if kind == "Network.requestWillBeSent" and not content["request"]["url"].startswith(("data:", "about:")):
             self.requested.append(content["request"]["url"])
 
-    def run(self, script):
-        "The value of a JavaScript expression in the page; a promise is waited for."
-        done = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+    def run(self, script, session=None):
+        "The value of a JavaScript expression in the page or in a worker; a promise is waited for."
+        done = self.call("Runtime.evaluate", session, expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in done: raise RuntimeError(f"{script}: {done['exceptionDetails']}")
         return done["result"].get("value")
 

@@ -1,7 +1,8 @@
 """What the page `train_here` needs and the repository does not hold: a training step and a test as ONNX graphs, and the images.
 
     python checks/train_app.py FOLDER    the page alone, to be served from FOLDER; needs no Quarto
-    python checks/train_app.py --record  trains the three ways of chapter 04: records/three_ways.json, and the still figure of the page
+    python checks/train_app.py --record  trains the three ways of chapter 04 and the two deep networks, each from three seeds:
+                                         records/three_ways.json, and the still figure of the page
 """
 import json
 import math
@@ -27,14 +28,31 @@ TRAIN, TEST, ACROSS = 2000, 500, 50      # images in the file, and how many lie 
 EPOCHS, SMOOTH = 6, 15
 # The three ways of chapter 04: the rates at the start, at the peak and at the end, and the epoch of the peak.
 WAYS = {"constant 0.01": (0.01, 0.01, 0.01, 1.5), "constant 0.3": (0.3, 0.3, 0.3, 1.5), "one cycle to 0.3": (0.003, 0.3, 0, 1.5)}
+PAIRS = 6                                # of convolutions, in the deep networks
+NETWORKS = {"small": "small", "shortcuts": "deep", "plain": "deep"}  # and the graphs that train them
+FIRST = 361                              # the test image that is shown first: a dog, which networks from six of six seeds learned
 aten = torch.ops.aten
 
 
-def small_network(seed=0):
-    "The small network of chapter 04."
+class Pair(nn.Module):
+    "Two convolutions that keep the shape. `shortcut` is 1 or 0, a number of the network's row, so that one graph does for both."
+    def __init__(self, channels, shortcut):
+        super().__init__()
+        self.register_buffer("shortcut", torch.tensor(float(shortcut)))
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
+        self.norm1, self.norm2 = (nn.BatchNorm2d(channels) for _ in range(2))
+
+    def forward(self, x):
+        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(out + self.shortcut * x)
+
+
+def network_of(name="small", seed=0, activation=nn.ReLU):
+    "The small network of chapter 04. The deep ones are the same with six pairs of convolutions more, all from the same first weights."
     torch.manual_seed(seed)
-    layers = [nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
+    layers = [nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(o), activation())
               for i, o in ((3, 16), (16, 32), (32, 64))]
+    if name != "small": layers[2:2] = [Pair(32, name == "shortcuts") for _ in range(PAIRS)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
@@ -137,21 +155,25 @@ class Test(nn.Module):
         self.network, self.parts = network, parts_of(network)[0]
 
     def forward(self, row, images):
-        network, used = self.network, unpack(row, self.parts, "p") | unpack(row, self.parts, "s")
-        for k in range(3):
-            ours = {name.removeprefix(f"{k}."): value for name, value in used.items() if name.startswith(f"{k}.")}
-            images = functional_call(network[k], ours, (images,))
-        weights, places = used["5.weight"], images.shape[2] * images.shape[3]
-        maps = F.conv2d(images, weights.view(*weights.shape, 1, 1)) / places
-        return maps.sum((2, 3)) + used["5.bias"], maps
+        used = unpack(row, self.parts, "p") | unpack(row, self.parts, "s")
+        weights, bias = (used.pop(f"{len(self.network) - 1}.{name}") for name in ("weight", "bias"))
+        images = functional_call(self.network[:-3], used, (images,))  # without the average, and what follows it
+        maps = F.conv2d(images, weights.view(*weights.shape, 1, 1)) / (images.shape[2] * images.shape[3])
+        return maps.sum((2, 3)) + bias, maps
 
 
 def write_graph(module, example, names, outputs, path):
     "Export, and leave out the notes of the exporter: nine tenths of the file."
     import onnx
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Exporting a model while it is in training mode")  # as it should be
-        made = torch.onnx.export(module, example, dynamo=True, input_names=names, output_names=outputs, opset_version=18, verbose=False)
+        made = torch.onnx.export(module, example, dynamo=True, input_names=names, output_names=outputs, opset_version=18, verbose=False, optimize=False)
+    fold_constants(made.model)  # these five are what counts here of `optimize`, which takes five times as long
+    remove_unused_nodes(made.model)
+    for tidy in (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0), common.DeduplicateInitializersPass(),
+                 common.CommonSubexpressionEliminationPass()): tidy(made.model)
     made.save(path)
     model = onnx.load(path)
     for parts in (model.graph.node, model.graph.input, model.graph.output, model.graph.initializer):
@@ -165,23 +187,23 @@ def write_graph(module, example, names, outputs, path):
     return path
 
 
-def write_step(path):
-    network = small_network().train()
+def write_step(path, network):
+    network.train()
     example = (pack(network), torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10, torch.tensor(0.1))
     return write_graph(plain_step(network, example), example, ["row", "images", "labels", "rate"], ["new_row", "loss"], path)
 
 
-def write_test(path):
-    network = small_network().eval()
-    return write_graph(Test(network), (pack(network), torch.randn(TESTED, 3, 32, 32)), ["row", "images"], ["logits", "maps"], path)
+def write_test(path, network):
+    return write_graph(Test(network.eval()), (pack(network), torch.randn(TESTED, 3, 32, 32)), ["row", "images"], ["logits", "maps"], path)
 
 
-def beginnings():
+def beginnings(network):
     "How a network begins, as torch does it: for each part its length, and either a constant or the bound of a uniform draw."
-    network, found = small_network(), []
+    found = []
     for name, (shape, _) in parts_of(network)[0].items():
         module = network.get_submodule(name[2:].rpartition(".")[0])
         one = {"length": math.prod(shape), "value": float(name.startswith("s") and name.endswith("var"))}
+        if name.endswith("shortcut"): one["value"] = module.shortcut.item()
         if name[0] == "p" and isinstance(module, nn.BatchNorm2d): one["value"] = float(name.endswith("weight"))
         if name[0] == "p" and not isinstance(module, nn.BatchNorm2d):
             one = {"length": one["length"], "bound": module.weight[0].numel() ** -0.5}
@@ -209,11 +231,11 @@ def rate_at(way, t, epochs=EPOCHS):
     return float(np.interp(t * epochs, [0, at, epochs], [start, peak, end]))
 
 
-def train(way, seed, loaders):
+def train(name, way, seed, loaders):
     "As chapter 04 does: the loss at each step, and the accuracy on 2,000 test images."
     from cifar_gradcam.augment import seed_epoch
     training, tested = loaders
-    model, losses, steps = small_network(seed), [], EPOCHS * len(training)
+    model, losses, steps = network_of(name, seed), [], EPOCHS * len(training)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=MOMENTUM)
     for epoch in range(EPOCHS):
         seed_epoch(training, seed, epoch)
@@ -235,17 +257,20 @@ def smooth(losses):
 
 
 def record():
-    "Train the three ways from three seeds, and write what the page draws of them."
+    "Train the small network in three ways and the deep ones in the last of them, from three seeds, and write what the page draws of them."
     from cifar_gradcam.augment import download_data
     from cifar_gradcam.engine.batches import BatchedImages
     training, test, *_ = download_data(limit=2000)
     loaders = BatchedImages(training, BATCH), BatchedImages(test, 500, pad=0, flip="none", cutout=0, shuffle=False)
-    found = {}
-    for way in WAYS:
-        runs = [train(way, seed, loaders) for seed in range(3)]
-        found[way] = {"losses": [round(x, 3) for x in smooth(np.mean([losses for losses, _ in runs], axis=0))],
-                      "accuracies": [round(accuracy, 2) for _, accuracy in runs]}
-    RECORD.write_text(json.dumps({"command": "python checks/train_app.py --record", "ways": found}) + "\n", encoding="utf-8")
+
+    def found(name, way):
+        runs = [train(name, way, seed, loaders) for seed in range(3)]
+        return {"losses": [round(x, 3) for x in smooth(np.mean([losses for losses, _ in runs], axis=0))],
+                "ends": [round(float(np.mean(losses[-20:])), 3) for losses, _ in runs],
+                "accuracies": [round(accuracy, 2) for _, accuracy in runs]}
+    about = {"command": "python checks/train_app.py --record", "ways": {way: found("small", way) for way in WAYS},
+             "networks": {name: found(name, list(WAYS)[-1]) for name in list(NETWORKS)[1:]}}
+    RECORD.write_text(json.dumps(about) + "\n", encoding="utf-8")
     PAGE.write_text(re.sub(r"<svg id=\"th-figure\".*?</svg>", still().replace("\\", r"\\"), PAGE.read_text(encoding="utf-8"), flags=re.S), encoding="utf-8")
 
 
@@ -282,18 +307,25 @@ def parts_of_app(folder):
     from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
     from cifar_gradcam.mistakes.explorer import colour_table
     images = write_images(folder / "images.webp")
-    files = [write_step(folder / "step.onnx"), write_test(folder / "test.onnx"), folder / "images.webp"]
+    graphs = [write(folder / f"{graph}-{kind}.onnx", network_of(name)) for graph, name in (("small", "small"), ("deep", "plain"))
+              for kind, write in (("step", write_step), ("test", write_test))]
+    networks = {name: {"graph": graph, "beginnings": beginnings(network_of(name)), "sizes": sizes_of([path for path in graphs if path.name.startswith(graph)])}
+                for name, graph in NETWORKS.items()}
+    files = [*graphs, folder / "images.webp"]
     if not (folder / "ort.wasm").exists(): bring_runtime(folder)
     version = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
     # The runtime is shared with the page of one's own picture, and so is its address: a browser loads it once.
     other = folder / "app.json"
     shared = json.loads(other.read_text(encoding="utf-8")).get("version") if other.exists() else None
-    sizes = {path.name: path.stat().st_size for path in [*files, folder / "ort.wasm"]}
-    ways = json.loads(RECORD.read_text(encoding="utf-8"))["ways"]
-    return {"version": version, "runtime": RUNTIME, "runtime_version": shared or version, "sizes": sizes, **images,
-            "train": TRAIN, "test": TEST, "across": ACROSS, "batch": BATCH, "tested": TESTED, "epochs": EPOCHS, "smooth": SMOOTH,
-            "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "classes": CLASSES, "colours": colour_table(), "beginnings": beginnings(),
-            "ways": [{"name": name, "shape": WAYS[name], **ways[name]} for name in WAYS]}
+    found = json.loads(RECORD.read_text(encoding="utf-8"))
+    return {"version": version, "runtime": RUNTIME, "runtime_version": shared or version, "sizes": sizes_of([folder / "images.webp", folder / "ort.wasm"]), **images,
+            "train": TRAIN, "test": TEST, "across": ACROSS, "batch": BATCH, "tested": TESTED, "epochs": EPOCHS, "smooth": SMOOTH, "first": FIRST,
+            "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "classes": CLASSES, "colours": colour_table(), "networks": networks,
+            "ways": [{"name": name, "shape": WAYS[name], **found["ways"][name]} for name in WAYS],
+            "deep": [{"name": name, **found["networks"][name]} for name in list(NETWORKS)[1:]]}
+
+
+def sizes_of(paths): return {path.name: path.stat().st_size for path in paths}
 
 
 def build_alone(folder):

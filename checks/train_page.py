@@ -16,7 +16,7 @@ from cifar_gradcam.lr_finder import NoPeak, suggest_lr
 from explorer import check_names, check_targets, same
 from pages import check_in_browser, keep_pictures
 from site_check import AXE, axe_source
-from train_app import BATCH, build_alone, parts_of, small_network, unpack
+from train_app import BATCH, build_alone, NETWORKS, network_of, parts_of, RECORD, unpack
 
 SAID = "document.querySelector('#th-said').textContent"
 APP = "document.querySelector('#th-app')"
@@ -26,8 +26,9 @@ LAB = APP + ".lab"
 def button(name): return f"document.querySelector('#th-{name}')"
 
 
-def open_page(browser, address):
-    browser.call("Page.navigate", url=address + "train_here.html")
+def open_page(browser, address, curve=""):
+    browser.call("Page.navigate", url="about:blank")  # else a new curve behind # loads nothing
+    browser.call("Page.navigate", url=f"{address}train_here.html{curve}")
     browser.until("document.readyState === 'complete'")
     browser.until(f"!!{LAB}")
 
@@ -43,28 +44,72 @@ def curve(browser): return browser.run(f"({{...{LAB}.curve}})")
 def done(browser): browser.until(f"!{LAB}.busy")
 
 
-def drag(browser, part, x, y):
-    "Pull a handle by the mouse to an epoch and a rate."
+def drag(browser, part, x, y, touch=False):
+    "Pull a handle by the mouse or by a finger to an epoch and a rate."
     found = browser.run(f"(s => {{ s.scrollIntoView({{block: 'center', behavior: 'instant'}}); const b = s.getBoundingClientRect(), g = s.querySelector('[data-part={part}]'), "
                         "r = g.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2, "
                         f"b.x + s.area.X({x}), b.y + s.area.bottom - {y} * (s.area.bottom - s.area.Y(0.25)) / 0.25]; }})({button('rate')})")
-    for kind, place in (("mousePressed", found[:2]), ("mouseMoved", np.mean([found[:2], found[2:]], axis=0).tolist()),
-                        ("mouseMoved", found[2:]), ("mouseReleased", found[2:])):
+    places = [found[:2], np.mean([found[:2], found[2:]], axis=0).tolist(), found[2:]]
+    if touch:
+        for kind, place in zip(("touchStart", "touchMove", "touchMove"), places):
+            browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": place[0], "y": place[1]}])
+        browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        return
+    for kind, place in zip(("mousePressed", "mouseMoved", "mouseMoved", "mouseReleased"), [*places, places[-1]]):
         browser.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", buttons=1, clickCount=1)
+
+
+def pull_all(browser, touch):
+    drag(browser, "peak", 3, 0.6, touch)  # beyond the top of the axis, which grows then
+    same(browser.run(f"{button('rate')}.textContent.includes('0.25')"), False, "the axis has grown")
+    drag(browser, "peak", 3, 0.8, touch)
+    drag(browser, "start", 0, 0.25, touch)
+    drag(browser, "end", 6, 0.1, touch)
+    found, by = curve(browser), "finger" if touch else "mouse"
+    same(found["place"], 3, f"epoch of the peak, by {by}")
+    for part, wanted in (("start", 0.25), ("peak", 0.8), ("end", 0.1)):
+        if abs(found[part] - wanted) > 0.01: raise AssertionError(f"{part} by {by}: {found[part]}, wanted {wanted}")
+    return found
+
+
+def check_touch(browser, address):
+    "On a phone a finger draws the curve, and the page stays where it is."
+    browser.size(390, 844)
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    open_page(browser, address)
+    browser.run(f"{button('rate')}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    before = browser.run("scrollY")
+    pull_all(browser, touch=True)
+    same(browser.run("scrollY"), before, "the page under the finger")
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
+    browser.size(1440, 900)
+
+
+def check_link(browser, address):
+    "An address brings a curve, a seed and a network, and the page gives such an address."
+    given = {"start": 0.1, "peak": 0.2, "end": 0.05, "place": 3}
+    open_page(browser, address, "#0.1,0.2,0.05,3,seed=7,plain")
+    same((curve(browser), browser.run(f"[{LAB}.seed, {LAB}.network]")), (given, [7, "plain"]), "by an address")
+    same(browser.run("document.querySelector('#th-networks :checked').value"), "plain", "and the choice shows it")
+    for wrong in ("#how", "#1,2,3", "#0.1,0.2,0..5,3"):
+        browser.run(f"location.hash = '{wrong}'")
+        same(curve(browser), given, f"{wrong} changes nothing")
+    browser.run("location.hash = '#9,0.3,0,99'")
+    browser.until(f"{LAB}.seed === 0")
+    same(curve(browser), {"start": 3, "peak": 0.3, "end": 0, "place": 5.75}, "numbers beyond the axes")
+    browser.click(button("more") + ".querySelector('summary')")
+    press(browser, "peak", "ArrowRight")
+    browser.click(button("link"))
+    after = curve(browser)
+    same(browser.run("location.hash"), f"#{after['start']},{after['peak']},{after['end']},{after['place']},seed=0", "the address of the page")
+    browser.until(f"{SAID}.includes('address bar')")
 
 
 def check_curve(browser):
     "The curve follows the mouse and the keys, and nothing was loaded for that."
     same(curve(browser), {"start": 0.003, "peak": 0.3, "end": 0, "place": 1.5}, "it begins with one cycle")
-    drag(browser, "peak", 3, 0.6)  # beyond the top of the axis, which grows then
-    same(browser.run(f"{button('rate')}.textContent.includes('0.25')"), False, "the axis has grown")
-    drag(browser, "peak", 3, 0.8)
-    drag(browser, "start", 0, 0.25)
-    drag(browser, "end", 6, 0.1)
-    found = curve(browser)
-    same(found["place"], 3, "epoch of the peak, by mouse")
-    for part, wanted in (("start", 0.25), ("peak", 0.8), ("end", 0.1)):
-        if abs(found[part] - wanted) > 0.01: raise AssertionError(f"{part} by mouse: {found[part]}, wanted {wanted}")
+    found = pull_all(browser, touch=False)
+    press(browser, "more > summary")
     for part, key, more in (("start", "ArrowRight", True), ("peak", "ArrowLeft", False), ("place", "ArrowRight", True), ("end", "ArrowLeft", False)):
         for _ in range(4): press(browser, part, key)
         after = curve(browser)[part]
@@ -85,36 +130,81 @@ def check_failure(browser):
     browser.logged.clear()  # the browser's own word about that
 
 
-def check_step(browser):
-    "One step in the browser is torch's step: same images, same changes, same weights."
+def check_step(browser, name, seed=5):
+    "One step in the browser is torch's step: same images, same changes, same weights. Returns how far apart they are, as a share of the step."
     done(browser)
-    browser.run(f"""(async () => {{
-      const {{app, begin, chance, step, put}} = {LAB}, row = begin(chance(5)), chosen = Uint16Array.from({{length: app.batch}}, (_, k) => 31 * k);
-      const drawn = [], random = chance(9), found = await step(row, chosen, 0.2, () => {{ const x = random(); drawn.push(x); return x; }});
+    found = browser.run(f"""(async () => {{
+      const row = begin(app.networks.{name}.beginnings, chance({seed})), chosen = Uint16Array.from({{length: app.batch}}, (_, k) => 31 * k);
+      const drawn = [], random = chance(9), found = await step(graphs[app.networks.{name}.graph][0], row, chosen, 0.2, () => {{ const x = random(); drawn.push(x); return x; }});
       const whole = new Float32Array(3072); put(whole, 0, app.train + 7);
-      window.compared = {{row: [...row], after: [...found.row], loss: found.loss, drawn, whole: [...whole]}}; }})()""")
-    found = browser.run("window.compared")
+      return {{row: [...row], after: [...found.row], loss: found.loss, drawn, whole: [...whole]}}; }})()""", browser.workers[-1])
     data, chosen = cifar10(train=True), 31 * torch.arange(BATCH)
     drawn = np.array(found["drawn"]).reshape(BATCH, 5)
     top, left, mirrored, cut_top, cut_left = (torch.tensor(np.floor(drawn[:, k] * n).astype(int)) for k, n in enumerate((9, 9, 2, 17, 17)))
     images = change_batch(crop_windows(data.data[:2000], 4), chosen, Changes(top, left, mirrored.bool(), cut_top, cut_left), 16)
     labels = torch.tensor(np.array(data.targets))[chosen]
-    network = small_network().train()
+    network = network_of(name).train()
     parts, _ = parts_of(network)
     with torch.no_grad():
-        for name, p in network.named_parameters(): p.copy_(unpack(torch.tensor(found["row"]), parts, "p")[name])
+        for part, p in network.named_parameters(): p.copy_(unpack(torch.tensor(found["row"]), parts, "p")[part])
     loss = F.cross_entropy(network(images), labels)
     loss.backward()
-    if abs(loss.item() - found["loss"]) > 1e-5: raise AssertionError(f"loss: {found['loss']}, torch {loss.item()}")
+    if abs(loss.item() - found["loss"]) > 1e-5: raise AssertionError(f"{name}, loss: {found['loss']}, torch {loss.item()}")
     after = unpack(torch.tensor(found["after"]), parts, "p")
-    off = max((after[name] - (p - 0.2 * p.grad)).abs().max().item() for name, p in network.named_parameters())
-    if off > 1e-5: raise AssertionError(f"after a step, weights are {off:.2g} apart from torch's")
+    off, moved = (torch.cat([part.flatten() for part in parts]) for parts in zip(*((after[part] - (p - 0.2 * p.grad), 0.2 * p.grad) for part, p in network.named_parameters())))
+    if name == "small" and off.abs().max() > 1e-5: raise AssertionError(f"after a step, weights are {off.abs().max():.2g} apart from torch's")
     whole = (cifar10(train=False).data[7] / 255 - np.array(CIFAR10_MEAN)) / np.array(CIFAR10_STD)
     if abs(np.array(found["whole"]).reshape(3, 32, 32) - whole.transpose(2, 0, 1)).max() > 1e-5: raise AssertionError("a test image is not what it should be")
+    return (off.norm() / moved.norm()).item()
+
+
+def check_deep(browser):
+    "The deep networks: loaded when they are chosen, the recorded runs behind them, and their steps."
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    ends = [record["ways"]["one cycle to 0.3"]["ends"], *(record["networks"][name]["ends"] for name in list(NETWORKS)[1:])]
+    if not min(ends[2]) > max(*ends[0], *ends[1]): raise AssertionError(f"the page says that depth without shortcuts did worse: {ends}")
+    same([url for url in browser.requested if "deep-" in url], [], "deep networks, before one was chosen")
+    for name in list(NETWORKS)[1:]:
+        browser.click(f"document.querySelector('#th-networks [value={name}]')")
+        for one in ends: same(f"{min(one):.2f} to {max(one):.2f}" in browser.run(f"{button('measured')}.textContent"), True, "what was recorded, in words")
+        same(browser.run("[...document.querySelectorAll('#th-loss text')].map(t => t.textContent).slice(-3)"), ["small", "deep, with shortcuts", "deep, without"], "the grey lines")
+        press(browser, "train")
+        browser.until(f"{LAB}.runs.at(-1)?.network === '{name}' && {LAB}.runs.at(-1).losses.length > 1")
+        press(browser, "stop")
+        done(browser)
+        apart = sorted(check_step(browser, name, seed) for seed in range(5))
+        # A rounding can decide whether one of two million values passes a ReLU. That moves a step by up to a hundredth of its length.
+        if apart[-1] > 0.05: raise AssertionError(f"{name}: steps are these shares of their lengths apart from torch's: {apart}")
+    browser.run("document.querySelector('#th-networks :checked').focus()")
+    browser.press("ArrowDown")
+    same(browser.run(f"{LAB}.network"), "small", "after the last, the first again, by keyboard")
+
+
+def check_compared(browser):
+    "The sentence that compares runs: Python finds the same differences."
+    length = browser.run(f"{LAB}.app.epochs * Math.floor({LAB}.app.train / {LAB}.app.batch)")
+
+    def said(*given):  # curve, seed, loss
+        return browser.run(f"{LAB}.compared({json.dumps([{'end': '', 'network': 'small', 'shape': {'start': peak, 'peak': peak, 'end': peak, 'place': 1}, 'seed': seed, 'losses': [loss] * length} for peak, seed, loss in given])})")
+    same(said((1, 0, 2.0)), "", "one run")
+    same("same run" in said((1, 0, 2.0), (1, 0, 2.0)), True, "the same run twice")
+    same("2 seeds: the losses end 0.10 apart" in said((1, 0, 2.0), (1, 1, 1.9), (1, 1, 1.9)), True, "two seeds")
+    same("2 curves, one seed each: the losses end up to 0.30 apart" in said((1, 0, 2.0), (2, 0, 1.7)), True, "two curves")
+    for runs, word in ((((1, 0, 2.0), (1, 1, 1.9), (2, 0, 1.7), (2, 1, 1.62)), "a hint, not a proof"), (((1, 0, 2.0), (1, 1, 1.7), (2, 0, 1.8)), "do not show which")):
+        by = {peak: [loss for other, _, loss in runs if other == peak] for peak, *_ in runs}
+        between, within = np.ptp([np.mean(v) for v in by.values()]), max(np.ptp(v) for v in by.values())
+        same((f"{between:.2f} apart on average" in said(*runs), f"up to {within:.2f}." in said(*runs), word in said(*runs), between > within), (True, True, True, "hint" in word), "curves and seeds")
+
+
+def busy(browser):
+    "Seconds of the processor that the page itself has used, without its worker."
+    return next(one["value"] for one in browser.call("Performance.getMetrics")["metrics"] if one["name"] == "TaskDuration")
 
 
 def check_runs(browser):
     "Train, stop, another seed; four runs are kept."
+    browser.call("Performance.enable", timeDomain="threadTicks")
+    before = busy(browser)
     press(browser, "train")
     browser.until(f"{LAB}.runs.length === 1 && {LAB}.runs[0].losses.length > 40")
     browser.click(button("train"))
@@ -123,7 +213,10 @@ def check_runs(browser):
     one = browser.run(f"(r => ({{seed: r.seed, n: r.losses.length, tests: r.tests.map(t => t.accuracy), first: r.losses[0], last: r.smooth.at(-1), end: r.end}}))({LAB}.runs[0])")
     same((one["seed"], one["n"], len(one["tests"]), one["end"]), (0, 186, 7, ""), "a whole run")
     if not (2 < one["first"] < 3 and one["last"] < one["first"] - 0.3): raise AssertionError(f"it did not learn: {one}")
-    same(browser.run("document.querySelectorAll('#th-film canvas').length"), 7, "a map before training and after each epoch")
+    same(browser.run("document.querySelectorAll('#th-film canvas').length"), 8, "the picture, a map before training and after each epoch")
+    per_step = (busy(browser) - before) / 186
+    if per_step > 0.02: raise AssertionError(f"the page itself needed {1000 * per_step:.0f} ms of the processor a step; it is to draw, and no more")
+    same(len(browser.workers), 1, "a worker computes")
     before = browser.run(f"{button('about-film')}.textContent")
     press(browser, "next")
     same(browser.run(f"{button('about-film')}.textContent") != before, True, "another image")
@@ -197,7 +290,7 @@ def check_missing(browser, folder, address):
     browser.call("Network.setCacheDisabled", cacheDisabled=True)
     browser.call("Page.navigate", url=address + "train_here.html")
     browser.until(f"document.readyState === 'complete' && {SAID} !== ''")
-    same(browser.run(SAID), "Training is not in this copy of the site: it needs npm.", "a site without it")
+    same(browser.run(f"{SAID}.startsWith('Training is not in this copy of the site: it needs npm. Where it is, you press Train')"), True, "a site without it")
     same(browser.run(f"{button('figure')}.checkVisibility()"), True, "the still figure stays")
     (folder / "web" / "train.json").write_text(kept, encoding="utf-8")
 
@@ -206,6 +299,7 @@ def keep_screenshots(browser, folder, address):
     "A page with four runs and a range test, at both widths and in both themes."
     browser.size(1440, 900)
     open_page(browser, address)
+    browser.run(f"{button('more')}.open = true")
     for k in range(3):
         browser.click(f"{button('ways')}.querySelectorAll('button')[{k}]")
         browser.click(button("train"))
@@ -227,9 +321,13 @@ def check_page(browser, folder, address, screenshots=None):
     check_curve(browser)
     check_failure(browser)
     check_runs(browser)
-    check_step(browser)
+    check_step(browser, "small")
     check_range(browser)
+    check_deep(browser)
+    check_compared(browser)
     check_screen(browser, axe_source())
+    check_touch(browser, address)
+    check_link(browser, address)
     if screenshots: keep_screenshots(browser, screenshots, address)
     check_still(browser, address)
     same(browser.logged, [], "logged as error or warning")

@@ -1,8 +1,8 @@
-// The page on which one trains a small network. The browser computes everything, from files of this site.
+// The page on which one trains a small network: the drawings and the buttons. train_here_worker.js computes, from files of this site.
 // checks/train_app.py makes the files in ../web; train.json says what they are.
 "use strict";
 {
-const {web: base, make, drawn, megabytes, axes} = Book;
+const {web: base, make, drawn, megabytes, axes} = Book, workerAddress = new URL("train_here_worker.js", document.currentScript.src);
 const at = id => document.getElementById(`th-${id}`);
 const short = rate => rate === 0 ? "0" : `${+rate.toPrecision(2)}`;
 function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("th-fault", fault); }
@@ -22,63 +22,40 @@ function change(part, value) {
   showCurve();
 }
 
-// ---- Chance. One seed gives the first weights, the orders and the changes of the images.
-function chance(seed) {  // numbers from 0 to 1: mulberry32
-  let a = Math.imul(seed + 1, 0x9E3779B1) >>> 0;
-  return () => {
-    a = (a + 0x6D2B79F5) >>> 0;
-    let t = Math.imul(a ^ a >>> 15, 1 | a);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
-  };
+// ---- The network, and the address of a curve: train_here.html#start,peak,end,place,seed=2,plain
+const NAMES = {small: "small", shortcuts: "deep, with shortcuts", plain: "deep, without"};
+let network = "small";
+function choose(name) {
+  network = name;
+  document.querySelector(`#th-networks [value="${name}"]`).checked = true;
+  showCurve();
+  showRuns();
 }
-function begin(random) {  // the weights as torch draws them, momenta at zero
-  const row = new Float32Array(app.beginnings.reduce((sum, part) => sum + part.length, 0));
-  let k = 0;
-  for (const {length, bound, value} of app.beginnings)
-    for (const end = k + length; k < end; k++) row[k] = bound === undefined ? value : bound * (2 * random() - 1);
-  return row;
-}
-function shuffled(n, random) {
-  const order = Uint16Array.from({length: n}, (_, k) => k);
-  for (let k = n - 1; k > 0; k--) {
-    const other = Math.floor(random() * (k + 1));
-    [order[k], order[other]] = [order[other], order[k]];
-  }
-  return order;
+const address = () => `#${curve.start},${curve.peak},${curve.end},${curve.place},seed=${seed}${network === "small" ? "" : `,${network}`}`;
+function follow() {
+  const found = /^#([\d.]+),([\d.]+),([\d.]+),([\d.]+)(?:,seed=(\d{1,6}))?(?:,(small|shortcuts|plain))?$/.exec(location.hash), numbers = found?.slice(1, 5).map(Number);
+  if (!numbers?.every(Number.isFinite)) return;
+  ["start", "peak", "end", "place"].forEach((part, k) => change(part, numbers[k]));
+  seed = +(found[5] ?? 0);
+  choose(found[6] ?? "small");
+  say(`This address brings a curve: ${words(curve)}${network === "small" ? "" : `, for the network “${NAMES[network]}”`}. Press Train.`);
 }
 
-// ---- Images
-let pixels = null, scaled = null;  // all images side by side, RGBA; what a byte of each colour is to the network
-const SIDE = 32, AREA = SIDE * SIDE;
-const placeOf = k => 4 * ((Math.floor(k / app.across) * SIDE * app.across + k % app.across) * SIDE);
-async function readImages(file) {
-  const bitmap = await createImageBitmap(new Blob([file], {type: "image/webp"}), {colorSpaceConversion: "none", premultiplyAlpha: "none"});
-  const canvas = make("canvas");
-  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
-  const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(bitmap, 0, 0);
-  pixels = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
-  bitmap.close();
-  let sum = 0;
-  for (let k = 0; k < pixels.length; k += 4) sum += pixels[k] + pixels[k + 1] + pixels[k + 2];
-  if (sum !== app.sum) throw new Error("this browser changes the pixels that a page reads; please allow canvas access for this site");
-  scaled = app.mean.map((mean, c) => Float32Array.from({length: 256}, (_, v) => (v / 255 - mean) / app.std[c]));
-}
-// Image k into place j of a batch; to train, it is cropped from a reflected border of 4, mirrored by a coin, and a square of 16 is cut out.
-function put(batch, j, k, random = null) {
-  const below = n => Math.floor(random() * n), from = placeOf(k), across = 4 * SIDE * app.across;
-  const [top, left, mirrored, cutTop, cutLeft] = random ? [below(9) - 4, below(9) - 4, below(2), below(17), below(17)] : [0, 0, 0, SIDE, SIDE];
-  const inside = i => i < 0 ? -i : i >= SIDE ? 2 * SIDE - 2 - i : i;
-  for (let y = 0, to = j * 3 * AREA; y < SIDE; y++) for (let x = 0; x < SIDE; x++, to++) {
-    const cut = y >= cutTop && y < cutTop + 16 && x >= cutLeft && x < cutLeft + 16;
-    const p = from + inside(y + top) * across + 4 * inside((mirrored ? SIDE - 1 - x : x) + left);
-    for (let c = 0; c < 3; c++) batch[to + c * AREA] = cut ? 0 : scaled[c][pixels[p + c]];
+// ---- Files, and the worker that computes with them
+let app = null, worker = null, asked = null, pictures = null;  // pictures: the pixels of the test images, one after the other
+const taken = new Set();  // the graphs that the worker has
+function ask(task, words, hear = null) {  // one task at a time; `hear` is told of each loss and each test
+  if (!worker) {
+    worker = new Worker(workerAddress);
+    worker.onmessage = ({data}) => {
+      if ("done" in data) asked.resolve(data.done);
+      else if ("fault" in data) asked.reject(new Error(data.fault));
+      else asked.hear(data);
+    };
+    worker.onerror = event => { worker = pictures = null; taken.clear(); asked.reject(new Error(event.message || "its script did not come")); };
   }
+  return new Promise((resolve, reject) => { asked = {resolve, reject, hear}; worker.postMessage({task, ...words}); });
 }
-
-// ---- The two graphs
-let app = null, runtime = null, stepGraph = null, testGraph = null;
 async function bytes(name, version, more) {  // of a file; `more` hears the length of each part as it arrives
   const answer = await fetch(new URL(`${name}?${version}`, base)), parts = [];
   if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
@@ -89,54 +66,25 @@ async function bytes(name, version, more) {  // of a file; `more` hears the leng
     more(value.length);
   }
 }
-async function load() {  // once, at the first press
-  if (stepGraph) return;
+const sum = sizes => Object.values(sizes).reduce((a, b) => a + b);
+async function load() {  // what is not here yet: at the first press, and at the first of a deep network
+  const {sizes, graph} = app.networks[network];
+  if (taken.has(graph)) return;
   say("Loading …");
-  const all = Object.values(app.sizes).reduce((a, b) => a + b), more = n => { at("progress").value += n / all; };
+  const all = sum(sizes) + (pictures ? 0 : sum(app.sizes)), more = n => { at("progress").value += n / all; };
   const own = name => bytes(name, app.version, more);
-  const [ort, wasm, step, test, images] = await Promise.all([import(new URL(`ort.js?${app.runtime_version}`, base)),
-    bytes("ort.wasm", app.runtime_version, more), own("step.onnx"), own("test.onnx"), own("images.webp")]);
-  await readImages(images);
-  ort.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
-  ort.env.wasm.wasmBinary = wasm;
-  const open = model => ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
-  testGraph = await open(test);
-  stepGraph = await open(step);
-  runtime = ort;
+  if (!pictures) {
+    const [wasm, images] = await Promise.all([bytes("ort.wasm", app.runtime_version, more), own("images.webp")]);
+    pictures = await ask("open", {about: app, address: new URL(`ort.js?${app.runtime_version}`, base).href, wasm, images});
+  }
+  await ask("take", {graph, files: await Promise.all(Object.keys(sizes).map(own))});
+  taken.add(graph);
   at("train").textContent = "Train";
 }
-const floats = (data, shape) => new runtime.Tensor("float32", data, shape);
-async function step(row, chosen, rate, random) {  // the loss of a batch, and the row of numbers after the update
-  const images = new Float32Array(app.batch * 3 * AREA);
-  chosen.forEach((k, j) => put(images, j, k, random));
-  const {new_row, loss} = await stepGraph.run({row: floats(row, [row.length]), images: floats(images, [app.batch, 3, SIDE, SIDE]),
-    labels: new runtime.Tensor("int64", BigInt64Array.from(chosen, k => BigInt(app.labels[k])), [app.batch]), rate: floats([rate], [])});
-  return {row: new_row.data, loss: loss.data[0]};
-}
-async function test(row) {  // accuracy in %, and logits and maps of all test images
-  const n = app.test, found = {right: 0, logits: new Float32Array(10 * n), maps: new Float32Array(160 * n)};
-  for (let first = 0; first < n; first += app.tested) {
-    const images = new Float32Array(app.tested * 3 * AREA);
-    for (let j = 0; j < app.tested; j++) put(images, j, app.train + first + j);
-    const {logits, maps} = await testGraph.run({row: floats(row, [row.length]), images: floats(images, [app.tested, 3, SIDE, SIDE])});
-    found.logits.set(logits.data, 10 * first);
-    found.maps.set(maps.data, 160 * first);
-    await pause();
-  }
-  for (let k = 0; k < n; k++) {
-    const own = found.logits.subarray(10 * k, 10 * k + 10);
-    found.right += own.indexOf(Math.max(...own)) === app.labels[app.train + k];
-  }
-  return {...found, accuracy: 100 * found.right / n};
-}
-// Between two steps the page may draw and listen. (A message comes at once; a timer would wait, long in a hidden tab.)
-const channel = new MessageChannel(), waiting = [];
-channel.port1.onmessage = () => waiting.shift()();
-const pause = () => new Promise(done => { waiting.push(done); channel.port2.postMessage(0); });
 
 // ---- Runs
 const runs = [];
-let busy = false, halted = false, seed = 0, made = 0, range = null, watched = 0;
+let busy = false, halted = false, running = null, seed = 0, made = 0, range = null, watched = 0;
 const mean = values => values.reduce((a, b) => a + b, 0) / values.length;
 async function work(task) {  // one at a time
   if (busy) { say("A run is under way. Stop it first."); return; }
@@ -149,6 +97,7 @@ async function work(task) {  // one at a time
     say(`It could not be loaded (${fault.message}). Check your connection and try again.`, true);
     task = null;
   }
+  if (task && halted) { say("Stopped."); task = null; }
   try { if (task) await task(); } catch (fault) { say(`Something went wrong: ${fault.message}`, true); }
   busy = false;
   at("progress").hidden = true;
@@ -156,43 +105,62 @@ async function work(task) {  // one at a time
 }
 function buttons() {
   for (const id of ["train", "again", "find"]) at(id).setAttribute("aria-disabled", busy);
-  at("stop").setAttribute("aria-disabled", !busy);
+  if (!busy && document.activeElement === at("stop")) at("train").focus();
+  at("stop").hidden = !busy;
+  at("again").hidden = !runs.length;
   at("seed").textContent = runs.length ? `Train uses seed ${seed} again.` : "";
 }
+const perEpoch = () => Math.floor(app.train / app.batch);
+let due = false;
+function redraw() {  // at most once a frame
+  if (!due) requestAnimationFrame(() => { due = false; showRuns(); showPlace(); if (range) showRange(); });
+  due = true;
+}
 async function train() {
-  const shape = {...curve}, random = chance(seed), perEpoch = Math.floor(app.train / app.batch), steps = perEpoch * app.epochs;
-  const run = {number: ++made, seed, shape, losses: [], smooth: [], tests: [], end: ""};
+  const steps = perEpoch() * app.epochs, run = {number: ++made, network, seed, shape: {...curve}, losses: [], smooth: [], tests: [], end: ""};
   while (runs.length > 3) runs.shift();
   run.colour = [0, 1, 2, 3].find(c => runs.every(other => other.colour !== c));
   runs.push(run);
+  running = run;
+  showCurve();
   say(`Run ${run.number}, seed ${seed}: training …`);
-  let row = begin(random), order;
-  run.tests.push(await test(row));
-  const started = performance.now();
-  while (run.losses.length < steps && !halted) {
-    const k = run.losses.length, j = k % perEpoch;
-    if (!j) order = shuffled(app.train, random);
-    const found = await step(row, order.subarray(j * app.batch, (j + 1) * app.batch), rateAt(shape, k / perEpoch), random);
-    row = found.row;
-    if (!Number.isFinite(found.loss)) { run.end = "the loss exploded"; break; }
-    run.losses.push(found.loss);
-    run.smooth.push(mean(run.losses.slice(-app.smooth)));
-    at("progress").value = run.losses.length / steps;
-    if (j === perEpoch - 1) {
-      const found = await test(row);
-      run.tests.push(found);
-      say(`Run ${run.number}, epoch ${run.tests.length - 1} of ${app.epochs}: loss ${run.smooth.at(-1).toFixed(2)}, test accuracy ${found.accuracy.toFixed(1)} %`);
+  const started = performance.now(), rates = Array.from({length: steps}, (_, k) => rateAt(run.shape, k / perEpoch()));
+  await ask("train", {network, seed, rates, tested: true}, ({loss, test}) => {
+    if (test) {
+      run.tests.push(test);
+      if (run.losses.length) say(`Run ${run.number}, epoch ${run.tests.length - 1} of ${app.epochs}: loss ${run.smooth.at(-1).toFixed(2)}, test accuracy ${test.accuracy.toFixed(1)} %`);
       showFilm();
+    } else if (!Number.isFinite(loss)) run.end = "the loss exploded";
+    else {
+      run.losses.push(loss);
+      run.smooth.push(mean(run.losses.slice(-app.smooth)));
+      at("progress").value = run.losses.length / steps;
     }
-    showRuns();
-    await pause();
-  }
+    redraw();
+  });
+  running = null;
   run.seconds = (performance.now() - started) / 1000;
   if (run.losses.length < steps && !run.end) run.end = `stopped after ${run.losses.length} steps`;
-  const last = run.tests.at(-1).accuracy.toFixed(1);
+  const last = run.tests.at(-1)?.accuracy.toFixed(1);
   say(run.end ? `Run ${run.number}: ${run.end}.` : `Run ${run.number} is done: test accuracy ${last} %, in ${run.seconds.toFixed(0)} seconds.`);
   showRuns();
+  showPlace();
   showFilm();
+}
+// Are the differences between curves larger than those between seeds? A sentence, or nothing if there is nothing to compare.
+function compared(runs) {
+  const whole = runs.filter(run => !run.end && run.losses.length === perEpoch() * app.epochs), groups = {};
+  for (const run of whole) (groups[`${run.network} ${words(run.shape)}`] ??= new Map()).set(run.seed, mean(run.losses.slice(-20)));
+  const ends = Object.values(groups).map(seeds => [...seeds.values()]), apart = values => Math.max(...values) - Math.min(...values);
+  if (whole.length < 2) return "";
+  const between = apart(ends.map(mean)), within = Math.max(...ends.map(apart)), repeated = ends.some(values => values.length > 1);
+  const what = new Set(whole.map(run => run.network)).size > 1 ? "settings" : "curves";
+  if (ends.length === 1) return repeated ? `One curve from ${ends[0].length} seeds: the losses end ${within.toFixed(2)} apart, by chance alone. Now train a different curve.`
+    : "The same curve from the same seed gives the same run.";
+  if (!repeated) return `${ends.length} ${what}, one seed each: the losses end up to ${between.toFixed(2)} apart. Chance may do that too. Train one of them with another seed.`;
+  const seen = `Different ${what} end up to ${between.toFixed(2)} apart on average, the same one from different seeds up to ${within.toFixed(2)}.`;
+  return between > within ? `${seen} The difference is larger than chance made it here. With so few runs this is a hint, not a proof.`
+    : `${seen} Chance alone does as much, so these runs do not show which is better.`;
 }
 
 // ---- The range test of chapter 03
@@ -205,24 +173,20 @@ function suggest(rates, losses, skip = 10) {
   return rates[skip + curve.findIndex(loss => loss <= curve[0] - 0.9 * (curve[0] - curve[lowest]))];
 }
 async function find() {
-  const random = chance(seed), perEpoch = Math.floor(app.train / app.batch);
-  range = {rates: [], losses: [], suggestion: null, done: false};
+  const own = range = {rates: [], losses: [], suggestion: null, done: false};
   at("ranged").hidden = false;
   at("advice").textContent = "";
   say("Range test: the rate climbs …");
-  let row = begin(random), order;
-  for (let k = 0; k < SPAN.steps && !halted; k++) {
-    const j = k % perEpoch, rate = SPAN.from * (SPAN.to / SPAN.from) ** (k / (SPAN.steps - 1));
-    if (!j) order = shuffled(app.train, random);
-    const found = await step(row, order.subarray(j * app.batch, (j + 1) * app.batch), rate, random);
-    row = found.row;
-    range.rates.push(rate);
-    range.losses.push(k ? 0.05 * found.loss + 0.95 * range.losses[k - 1] : found.loss);
+  const rates = Array.from({length: SPAN.steps}, (_, k) => SPAN.from * (SPAN.to / SPAN.from) ** (k / (SPAN.steps - 1)));
+  await ask("train", {network, seed, rates, tested: false}, ({loss}) => {
+    const k = own.losses.length;
+    if (own.done) return;
+    own.rates.push(rates[k]);
+    own.losses.push(k ? 0.05 * loss + 0.95 * own.losses[k - 1] : loss);
     at("progress").value = (k + 1) / SPAN.steps;
-    showRange();
-    if (!(range.losses[k] <= 5 * Math.min(...range.losses))) break;
-    await pause();
-  }
+    if (!(own.losses[k] <= 5 * Math.min(...own.losses))) { own.done = true; worker.postMessage({task: "stop"}); }
+    redraw();
+  });
   if (halted) { say("The range test was stopped."); return; }
   const found = range.suggestion = suggest(range.rates, range.losses);
   range.done = true;
@@ -244,15 +208,17 @@ let grip = null, top = TOPS[0];  // the part of the curve that is being dragged;
 function showCurve() {
   const svg = at("rate"), highest = Math.max(...[curve, ...runs.map(run => run.shape)].flatMap(({start, peak, end}) => [start, peak, end]));
   if (!grip) top = TOPS.find(end => highest <= end);  // not while a handle is in the hand
-  const area = axes(svg, 220, epochs(), [0, top, [0, top / 2, top]], {name: "epoch"});
+  const area = axes(svg, 180, epochs(), [0, top, [top / 2, top]], {name: "epoch"});
   for (const run of runs) area.line(corners(run.shape), {class: `run ghost th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
   area.line(corners(curve), {class: "curve"});
   const parts = ["start", "peak", "end"];
   corners(curve).forEach(([epoch, rate], k) => {
     const cx = area.X(epoch), cy = area.Y(rate);
-    svg.append(drawn("circle", {class: "handle", cx, cy, r: 9}), drawn("circle", {class: "grip", cx, cy, r: 22, "data-part": parts[k]}));
+    svg.append(drawn("circle", {class: "handle", cx, cy, r: 8}), drawn("circle", {class: "grip", cx, cy, r: 22, "data-part": parts[k]}));
   });
   svg.area = area;
+  showPlace();
+  at("link").href = address();
   svg.setAttribute("aria-label", `The learning rate over six epochs: ${words(curve)}`);
   for (const part of ["start", "peak", "end", "place"]) {
     const input = at(part), value = part === "place" ? curve.place : slider(curve[part]), text = part === "place" ? `${curve.place}` : short(curve[part]);
@@ -260,6 +226,11 @@ function showCurve() {
     input.setAttribute("aria-valuetext", text);
     input.nextElementSibling.textContent = text;
   }
+}
+function showPlace() {  // where the run that is under way has come to
+  const {area} = at("rate"), epoch = running && running.losses.length / perEpoch();
+  at("rate").querySelector(".now")?.remove();
+  if (running) at("rate").append(drawn("circle", {class: `run now th-run${running.colour}`, cx: area.X(epoch), cy: area.Y(rateAt(running.shape, epoch)), r: 6}));
 }
 function drag(event) {
   const box = at("rate").getBoundingClientRect(), {area} = at("rate"), {left, right, bottom} = area;
@@ -277,17 +248,22 @@ function showRange() {
   at("range").setAttribute("aria-label", `Loss of the range test over ${rates.length} steps${suggestion ? `; suggestion ${short(suggestion)}` : ""}`);
 }
 function showRuns() {
-  const ways = at("compare").checked ? app.ways : [], seen = [...ways.map(way => way.losses), ...runs.map(run => run.smooth)].flat();
+  const deep = network !== "small", grey = deep ? [{...app.ways.at(-1), name: "small"}, ...app.deep] : app.ways, ways = at("compare").checked ? grey : [];
+  const seen = [...ways.map(way => way.losses), ...runs.map(run => run.smooth)].flat();
   const fifth = (round, v) => round(5 * v) / 5, low = fifth(Math.floor, Math.min(1.8, ...seen)), high = Math.min(3, fifth(Math.ceil, Math.max(2.4, ...seen)));
-  const loss = axes(at("loss"), 260, epochs(), [low, high, [low, (low + high) / 2, high].map(v => +v.toFixed(1))], {name: "epoch"}), perEpoch = Math.floor(app.train / app.batch);
+  const loss = axes(at("loss"), 260, epochs(), [low, high, [low, (low + high) / 2, high].map(v => +v.toFixed(1))], {name: "epoch"});
   ways.forEach((way, k) => loss.line(way.losses.map((v, i) => [(i + 1) * app.epochs / way.losses.length, v]), {class: "way", "stroke-dasharray": WAYS[k]}));
   ways.forEach((way, k) => {  // the key of the grey lines, at the top right
-    const x = loss.right - 165, y = loss.top + 8 + 18 * k;
-    at("loss").append(drawn("line", {class: "way", x1: x, y1: y, x2: x + 34, y2: y, "stroke-dasharray": WAYS[k]}), drawn("text", {x: x + 42, y: y + 4}, way.name));
+    const x = loss.right - 180, y = loss.top + 8 + 18 * k;
+    at("loss").append(drawn("line", {class: "way", x1: x, y1: y, x2: x + 34, y2: y, "stroke-dasharray": WAYS[k]}), drawn("text", {x: x + 42, y: y + 4}, NAMES[way.name] ?? way.name));
   });
-  for (const run of runs) loss.line(run.smooth.map((v, i) => [(i + 1) / perEpoch, v]), {class: `run th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
+  for (const run of runs) loss.line(run.smooth.map((v, i) => [(i + 1) / perEpoch(), v]), {class: `run th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
   at("loss").setAttribute("aria-label", `Training loss over six epochs, mean of ${app.smooth} steps. `
     + (runs.map(run => `Run ${run.number} ends at ${run.smooth.at(-1)?.toFixed(2)}.`).join(" ") || "No run yet."));
+  at("greys").textContent = deep ? "Show the three networks, each recorded with one cycle to 0.3, in grey" : "Show the three ways of chapter 04, in grey";
+  const span = ({ends}) => `${Math.min(...ends).toFixed(2)} to ${Math.max(...ends).toFixed(2)}`;
+  at("measured").textContent = deep ? `Recorded with one cycle to 0.3, three seeds each, loss of the last 20 steps: ${grey.map(one => `${NAMES[one.name]}: ${span(one)}`).join("; ")}.` : "";
+  at("verdict").textContent = compared(runs);
   at("tested").hidden = !runs.length;
   if (runs.length) {
     const most = Math.ceil(Math.max(40, ...runs.flatMap(run => run.tests.map(one => one.accuracy))) / 10) * 10;
@@ -303,7 +279,7 @@ function showRuns() {
     const title = make("b", "", ` Run ${run.number}, seed ${run.seed}`), key = drawn("svg", {viewBox: "0 0 34 8", "aria-hidden": "true"});
     key.append(drawn("line", {class: "run", x1: 0, y1: 4, x2: 34, y2: 4, "stroke-dasharray": DASHES[run.colour]}));
     title.prepend(key);
-    card.append(title, make("span", "", words(run.shape)),
+    card.append(title, make("span", "", `${run.network === "small" ? "" : `${NAMES[run.network]}; `}${words(run.shape)}`),
       make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last 20 steps)` : ""),
       make("span", "", run.tests.length > 1 ? `test accuracy ${accuracies(run)} %` : ""));
     if (run.end) card.append(make("span", "", run.end));
@@ -316,33 +292,37 @@ function showGhosts() { if (ghosts !== made) { ghosts = made; showCurve(); } }
 const accuracies = run => run.tests.slice(1).map(one => one.accuracy.toFixed(1)).join(", ");
 
 // One test image, before the last run and after each of its epochs; all maps on one scale.
+const SIDE = 32, AREA = SIDE * SIDE;
 function showFilm() {
   const run = runs.at(-1);
   at("watched").hidden = !run || !run.tests.length;
   if (at("watched").hidden) return;
+  const image = pictures.subarray(4 * AREA * watched, 4 * AREA * (watched + 1));
   const label = app.labels[app.train + watched];
   const parts = run.tests.map(({maps, logits}) => ({map: maps.subarray(160 * watched + 16 * label, 160 * watched + 16 * label + 16).map(v => Math.max(0, v)), logits: logits.subarray(10 * watched, 10 * watched + 10)}));
   const most = Math.max(1e-9, ...parts.flatMap(({map}) => [...map]));
-  at("film").replaceChildren(...parts.map(({map, logits}, e) => {
-    const powers = Array.from(logits, v => Math.exp(v - Math.max(...logits))), p = powers[label] / powers.reduce((a, b) => a + b);
-    const canvas = make("canvas"), box = make("figure"), answer = app.classes[powers.indexOf(1)];
-    canvas.width = canvas.height = SIDE;
-    const out = new ImageData(SIDE, SIDE), from = placeOf(app.train + watched);
-    for (let y = 0; y < SIDE; y++) for (let x = 0; x < SIDE; x++) {
-      const p = from + 4 * (y * SIDE * app.across + x), to = 4 * (y * SIDE + x), grey = 0.299 * pixels[p] + 0.587 * pixels[p + 1] + 0.114 * pixels[p + 2];
-      const level = Math.round(255 * between(map, x, y) / most);
-      for (let c = 0; c < 3; c++) out.data[to + c] = 0.5 * grey + 0.5 * colours[3 * level + c];
-      out.data[to + 3] = 255;
-    }
-    canvas.getContext("2d").putImageData(out, 0, 0);
+  const tile = (name, caption, fill) => {
+    const canvas = make("canvas"), box = make("figure"), words = make("figcaption");
+    fill(canvas);
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Map for ${app.classes[label]}, ${e ? `after epoch ${e}` : "before training"}`);
-    const caption = make("figcaption");
-    caption.append(make("b", "", e ? `epoch ${e}` : "before"), make("span", "", `says ${answer}`), make("span", "", `${app.classes[label]} ${(100 * p).toFixed(0)} %`));
-    box.append(canvas, caption);
+    canvas.setAttribute("aria-label", name);
+    words.append(...caption);
+    box.append(canvas, words);
     return box;
+  };
+  const picture = tile(`Test image ${watched}, ${app.classes[label]}`, [make("b", "", app.classes[label])], canvas => {
+    canvas.width = canvas.height = SIDE;
+    canvas.getContext("2d").putImageData(new ImageData(image.slice(), SIDE), 0, 0);
+  });
+  at("film").replaceChildren(picture, ...parts.map(({map, logits}, e) => {
+    const powers = Array.from(logits, v => Math.exp(v - Math.max(...logits))), p = powers[label] / powers.reduce((a, b) => a + b), bar = make("i", "th-bar");
+    bar.style.setProperty("--share", `${(100 * p).toFixed(1)}%`);
+    const levels = Uint8Array.from({length: AREA}, (_, k) => Math.round(255 * between(map, k % SIDE, Math.floor(k / SIDE)) / most));
+    return tile(`Map for ${app.classes[label]}, ${e ? `after epoch ${e}` : "before training"}`,
+      [make("b", "", e ? `epoch ${e}` : "before"), bar, make("span", "", `${app.classes[label]} ${(100 * p).toFixed(0)} %`), make("span", "", `says ${app.classes[powers.indexOf(1)]}`)],
+      canvas => Book.overlay(canvas, SIDE, image, levels, colours, 0.5));
   }));
-  at("about-film").textContent = `Test image ${watched}, of class ${app.classes[label]}. The colours show where the network finds evidence for ${app.classes[label]}, from dark violet (none) to bright yellow (most), on one scale for the whole row. Beneath each map: what the network says, and the probability of ${app.classes[label]}.`;
+  at("about-film").textContent = `Test image ${watched}, of class ${app.classes[label]}. The colours show where the network finds evidence for ${app.classes[label]}, from dark violet (none) to bright yellow (most), on one scale for the whole row. Beneath each map: the probability of ${app.classes[label]}, and what the network says.`;
 }
 function between(map, x, y) {  // the 4 × 4 values, bilinearly
   const [fx, fy] = [x, y].map(v => Math.min(3, Math.max(0, (v + 0.5) / 8 - 0.5))), [i, j] = [Math.min(2, Math.floor(fx)), Math.min(2, Math.floor(fy))];
@@ -361,12 +341,17 @@ function listen() {
     at("rate").setPointerCapture(event.pointerId);
     event.preventDefault();
   });
+  at("rate").addEventListener("touchstart", event => { if (event.target.dataset.part) event.preventDefault(); }, {passive: false});  // else the page moves under the finger
   at("rate").addEventListener("pointermove", event => { if (grip) drag(event); });
   for (const kind of ["pointerup", "pointercancel"]) at("rate").addEventListener(kind, () => { grip = null; showCurve(); });
   at("train").addEventListener("click", () => work(train));
-  at("again").addEventListener("click", () => { if (!busy && runs.length) seed++; work(train); });
+  at("again").addEventListener("click", () => { if (!busy) seed++; work(train); });
   at("find").addEventListener("click", () => work(find));
-  at("stop").addEventListener("click", () => { if (busy) halted = true; else say("There is nothing to stop."); });
+  at("stop").addEventListener("click", () => { halted = true; worker?.postMessage({task: "stop"}); });
+  at("networks").addEventListener("change", event => choose(event.target.value));
+  at("link").addEventListener("click", () => navigator.clipboard?.writeText(at("link").href)
+    .then(() => "The link is copied, and stands in the address bar.", () => "The address bar now has the link to this curve.").then(text => say(text)));
+  window.addEventListener("hashchange", follow);
   at("compare").addEventListener("change", showRuns);
   for (const [id, by] of [["before", -1], ["next", 1]])
     at(id).addEventListener("click", () => { watched = (watched + by + app.test) % app.test; showFilm(); });
@@ -388,18 +373,20 @@ function listen() {
 async function main() {
   app = await Book.parts("train.json");
   document.querySelector("#th-still .th-script").hidden = true;
-  if (app.missing) { say(`Training is not in this copy of the site: it ${app.missing}.`); return; }
+  if (app.missing) { say(`Training is not in this copy of the site: it ${app.missing}. Where it is, you press Train and watch the loss fall in your browser, and the map of a test image change after each epoch. The drawing shows three such runs.`); return; }
   colours = Book.bytesOf(app.colours);
   at("app").classList.add("th-on");
   at("work").hidden = at("results").hidden = false;
-  const all = Object.values(app.sizes).reduce((a, b) => a + b);
+  const all = sum(app.sizes) + sum(app.networks.small.sizes), more = sum(app.networks.plain.sizes);
+  watched = app.first;
   at("train").textContent = `Train (loads ${megabytes(all)})`;
-  at("about").textContent = `The first press loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. `
+  at("about").textContent = `The first press loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. The deep networks load ${(more / 1e6).toFixed(1)} MB more. `
     + `After that, the page also works offline.${app.source === "real" ? "" : " The images of this copy are synthetic, not CIFAR-10."}`;
   listen();
   showCurve();
   showRuns();
-  at("app").lab = {app, curve, runs, suggest, rateAt, range: () => range, put, step, begin, chance, get busy() { return busy; }};  // for the console, and for the check
+  follow();
+  at("app").lab = {app, curve, runs, suggest, compared, range: () => range, get network() { return network; }, get seed() { return seed; }, get busy() { return busy; }};  // for the console, and for the check
 }
 main();
 }
