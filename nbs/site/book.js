@@ -59,6 +59,42 @@ function choice({name, options, value}, chosen) {
   }));
   return group;
 }
+// A drawing with handles over it. `stage.handle({name, values, words, up}, moved)` adds one that takes one of `values`, along x or, if `up`, along y:
+// dragged, moved by the arrow keys, or by a click into the drawing, which moves the nearest one. `put(k, place, across)` puts it at `place(values[k])`.
+function stage(svg) {
+  const area = make("div", "try-stage"), knobs = [];
+  const at = event => { const box = area.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+  area.append(svg);
+  area.addEventListener("click", event => {
+    if (event.target.closest(".try-handle")) return;
+    const [x, y] = at(event), far = knob => Math.hypot(knob.offsetLeft + 22 - x, knob.offsetTop + 22 - y);
+    const nearest = knobs.filter(knob => !knob.hidden).reduce((best, knob) => far(knob) < far(best) ? knob : best);
+    nearest.to(x, y);
+    nearest.focus({preventScroll: true});
+  });
+  area.handle = ({name, values, words = String, up = false}, moved) => {
+    const knob = make("span", "try-handle"), steps = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -1e9, End: 1e9};
+    let now = 0, place = Number;
+    const go = k => { k = Math.min(knob.values.length - 1, Math.max(0, k)); if (k !== now) moved(k); };
+    const to = (x, y) => go(knob.values.reduce((best, v, k) => Math.abs(place(v) - (up ? y : x)) < Math.abs(place(knob.values[best]) - (up ? y : x)) ? k : best, 0));
+    const said = {role: "slider", tabindex: 0, "aria-label": name, "aria-orientation": up ? "vertical" : "horizontal", "aria-valuemin": 0};
+    for (const [attribute, value] of Object.entries(said)) knob.setAttribute(attribute, value);
+    knob.addEventListener("keydown", event => { if (event.key in steps) { event.preventDefault(); go(now + steps[event.key]); } });
+    knob.addEventListener("pointerdown", event => { knob.setPointerCapture(event.pointerId); knob.focus({preventScroll: true}); });
+    knob.addEventListener("pointermove", event => { if (knob.hasPointerCapture(event.pointerId)) to(...at(event)); });
+    knobs.push(knob);
+    area.append(knob);
+    return Object.assign(knob, {values, to, put(k, where, across) {
+      [now, place] = [k, where];
+      const along = place(knob.values[k]);
+      [knob.style.left, knob.style.top] = (up ? [across, along] : [along, across]).map(v => `${v}px`);
+      knob.setAttribute("aria-valuemax", knob.values.length - 1);
+      knob.setAttribute("aria-valuenow", k);
+      knob.setAttribute("aria-valuetext", words(knob.values[k]));
+    }});
+  };
+  return area;
+}
 // A map in colours over a picture in grey, on a canvas of `size` pixels a side. `levels`: a byte a pixel, `colours`: 3 bytes a level.
 function overlay(canvas, size, picture, levels, colours, opacity) {
   [canvas.width, canvas.height] = [size, size];
@@ -89,5 +125,5 @@ function attempt(name, {still = ""} = {}, build) {
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, overlay, attempt};
+return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, stage, overlay, attempt};
 })();
