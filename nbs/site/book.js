@@ -37,6 +37,18 @@ function axes(svg, height, x, y, {place = value => value, name = ""} = {}) {
   return {X, Y, left, right, top, bottom, line: (points, attributes) =>
     svg.append(drawn("polyline", {points: points.map(([a, b]) => `${X(a).toFixed(1)},${Y(b).toFixed(1)}`).join(" "), ...attributes}))};
 }
+// An axis in per cent that holds all `values`, for `axes`.
+function percents(values) {
+  const span = Math.max(...values) - Math.min(...values), unit = span > 8 ? 10 : 2, step = span > 35 ? 20 : unit;
+  const low = unit * Math.floor(Math.min(...values) / unit), high = Math.min(100, unit * Math.ceil(Math.max(...values) / unit));
+  return [low, high, [...Array(101).keys()].filter(v => v >= low && v <= high && v % step === 0).map(v => [v, `${v} %`])];
+}
+// The mark of a run in a drawing: a circle, a square or a triangle, filled if it is the one in question.
+function mark(shape, x, y, filled, opacity = 1, r = 4.5) {
+  const looks = {style: `fill: ${filled ? "var(--one)" : "none"}; stroke: var(${filled ? "--one" : "--quiet"}); stroke-width: 1.5; opacity: ${opacity}`};
+  return shape === "triangle" ? drawn("path", {d: `M${x} ${y - r - 1}l${r + 1} ${2 * r}h${-2 * r - 2}Z`, ...looks})
+    : shape === "square" ? drawn("rect", {x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...looks}) : drawn("circle", {cx: x, cy: y, r, ...looks});
+}
 // A slider with its name before it and its value in words after it.
 function slider({name, min, max, step, value, words = String}, moved) {
   const label = make("label", "try-slider", `${name} `), input = make("input"), output = make("output");
@@ -120,10 +132,13 @@ function attempt(name, {still = ""} = {}, build) {
       new ResizeObserver(() => { if (work.clientWidth && work.clientWidth !== width) { width = work.clientWidth; draw(); } }).observe(work);
       draw();
     });
-    if (figure) figure.classList.add("try-still");
+    if (figure) {  // links to it lead here
+      figure.classList.add("try-still");
+      for (const link of document.querySelectorAll(`a[href="#${still}"]`)) link.hash = box.id;
+    }
     box.dataset.ready = "";
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, megabytes, bytesOf, parts, axes, slider, choice, stage, overlay, attempt};
+return {web, make, drawn, megabytes, bytesOf, parts, axes, percents, mark, slider, choice, stage, overlay, attempt};
 })();

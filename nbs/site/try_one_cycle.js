@@ -1,11 +1,11 @@
 // Chapter 04: a schedule to drag, and the nearest recorded runs. checks/tries/one_cycle.py makes the data.
 "use strict";
 Book.attempt("one_cycle", {}, (box, data, redraw) => {
-  const {make, drawn, axes, choice, stage} = Book, points = data.sets[0].shapes[0].shares.length - 1;
+  const {make, drawn, axes, percents, choice, stage} = Book, points = data.sets[0].shapes[0].shares.length - 1;
   const decade = [1, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.3, 4.6, 5, 5.5, 6, 6.8, 7.5, 8.2, 9];
   const peaks = (low, high) => [-5, -4, -3, -2, -1, 0].flatMap(e => decade.map(m => +(m * 10 ** e).toPrecision(2))).filter(p => p >= low && p <= high);
   const ranges = {SGD: [0.004, 6], Adam: [0.00005, 0.1], Muon: [0.004, 6]}, start = {SGD: 0.1, Adam: 0.005, Muon: 0.5};
-  const percents = [...Array(101).keys()].map(k => k / 100), percent = share => `${Math.round(100 * share)} %`, one = v => v.toFixed(1);
+  const hundred = [...Array(101).keys()].map(k => k / 100), percent = share => `${Math.round(100 * share)} %`, one = v => v.toFixed(1);
   const counts = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], count = n => counts[n] || `${n}`;
   let set = data.sets[0], fall = "straight", rise = 0.25, final = 0, peak = 0.1;
 
@@ -19,6 +19,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
   const apart = (a, b) => a.reduce((sum, v, k) => sum + Math.abs(v - b[k]), 0) / a.length;
   const ratio = arm => Math.abs(Math.log(arm.peak / peak));
   const mean = values => values.reduce((a, b) => a + b) / values.length, ends = arm => arm.runs.map(run => run.at(-1));
+  const shape = arm => arm.found ? "triangle" : arm.held ? "square" : "circle";
   const on = arm => arm.held ? `${arm.held.toLocaleString("en")} held-out training images` : "the test images";
   const seeds = arm => arm.runs.length === 1 ? "one seed" : `${count(arm.runs.length)} seeds, ${one(Math.min(...ends(arm)))} to ${one(Math.max(...ends(arm)))}`;
   const reached = arm => `${one(mean(ends(arm)))} % of ${on(arm)} right (${seeds(arm)})`;
@@ -26,22 +27,17 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     const r = p / peak, times = v => v < 10 ? one(v) : Math.round(v);
     return Math.abs(r - 1) < 0.03 ? `Its peak of ${p} is yours` : r > 1 ? `Its peak of ${p} is ${times(r)} times yours` : `Yours is ${times(1 / r)} times its peak of ${p}`;
   }
-  function upTo(values) {  // an axis of tens of per cent
-    const low = 10 * Math.floor(Math.min(...values) / 10), high = Math.min(100, 10 * Math.ceil(Math.max(...values) / 10)), step = high - low > 40 ? 20 : 10;
-    return [low, high, percents.map(v => 100 * v).filter(v => v >= low && v <= high && v % step === 0).map(v => [v, `${v} %`])];
-  }
-
   const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), top = make("div", "try-row"), grid = make("div", "try-cycle");
   for (const name of ["rate", "curves", "strip"]) { svg[name] = drawn("svg", {role: "img"}); area[name] = stage(svg[name]); }
   const knobs = {
-    rise: area.rate.handle({name: "Epoch of the peak", values: percents.slice(0, 91), words: v => `epoch ${+(v * set.epochs).toFixed(2)} of ${set.epochs}`}, k => { rise = percents[k]; show(); }),
-    final: area.rate.handle({name: "Final rate", values: percents, up: true, words: v => `${percent(v)} of the peak`}, k => { final = percents[k]; show(); }),
+    rise: area.rate.handle({name: "Epoch of the peak", values: hundred.slice(0, 91), words: v => `epoch ${+(v * set.epochs).toFixed(2)} of ${set.epochs}`}, k => { rise = hundred[k]; show(); }),
+    final: area.rate.handle({name: "Final rate", values: hundred, up: true, words: v => `${percent(v)} of the peak`}, k => { final = hundred[k]; show(); }),
     peak: area.strip.handle({name: "Peak", values: [], words: String}, k => { peak = knobs.peak.values[k]; show(); })};
 
   function show() {
     const mine = dragged(), far = set.shapes.map(shape => apart(mine, shape.shares)), near = far.indexOf(Math.min(...far));
     const arms = set.arms.filter(arm => arm.shape === near), own = arms.reduce((best, arm) => ratio(arm) < ratio(best) ? arm : best).peak;
-    const nearest = arms.filter(arm => arm.peak === own).sort((a, b) => a.held - b.held), epochs = set.epochs, y = upTo(set.arms.flatMap(arm => arm.runs.flat()));
+    const nearest = arms.filter(arm => arm.peak === own).sort((a, b) => a.held - b.held), epochs = set.epochs, y = percents(set.arms.flatMap(arm => arm.runs.flat()));
     const ticks = [...Array(epochs + 1).keys()].filter(e => epochs < 10 || e % 5 === 0), x = [0, epochs, ticks];
     const over = axes(svg.rate, 250, x, [-0.08, 1, [[0, "0"], [0.5, "half"], [1, "peak"]]], {name: "Epoch"});
     const at = shares => shares.map((share, k) => [k / points * epochs, share]), place = shares => at(shares).map(([a, b]) => `${over.X(a).toFixed(1)} ${over.Y(b).toFixed(1)}`).join("L");
@@ -58,15 +54,15 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     for (const arm of arms) if (!nearest.includes(arm)) for (const run of arm.runs) below.line(curve(run), {class: "quiet", "stroke-opacity": 0.5});
     for (const arm of nearest) for (const run of arm.runs) {
       below.line(curve(run), {class: "one"});
-      for (const [a, b] of curve(run)) svg.curves.append(mark(arm, below.X(a), below.Y(b), true, epochs > 5 ? 2 : 4));
+      for (const [a, b] of curve(run)) svg.curves.append(Book.mark(shape(arm), below.X(a), below.Y(b), true, 1, epochs > 5 ? 2 : 4));
     }
     svg.curves.append(drawn("text", {x: below.left + 6, y: below.top + 4}, "right after each epoch"));
 
     const [lowest, highest] = ranges[set.optimizer], tens = [-4, -3, -2, -1, 0].map(e => +(10 ** e).toPrecision(1)).filter(v => v >= lowest && v <= highest);
-    const beside = axes(svg.strip, 270, [lowest, highest, tens], upTo(set.arms.flatMap(ends)), {place: Math.log, name: "Peak"});
+    const beside = axes(svg.strip, 270, [lowest, highest, tens], percents(set.arms.flatMap(ends)), {place: Math.log, name: "Peak"});
     beside.line([[peak, -1e9], [peak, 1e9]], {class: "two"});
     for (const arm of [...set.arms.filter(arm => arm.shape !== near), ...arms.filter(arm => !nearest.includes(arm)), ...nearest])
-      for (const end of ends(arm)) svg.strip.append(mark(arm, beside.X(arm.peak), beside.Y(end), nearest.includes(arm), 4.5, arm.shape === near ? 1 : 0.35));
+      for (const end of ends(arm)) svg.strip.append(Book.mark(shape(arm), beside.X(arm.peak), beside.Y(end), nearest.includes(arm), arm.shape === near ? 1 : 0.35));
     svg.strip.append(drawn("text", {x: beside.left + 6, y: beside.top + 4}, "right at the end"));
     knobs.peak.put(knobs.peak.values.indexOf(peak), beside.X, beside.bottom);
 
@@ -75,7 +71,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     const best = alike.reduce((a, b) => mean(ends(b)) > mean(ends(a)) ? b : a);
     const words = [nearest.map(reached).join(", and ") + ".",
       `This is where the nearest recorded run ended. ${compared(own)}${nearest[0].found ? ", and its range test found it" : ""}. `
-        + (far[near] < 0.015 ? `Its schedule is yours: ${set.shapes[near].name}.`
+        + (far[near] < 0.006 ? `Its schedule is yours: ${set.shapes[near].name}.`
           : `Its schedule ${far[near] > 0.1 ? "is not close to" : "differs from"} yours, on average by ${percent(far[near])} of the peak: it has ${set.shapes[near].name}.`),
       alike.length > 1 ? `The best of the ${count(alike.length)} peaks tried with it on ${on(best)} is ${best.peak}, with ${one(mean(ends(best)))} %.` : "",
       [alike.length > 1 ? "" : "No other peak", set.shapes.length > 1 ? "" : "no other schedule"].filter(Boolean).join(" and ").replace(/^n/, "N")];
@@ -88,11 +84,6 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     svg.rate.setAttribute("aria-label", `The learning rate over the run: it reaches the peak of ${peak} at epoch ${+(rise * epochs).toFixed(2)} and falls ${fall === "straight" ? "in a straight line" : fall} to ${percent(final)} of it.`);
     svg.curves.setAttribute("aria-label", `Share of images right after each epoch. ${words[0]}`);
     svg.strip.setAttribute("aria-label", `Share of images right at the end against the peak, for ${set.arms.length} recorded peaks and schedules.`);
-  }
-  function mark(arm, x, y, blue, r, opacity = 1) {
-    const looks = {class: "mark", style: `fill: ${blue ? "var(--one)" : "none"}; stroke: var(${blue ? "--one" : "--quiet"}); stroke-width: 1.5; opacity: ${opacity}`};
-    return arm.found ? drawn("path", {d: `M${x} ${y - r - 1}l${r + 1} ${2 * r}h${-2 * r - 2}Z`, ...looks})
-      : arm.held ? drawn("rect", {x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...looks}) : drawn("circle", {cx: x, cy: y, r, ...looks});
   }
   function lengths() {
     const options = data.sets.filter(own => own.optimizer === set.optimizer).map(own => [own, own.length]);
