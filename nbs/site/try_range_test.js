@@ -24,8 +24,8 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
 
   function show() {
     const losses = smooth(test.raw), found = read(losses), at = test.lrs.indexOf(rate), all = set.tests.flatMap(one => [one.lrs[0], one.lrs.at(-1)]);
-    const narrow = box.clientWidth < 560, tens = [-5, -4, -3, -2, -1, 0, 1].map(e => [10 ** e, `${+(10 ** e).toPrecision(1)}`.replace("0.00001", "10⁻⁵").replace("1e-5", "10⁻⁵")]);
-    const x = [Math.min(...all), Math.max(...all), tens.filter(([v], k) => v >= Math.min(...all) * 0.99 && (!narrow || k % 2))];
+    const narrow = box.clientWidth < 560, tens = [-4, -3, -2, -1, 0, 1].map(e => +(10 ** e).toPrecision(1));
+    const x = [Math.min(...all), Math.max(...all), tens.filter((v, k) => v > Math.min(...all) * 1.01 && (!narrow || k % 2))];
     const low = Math.min(...test.raw) - 0.1, high = Math.min(Math.max(...test.raw), 1.6 * test.raw[0]) + 0.1;
     const area = axes(svg, 300, x, [low, high, [1, [Math.log(10), "ln 10"], 3, 4].filter(v => [v].flat()[0] > low && [v].flat()[0] < high)], {place: Math.log, name: "Rate"});
     const rates = [];
@@ -39,10 +39,11 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     area.line([[x[0], Math.log(10)], [x[1], Math.log(10)]], {class: "quiet", "stroke-dasharray": "2 4"});
     test.raw.forEach((v, k) => svg.append(drawn("circle", {cx: area.X(test.lrs[k]), cy: area.Y(v), r: 2.2, style: "fill: var(--quiet)"})));
     area.line(losses.map((v, k) => [test.lrs[k], v]), {class: "one", style: "stroke-width: 3"});
-    for (const [step, name, colour, anchor, dx] of found.none ? [] : [[found.steepest, "steepest", "four", "r", -6], [found.tenths, "nine tenths", "three", "", 6]]) {
+    const marked = found.none ? [] : [[found.steepest, "steepest", "four"], [found.tenths, "nine tenths", "three"]].sort(([a], [b]) => a - b);
+    for (const [k, [step, name, colour]] of marked.entries()) {
       const [X, Y] = [area.X(test.lrs[step]), area.Y(losses[step])];
       svg.append(drawn("path", {class: colour, "stroke-dasharray": "5 4", d: `M${X} ${Y}V${area.bottom}`}), drawn("circle", {cx: X, cy: Y, r: 5, style: `fill: var(--${colour})`}),
-        drawn("text", {class: anchor, x: X + dx, y: area.bottom - 12}, name));
+        drawn("text", {class: k ? "" : "r", x: X + (k ? 6 : -6), y: area.bottom - 12}, name));
     }
     area.line([[rate, low], [rate, high]], {class: "two"});
     knob.values = again.values = test.lrs;
