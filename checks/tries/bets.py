@@ -1,6 +1,4 @@
 "Chapter 16: bets on recorded comparisons, and the reader's own calibration."
-import json
-
 import numpy as np
 from scipy.stats import binom, binomtest
 
@@ -56,4 +54,60 @@ def parts(folder):
     return {"questions": found}
 
 
-def check(browser): pass
+def check(browser):
+    "By keyboard and by pointer: what is shown is what chapter 16 computes, and ten bets are judged as scipy would."
+    ends = [f"{BOX}.querySelector('[aria-label=\"{name} end\"]')" for name in ("Lower", "Upper")]
+    go, skip, forget = (f"{BOX}.querySelectorAll('button')[{k}]" for k in range(3))
+    bets = []
+
+    def interval(): return tuple(float(browser.run(end + ".getAttribute('aria-valuetext')").split()[0].replace("−", "-")) for end in ends)
+
+    def points(value, digits=2): return f"{value:+.{digits}f}".replace("-", "−")
+
+    def bet(question):
+        _, words, (first, _), (second, _), series, _ = question
+        if words not in browser.run(BOX + ".textContent"): raise AssertionError(f"the question should be {words!r}")
+        low, high = interval()
+        browser.run(go + ".focus()")
+        browser.press("Enter")
+        *_, gain = compared(first, second, series)
+        bets.append((low, high, low <= gain.mean <= high))
+        said = browser.run(SAID)
+        for part in ("Your interval held the mean" if bets[-1][2] else "The mean lies outside of your interval", f"{points(gain.mean)} points", points(gain.low), points(gain.high),
+                     *(points(one) for one in gain.by_seed)):
+            if part not in said.replace("0.00", "+0.00"): raise AssertionError(f"{words}: {said!r} should say {part!r}")
+        same(browser.run(f"{BOX}.querySelectorAll('svg')[0].querySelectorAll('circle').length"), len(gain.by_seed), "a circle for each seed")
+        return said
+    same(interval(), (-3, 3), "where the ends begin")
+    browser.run(ends[0] + ".focus()")
+    for _ in range(12): browser.press("ArrowRight")
+    for _ in range(40): browser.run(f"{ends[1]}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowLeft'}}))")
+    same(interval(), (-1, -1), "by keyboard; the ends do not pass each other")
+    bet(QUESTIONS[0])
+    browser.click(go)
+    browser.click(skip)
+    x, y = browser.run(f"(() => {{ const r = {ends[1]}.getBoundingClientRect(); return [r.x + 22, r.y + 22]; }})()")
+    for kind, moved in (("mousePressed", 0), ("mouseMoved", 20), ("mouseMoved", 60), ("mouseReleased", 60)):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x + moved, y=y, button="left", buttons=1, clickCount=1)
+    if not (interval()[0] == -3 and 5 < interval()[1] < 10): raise AssertionError(f"the upper end, dragged by 60 pixels, gives {interval()}")
+    bet(QUESTIONS[2])
+    browser.click(go)
+    for question in QUESTIONS[3:11]:
+        browser.click(f"{BOX}.querySelector('.try-stage')", 0.12 if len(bets) % 2 else 0.95, 0.5)  # the nearest end
+        said = bet(question)
+        if len(bets) < 10 and "more, and you see" not in said: raise AssertionError(f"{said!r} should wait for ten bets")
+        if len(bets) < 10: browser.click(go)
+    held = sum(inside for *_, inside in bets)
+    few = held < 8
+    tail = binom.cdf(held, 10, 0.8) if few else binom.sf(held - 1, 10, 0.8)
+    for part in (f"{held} of your 10 intervals held the mean", f"{np.mean([high - low for low, high, _ in bets]):.1f} points wide", f"{held} or {'fewer' if few else 'more'} of 10 would hold in {percent(tail)}",
+                 f"probably too {'narrow' if few else 'wide'}" if tail < 0.05 else " to ".join(map(percent, binomtest(held, 10).proportion_ci(method="exact")))):
+        if part not in said: raise AssertionError(f"{said!r} should say {part!r}")
+    browser.run("location.reload()")
+    browser.until(f"{BOX}?.dataset.ready === ''")
+    if f"{held} of your 10" not in browser.run(SAID): raise AssertionError("the bets are kept")
+    browser.click(forget)
+    same((browser.run(SAID), browser.run("localStorage.getItem('book-bets')"), interval()), ("", "[]", (-3, 3)), "the bets are forgotten")
+
+
+def percent(share): return f"{100 * share:.{int(share < 0.01)}f} %"
