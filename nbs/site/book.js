@@ -134,7 +134,7 @@ function attempt(name, {still = ""} = {}, build) {
     });
     if (figure) {  // links to it lead here
       figure.classList.add("try-still");
-      for (const link of document.querySelectorAll(`a[href="#${still}"]`)) link.hash = box.id;
+      for (const link of document.querySelectorAll(`a[href="#${still}"]`)) link.setAttribute("href", `#${box.id}`);
     }
     box.dataset.ready = "";
   };

@@ -58,7 +58,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     skip.hidden = shown || open().length < 2;
     forget.hidden = !bets.length;
     key.textContent = (shown ? "Circles: the seeds. Bar: their mean. Line: its 95 % interval. The record: " : "The record: ");
-    key.append(make("code", "", at.command), ` Question ${data.questions.indexOf(at) + 1} of ${data.questions.length}. Your bets are kept in this browser only.`);
+    key.append(make("code", "", at.command), `. Question ${data.questions.indexOf(at) + 1} of ${data.questions.length}. Your bets are kept in this browser only.`);
     history();
   }
   // What the bets so far show, in words.

@@ -63,16 +63,17 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     beside.line([[peak, -1e9], [peak, 1e9]], {class: "two"});
     for (const arm of [...set.arms.filter(arm => arm.shape !== near), ...arms.filter(arm => !nearest.includes(arm)), ...nearest])
       for (const end of ends(arm)) svg.strip.append(Book.mark(shape(arm), beside.X(arm.peak), beside.Y(end), nearest.includes(arm), arm.shape === near ? 1 : 0.35));
-    svg.strip.append(drawn("text", {x: beside.left + 6, y: beside.top + 4}, "right at the end"));
+    svg.strip.append(drawn("text", {x: beside.left + 6, y: beside.bottom - 10}, "right at the end"));
     knobs.peak.put(knobs.peak.values.indexOf(peak), beside.X, beside.bottom);
 
     const groups = [0, ...new Set(arms.map(arm => arm.held))].map(held => arms.filter(arm => !arm.found && arm.held === held));
     const alike = groups.reduce((a, b) => new Set(b.map(arm => arm.peak)).size > new Set(a.map(arm => arm.peak)).size ? b : a);
     const best = alike.reduce((a, b) => mean(ends(b)) > mean(ends(a)) ? b : a);
-    const words = [nearest.map(reached).join(", and ") + ".",
+    const words = [`${reached(nearest[0])}.`,
       `This is where the nearest recorded run ended. ${compared(own)}${nearest[0].found ? ", and its range test found it" : ""}. `
         + (far[near] < 0.006 ? `Its schedule is yours: ${set.shapes[near].name}.`
-          : `Its schedule ${far[near] > 0.1 ? "is not close to" : "differs from"} yours, on average by ${percent(far[near])} of the peak: it has ${set.shapes[near].name}.`),
+          : `Its schedule ${far[near] > 0.1 ? "is not close to" : "differs from"} yours, on average by ${percent(far[near])} of the peak: it has ${set.shapes[near].name}.`)
+        + (nearest[1] ? ` Another run with the same rates got ${reached(nearest[1])}.` : ""),
       alike.length > 1 ? `The best of the ${count(alike.length)} peaks tried with it on ${on(best)} is ${best.peak}, with ${one(mean(ends(best)))} %.` : "",
       [alike.length > 1 ? "" : "No other peak", set.shapes.length > 1 ? "" : "no other schedule"].filter(Boolean).join(" and ").replace(/^n/, "N")];
     if (words[3]) words[3] += ` was recorded with ${set.optimizer} at this length.`;
