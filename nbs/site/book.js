@@ -37,40 +37,6 @@ function axes(svg, height, x, y, {place = value => value, name = ""} = {}) {
   return {X, Y, left, right, top, bottom, line: (points, attributes) =>
     svg.append(drawn("polyline", {points: points.map(([a, b]) => `${X(a).toFixed(1)},${Y(b).toFixed(1)}`).join(" "), ...attributes}))};
 }
-// An axis in per cent that holds all `values`, for `axes`.
-function percents(values) {
-  const span = Math.max(...values) - Math.min(...values), unit = span > 8 ? 10 : 2, step = span > 35 ? 20 : unit;
-  const low = unit * Math.floor(Math.min(...values) / unit), high = Math.min(100, unit * Math.ceil(Math.max(...values) / unit));
-  return [low, high, [...Array(101).keys()].filter(v => v >= low && v <= high && v % step === 0).map(v => [v, `${v} %`])];
-}
-// The mark of a run in a drawing: a circle, a square or a triangle, filled if it is the one in question.
-function mark(shape, x, y, filled, opacity = 1, r = 4.5) {
-  const looks = {style: `fill: ${filled ? "var(--one)" : "none"}; stroke: var(${filled ? "--one" : "--quiet"}); stroke-width: 1.5; opacity: ${opacity}`};
-  return shape === "triangle" ? drawn("path", {d: `M${x} ${y - r - 1}l${r + 1} ${2 * r}h${-2 * r - 2}Z`, ...looks})
-    : shape === "square" ? drawn("rect", {x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...looks}) : drawn("circle", {cx: x, cy: y, r, ...looks});
-}
-// A slider with its name before it and its value in words after it.
-function slider({name, min, max, step, value, words = String}, moved) {
-  const label = make("label", "try-slider", `${name} `), input = make("input"), output = make("output");
-  Object.assign(input, {type: "range", min, max, step, value});
-  const show = () => { output.textContent = words(+input.value); input.setAttribute("aria-valuetext", output.textContent); };
-  input.addEventListener("input", () => { show(); moved(+input.value); });
-  label.append(input, output);
-  show();
-  return Object.assign(label, {input, set(number) { input.value = number; show(); }});
-}
-// One of several, as buttons in a row; `options` are [value, text].
-function choice({name, options, value}, chosen) {
-  const group = make("fieldset", "try-choice"), id = `choice-${name.replace(/\W+/g, "-")}-${document.querySelectorAll(".try-choice").length}`;
-  group.append(make("legend", "", name), ...options.map(([own, text]) => {
-    const label = make("label", "", ""), input = make("input");
-    Object.assign(input, {type: "radio", name: id, value: own, checked: own === value});
-    input.addEventListener("change", () => chosen(own));
-    label.append(input, make("span", "", text));
-    return label;
-  }));
-  return group;
-}
 // A drawing with handles over it. `stage.handle({name, values, words, up}, moved)` adds one that takes one of `values`, along x or, if `up`, along y:
 // dragged, moved by the arrow keys, or by a click into the drawing, which moves the nearest one. `put(k, place, across)` puts it at `place(values[k])`.
 function stage(svg) {
@@ -106,6 +72,40 @@ function stage(svg) {
     }});
   };
   return area;
+}
+// An axis in per cent that holds all `values`, for `axes`.
+function percents(values) {
+  const span = Math.max(...values) - Math.min(...values), unit = span > 8 ? 10 : 2, step = span > 35 ? 20 : unit;
+  const low = unit * Math.floor(Math.min(...values) / unit), high = Math.min(100, unit * Math.ceil(Math.max(...values) / unit));
+  return [low, high, [...Array(101).keys()].filter(v => v >= low && v <= high && v % step === 0).map(v => [v, `${v} %`])];
+}
+// The mark of a run in a drawing: a circle, a square or a triangle, filled if it is the one in question.
+function mark(shape, x, y, filled, opacity = 1, r = 4.5) {
+  const looks = {style: `fill: ${filled ? "var(--one)" : "none"}; stroke: var(${filled ? "--one" : "--quiet"}); stroke-width: 1.5; opacity: ${opacity}`};
+  return shape === "triangle" ? drawn("path", {d: `M${x} ${y - r - 1}l${r + 1} ${2 * r}h${-2 * r - 2}Z`, ...looks})
+    : shape === "square" ? drawn("rect", {x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...looks}) : drawn("circle", {cx: x, cy: y, r, ...looks});
+}
+// A slider with its name before it and its value in words after it.
+function slider({name, min, max, step, value, words = String}, moved) {
+  const label = make("label", "try-slider", `${name} `), input = make("input"), output = make("output");
+  Object.assign(input, {type: "range", min, max, step, value});
+  const show = () => { output.textContent = words(+input.value); input.setAttribute("aria-valuetext", output.textContent); };
+  input.addEventListener("input", () => { show(); moved(+input.value); });
+  label.append(input, output);
+  show();
+  return Object.assign(label, {input, set(number) { input.value = number; show(); }});
+}
+// One of several, as buttons in a row; `options` are [value, text].
+function choice({name, options, value}, chosen) {
+  const group = make("fieldset", "try-choice"), id = `choice-${name.replace(/\W+/g, "-")}-${document.querySelectorAll(".try-choice").length}`;
+  group.append(make("legend", "", name), ...options.map(([own, text]) => {
+    const label = make("label", "", ""), input = make("input");
+    Object.assign(input, {type: "radio", name: id, value: own, checked: own === value});
+    input.addEventListener("change", () => chosen(own));
+    label.append(input, make("span", "", text));
+    return label;
+  }));
+  return group;
 }
 // A map in colours over a picture in grey, on a canvas of `size` pixels a side. `levels`: a byte a pixel, `colours`: 3 bytes a level.
 function overlay(canvas, size, picture, levels, colours, opacity) {
