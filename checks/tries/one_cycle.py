@@ -1,5 +1,6 @@
 "Chapter 04: drag a schedule; the nearest runs that were recorded."
 import json
+from functools import cache
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ def shape_of(recipe):
     return name, dict(schedule="OneCycle", rise=rise, final=recipe.final_lr, anneal=recipe.anneal)
 
 
+@cache
 def sets():
     "The recorded runs that may stand beside each other: optimizer, length, what they are, command, and the runs by arm."
     from cifar_gradcam.lab.series import load_series

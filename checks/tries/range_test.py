@@ -1,5 +1,6 @@
 "Chapter 03: drag a rate along recorded range tests, and their smoothing; what training at the nearest recorded peak reached."
 import json
+from functools import cache
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def smooth(losses, f):
     return np.array(found)
 
 
+@cache
 def sets():
     "By network: its name, its tests as (words, rates, losses), and what training reached, as (peak, accuracies, found by a range test)."
     from cifar_gradcam.lab.series import load_series, records_folder
