@@ -50,6 +50,54 @@ function axes(svg, height, x, y, {place = value => value, name = ""} = {}) {
   return {X, Y, left, right, top, bottom, line: (points, attributes) =>
     svg.append(drawn("polyline", {points: points.map(([a, b]) => `${X(a).toFixed(1)},${Y(b).toFixed(1)}`).join(" "), ...attributes}))};
 }
+// A drawing with handles over it. `stage.handle({name, values, words, up}, moved)` adds one that takes one of `values`, along x or, if `up`, along y:
+// dragged, moved by the arrow keys, or by a click into the drawing, which moves the nearest one. `put(k, place, across)` puts it at `place(values[k])`.
+function stage(svg) {
+  const area = make("div", "try-stage"), knobs = [];
+  const at = event => { const box = area.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+  area.append(svg);
+  area.addEventListener("click", event => {
+    if (event.target.closest(".try-handle")) return;
+    const [x, y] = at(event), far = knob => Math.hypot(knob.offsetLeft + 22 - x, knob.offsetTop + 22 - y);
+    const nearest = knobs.filter(knob => !knob.hidden).reduce((best, knob) => far(knob) < far(best) ? knob : best);
+    nearest.to(x, y);
+    nearest.focus({preventScroll: true});
+  });
+  area.handle = ({name, values, words = String, up = false}, moved) => {
+    const knob = make("span", "try-handle"), steps = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -1e9, End: 1e9};
+    let now = 0, place = Number;
+    const go = k => { k = Math.min(knob.values.length - 1, Math.max(0, k)); if (k !== now) moved(k); };
+    const to = (x, y) => go(knob.values.reduce((best, v, k) => Math.abs(place(v) - (up ? y : x)) < Math.abs(place(knob.values[best]) - (up ? y : x)) ? k : best, 0));
+    const said = {role: "slider", tabindex: 0, "aria-label": name, "aria-orientation": up ? "vertical" : "horizontal", "aria-valuemin": 0};
+    for (const [attribute, value] of Object.entries(said)) knob.setAttribute(attribute, value);
+    knob.addEventListener("keydown", event => { if (event.key in steps) { event.preventDefault(); go(now + steps[event.key]); } });
+    knob.addEventListener("pointerdown", event => { knob.setPointerCapture(event.pointerId); knob.focus({preventScroll: true}); });
+    knob.addEventListener("pointermove", event => { if (knob.hasPointerCapture(event.pointerId)) to(...at(event)); });
+    knobs.push(knob);
+    area.append(knob);
+    return Object.assign(knob, {values, to, put(k, where, across) {
+      [now, place] = [k, where];
+      const along = place(knob.values[k]);
+      [knob.style.left, knob.style.top] = (up ? [across, along] : [along, across]).map(v => `${v}px`);
+      knob.setAttribute("aria-valuemax", knob.values.length - 1);
+      knob.setAttribute("aria-valuenow", k);
+      knob.setAttribute("aria-valuetext", words(knob.values[k]));
+    }});
+  };
+  return area;
+}
+// An axis in per cent that holds all `values`, for `axes`.
+function percents(values) {
+  const span = Math.max(...values) - Math.min(...values), unit = span > 8 ? 10 : 2, step = span > 35 ? 20 : unit;
+  const low = unit * Math.floor(Math.min(...values) / unit), high = Math.min(100, unit * Math.ceil(Math.max(...values) / unit));
+  return [low, high, [...Array(101).keys()].filter(v => v >= low && v <= high && v % step === 0).map(v => [v, `${v} %`])];
+}
+// The mark of a run in a drawing: a circle, a square or a triangle, filled if it is the one in question.
+function mark(shape, x, y, filled, opacity = 1, r = 4.5) {
+  const looks = {style: `fill: ${filled ? "var(--one)" : "none"}; stroke: var(${filled ? "--one" : "--quiet"}); stroke-width: 1.5; opacity: ${opacity}`};
+  return shape === "triangle" ? drawn("path", {d: `M${x} ${y - r - 1}l${r + 1} ${2 * r}h${-2 * r - 2}Z`, ...looks})
+    : shape === "square" ? drawn("rect", {x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...looks}) : drawn("circle", {cx: x, cy: y, r, ...looks});
+}
 // A slider with its name before it and its value in words after it.
 function slider({name, min, max, step, value, words = String}, moved) {
   const label = make("label", "try-slider", `${name} `), input = make("input"), output = make("output");
@@ -122,10 +170,13 @@ function attempt(name, {still = ""} = {}, build) {
       new ResizeObserver(() => { if (work.clientWidth && work.clientWidth !== width) { width = work.clientWidth; draw(); } }).observe(work);
       draw();
     });
-    if (figure) figure.classList.add("try-still");
+    if (figure) {  // links to it lead here
+      figure.classList.add("try-still");
+      for (const link of document.querySelectorAll(`a[href="#${still}"]`)) link.setAttribute("href", `#${box.id}`);
+    }
     box.dataset.ready = "";
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, megabytes, bytesOf, parts, bytes, axes, slider, choice, pictures, byArrows, overlay, attempt};
+return {web, make, drawn, megabytes, bytesOf, parts, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
 })();

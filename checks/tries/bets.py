@@ -1,0 +1,113 @@
+"Chapter 16: bets on recorded comparisons, and the reader's own calibration."
+import numpy as np
+from scipy.stats import binom, binomtest
+
+from explorer import same
+
+NOTEBOOK = "16_experiments"
+BOX = "document.querySelector('#try-bets')"
+SAID = BOX + ".querySelector('.try-said').textContent"
+SMALL = "ResNet-18 with a quarter of its channels, four epochs, Muon"
+NARROW = "ResNet-18 with an eighth of its channels, four epochs, SGD"
+SHORT = "ResNet-18 with a quarter of its channels, two epochs"
+PLAIN = "He et al.'s narrow networks, 20 epochs, SGD"
+FEW = "ResNet-18 with a quarter of its channels, 24 epochs of 10,000 images"
+# A name, the question, the two arms with their words, the series, and the setting.
+QUESTIONS = [
+    ("flip", "What does the flip give, which mirrors each image in every other epoch?", ("all", "with flip"), ("no-flip", "without"), "ingredients", SMALL),
+    ("one cycle", "What does one cycle give over a constant rate, each with the peak that suited it best?", ("OneCycle", "one cycle"), ("Constant", "constant"), "schedules", NARROW),
+    ("crop, few images", "What does the random crop give, if the network sees the same 10,000 images 24 times?", ("crop", "with crop"), ("none", "without"), "augmentation", FEW),
+    ("cutout", "What does cutout give in a short run?", ("all", "with cutout"), ("no-cutout", "without"), "ingredients", SMALL),
+    ("twice as long", "What do 40 epochs give over 20, in this book's reference recipe?", ("40-epochs", "40 epochs"), ("20-epochs", "20 epochs"), "reference", "ResNet-18, Muon"),
+    ("Muon", "What does Muon give over SGD, with nothing else changed?", ("all", "Muon"), ("SGD", "SGD"), "ingredients", SMALL),
+    ("shortcuts, 20 layers", "What do the shortcuts give a network of 20 layers?", ("residual-20", "with shortcuts"), ("plain-20", "without"), "degradation", PLAIN),
+    ("label smoothing", "What does label smoothing give in a short run?", ("all", "with smoothing"), ("no-smoothing", "without"), "ingredients", SMALL),
+    ("peak of 0.5", "What does a peak of 0.5 give over one of 0.05?", ("0.5", "0.5"), ("0.05", "0.05"), "peaks-sgd", f"{SHORT}, SGD"),
+    ("depth, plain", "What do 56 layers give over 20, without shortcuts?", ("plain-56", "56 layers"), ("plain-20", "20 layers"), "degradation", PLAIN),
+    ("average", "What does it give to test an average of the weights of the last steps, in place of the last weights?", ("all", "average"), ("no-average", "last weights"), "ingredients", SMALL),
+    ("rise before a cosine", "A cosine fall: what does a rise in front of it give?", ("OneCycle-cosine", "with rise"), ("Cosine", "without"), "schedules", NARROW),
+    ("depth, shortcuts", "What do 56 layers give over 20, with shortcuts?", ("residual-56", "56 layers"), ("residual-20", "20 layers"), "degradation", PLAIN),
+    ("crop", "What does the random crop give in a short run on all 50,000 images?", ("all", "with crop"), ("no-crop", "without"), "ingredients", SMALL),
+    ("SGD or Adam", "The original tutorial's two runs: what does SGD give over Adam?", ("original_sgd", "SGD"), ("original", "Adam"), "baselines", "ResNet-18, 20 epochs"),
+    ("flip, few images", "What does the flip add to the crop, if the network sees the same 10,000 images 24 times?", ("crop-and-flip", "crop and flip"), ("crop", "crop alone"), "augmentation", FEW),
+    ("weight decay", "What does weight decay give in a short run?", ("all", "with decay"), ("no-decay", "without"), "ingredients", SMALL),
+    ("Adam's peak", "Adam: what does a peak of 0.01 give over one of 0.001?", ("0.01", "0.01"), ("0.001", "0.001"), "peaks-adam", f"{SHORT}, Adam"),
+    ("four times as long", "What do 80 epochs give over 20, in this book's reference recipe?", ("80-epochs", "80 epochs"), ("20-epochs", "20 epochs"), "reference", "ResNet-18, Muon"),
+    ("shortcuts, 56 layers", "What do the shortcuts give a network of 56 layers?", ("residual-56", "with shortcuts"), ("plain-56", "without"), "degradation", PLAIN),
+]
+
+
+def compared(first, second, series):
+    from cifar_gradcam.lab.series import compare_arms, load_series
+    arms = load_series(series)
+    return arms[first], arms[second], compare_arms(arms[first], arms[second])
+
+
+def parts(folder):
+    "For each question the accuracies of both arms, and what chapter 16 computes of them."
+    found = []
+    for name, question, (first, one), (second, other), series, setting in QUESTIONS:
+        *arms, gain = compared(first, second, series)
+        found.append({"name": name, "question": question, "arms": [one, other], "setting": setting, "command": f"cifar_gradcam experiment {series}",
+                      "reached": [[round(run.accuracy, 2) for run in arm] for arm in arms], "gains": np.round(gain.by_seed, 2).tolist(),
+                      "mean": round(gain.mean, 3), "low": round(gain.low, 2), "high": round(gain.high, 2)})
+    return {"questions": found}
+
+
+def check(browser):
+    "By keyboard and by pointer: what is shown is what chapter 16 computes, and ten bets are judged as scipy would."
+    ends = [f"{BOX}.querySelector('[aria-label=\"{name} end\"]')" for name in ("Lower", "Upper")]
+    go, skip, forget = (f"{BOX}.querySelectorAll('button')[{k}]" for k in range(3))
+    bets = []
+
+    def interval(): return tuple(float(browser.run(end + ".getAttribute('aria-valuetext')").split()[0].replace("−", "-")) for end in ends)
+
+    def points(value, digits=2): return f"{value:+.{digits}f}".replace("-", "−")
+
+    def bet(question):
+        _, words, (first, _), (second, _), series, _ = question
+        if words not in browser.run(BOX + ".textContent"): raise AssertionError(f"the question should be {words!r}")
+        low, high = interval()
+        browser.run(go + ".focus()")
+        browser.press("Enter")
+        *_, gain = compared(first, second, series)
+        bets.append((low, high, low <= gain.mean <= high))
+        said = browser.run(SAID)
+        for part in ("Your interval held the mean" if bets[-1][2] else "The mean lies outside of your interval", f"{points(gain.mean)} points", points(gain.low), points(gain.high),
+                     *(points(one) for one in gain.by_seed)):
+            if part not in said.replace("0.00", "+0.00"): raise AssertionError(f"{words}: {said!r} should say {part!r}")
+        same(browser.run(f"{BOX}.querySelectorAll('svg')[0].querySelectorAll('circle').length"), len(gain.by_seed), "a circle for each seed")
+        return said
+    same(interval(), (-3, 3), "where the ends begin")
+    browser.run(ends[0] + ".focus()")
+    for _ in range(12): browser.press("ArrowRight")
+    for _ in range(40): browser.run(f"{ends[1]}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowLeft'}}))")
+    same(interval(), (-1, -1), "by keyboard; the ends do not pass each other")
+    bet(QUESTIONS[0])
+    browser.click(go)
+    browser.click(skip)
+    x, y = browser.run(f"(() => {{ const r = {ends[1]}.getBoundingClientRect(); return [r.x + 22, r.y + 22]; }})()")
+    for kind, moved in (("mousePressed", 0), ("mouseMoved", 20), ("mouseMoved", 60), ("mouseReleased", 60)):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x + moved, y=y, button="left", buttons=1, clickCount=1)
+    if not (interval()[0] == -3 and 5 < interval()[1] < 10): raise AssertionError(f"the upper end, dragged by 60 pixels, gives {interval()}")
+    bet(QUESTIONS[2])
+    browser.click(go)
+    for question in QUESTIONS[3:11]:
+        browser.click(f"{BOX}.querySelector('.try-stage')", 0.12 if len(bets) % 2 else 0.95, 0.5)  # the nearest end
+        said = bet(question)
+        if len(bets) < 10 and "more, and you see" not in said: raise AssertionError(f"{said!r} should wait for ten bets")
+        if len(bets) < 10: browser.click(go)
+    held = sum(inside for *_, inside in bets)
+    few = held < 8
+    tail = binom.cdf(held, 10, 0.8) if few else binom.sf(held - 1, 10, 0.8)
+    for part in (f"{held} of your 10 intervals held the mean", f"{np.mean([high - low for low, high, _ in bets]):.1f} points wide", f"{held} or {'fewer' if few else 'more'} of 10 would hold in {percent(tail)}",
+                 f"probably too {'narrow' if few else 'wide'}" if tail < 0.05 else " to ".join(map(percent, binomtest(held, 10).proportion_ci(method="exact")))):
+        if part not in said: raise AssertionError(f"{said!r} should say {part!r}")
+    browser.run("location.reload()")
+    browser.until(f"{BOX}?.dataset.ready === ''")
+    if f"{held} of your 10" not in browser.run(SAID): raise AssertionError("the bets are kept")
+    browser.click(forget)
+    same((browser.run(SAID), browser.run("localStorage.getItem('book-bets')"), interval()), ("", "[]", (-3, 3)), "the bets are forgotten")
+
+
+def percent(share): return f"{100 * share:.{int(share < 0.01)}f} %"

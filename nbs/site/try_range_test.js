@@ -1,0 +1,96 @@
+// Chapter 03: a rate to drag along a range test, its smoothing, and what training at the nearest recorded peak reached. checks/tries/range_test.py makes the data.
+"use strict";
+Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
+  const {make, drawn, axes, percents, slider, choice, stage, mark} = Book, shares = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1];
+  const three = v => `${+v.toPrecision(3)}`, mean = values => values.reduce((a, b) => a + b) / values.length, lowest = v => v.indexOf(Math.min(...v));
+  let set = data.sets[0], test = set.tests[0], f = 0.05, rate = 0;
+
+  function smooth(raw) {
+    const found = [raw[0]];
+    for (const loss of raw.slice(1)) found.push(f * loss + (1 - f) * found.at(-1));
+    return found;
+  }
+  // As `suggest_lr` of this chapter: the steps of nine tenths of the fall and of its steepest point, or why there are none.
+  function read(losses) {
+    const after = losses.slice(10), low = lowest(after), fall = after.slice(0, low + 1);
+    if (!(after[low] < 0.99 * after[0])) return {none: "the curve has no clear fall"};
+    if (low === after.length - 1) return {none: "the curve still falls at its highest rate"};
+    const slope = fall.map((v, k) => k === 0 ? fall[1] - v : k === low ? v - fall[k - 1] : (fall[k + 1] - fall[k - 1]) / 2);
+    return {tenths: 10 + fall.findIndex(v => v <= fall[0] - 0.9 * (fall[0] - fall[low])), steepest: 10 + lowest(slope)};
+  }
+  const svg = drawn("svg", {role: "img"}), below = drawn("svg", {role: "img"}), curve = stage(svg), trained = stage(below), said = make("div", "try-said"), key = make("p", "try-quiet");
+  const move = k => { rate = test.lrs[k]; show(); };
+  const knob = curve.handle({name: "Your rate", values: test.lrs, words: three}, move), again = trained.handle({name: "Your rate, as a peak", values: test.lrs, words: three}, move);
+
+  function show() {
+    const losses = smooth(test.raw), found = read(losses), at = test.lrs.indexOf(rate), all = set.tests.flatMap(one => [one.lrs[0], one.lrs.at(-1)]);
+    const narrow = box.clientWidth < 560, tens = [-4, -3, -2, -1, 0, 1].map(e => +(10 ** e).toPrecision(1));
+    const x = [Math.min(...all), Math.max(...all), tens.filter((v, k) => v > Math.min(...all) * 1.01 && (!narrow || k % 2))];
+    const low = Math.min(...test.raw) - 0.1, high = Math.min(Math.max(...test.raw), 1.6 * test.raw[0]) + 0.1;
+    const area = axes(svg, 300, x, [low, high, [1, [Math.log(10), "ln 10"], 3, 4].filter(v => [v].flat()[0] > low && [v].flat()[0] < high)], {place: Math.log, name: "Rate"});
+    const rates = [];
+    for (const one of set.tests) {
+      const own = smooth(one.raw), read_ = read(own);
+      if (one !== test) area.line(own.map((v, k) => [one.lrs[k], v]), {class: "quiet", "stroke-opacity": set.tests.length > 9 ? 0.15 : 0.3});
+      if (read_.none) continue;
+      rates.push(one.lrs[read_.tenths]);
+      svg.append(drawn("path", {class: "quiet", d: `M${area.X(rates.at(-1))} ${area.bottom}v-8`}));
+    }
+    area.line([[x[0], Math.log(10)], [x[1], Math.log(10)]], {class: "quiet", "stroke-dasharray": "2 4"});
+    test.raw.forEach((v, k) => svg.append(drawn("circle", {cx: area.X(test.lrs[k]), cy: area.Y(v), r: 2.2, style: "fill: var(--quiet)"})));
+    area.line(losses.map((v, k) => [test.lrs[k], v]), {class: "one", style: "stroke-width: 3"});
+    const marked = found.none ? [] : [[found.steepest, "steepest", "four"], [found.tenths, "nine tenths", "three"]].sort(([a], [b]) => a - b);
+    for (const [k, [step, name, colour]] of marked.entries()) {
+      const [X, Y] = [area.X(test.lrs[step]), area.Y(losses[step])];
+      svg.append(drawn("path", {class: colour, "stroke-dasharray": "5 4", d: `M${X} ${Y}V${area.bottom}`}), drawn("circle", {cx: X, cy: Y, r: 5, style: `fill: var(--${colour})`}),
+        drawn("text", {class: k ? "" : "r", x: X + (k ? 6 : -6), y: area.bottom - 12}, name));
+    }
+    area.line([[rate, low], [rate, high]], {class: "two"});
+    knob.values = again.values = test.lrs;
+    knob.put(at, area.X, area.Y(losses[at]));
+
+    const under = axes(below, 200, x, percents(set.trained.flatMap(one => one.reached)), {place: Math.log, name: "Peak"});
+    const far = one => Math.abs(Math.log(one.peak / rate)), nearest = set.trained.reduce((a, b) => far(b) < far(a) ? b : a);
+    under.line([[rate, -1e9], [rate, 1e9]], {class: "two"});
+    for (const one of [...set.trained.filter(own => own !== nearest), nearest]) for (const value of one.reached)
+      below.append(mark(one.found ? "triangle" : "circle", under.X(one.peak), under.Y(value), one === nearest));
+    below.append(drawn("text", {x: under.left + 6, y: under.bottom - 10}, "right after training"));
+    again.put(at, under.X, under.bottom);
+
+    const tried = set.trained.filter(one => !one.found), best = tried.reduce((a, b) => mean(b.reached) > mean(a.reached) ? b : a);
+    const reached = one => `${mean(one.reached).toFixed(1)} %`, seeds = one => one.reached.length > 1 ? ` (seeds ${Math.min(...one.reached).toFixed(1)} to ${Math.max(...one.reached).toFixed(1)})` : "";
+    const ratio = found.none ? 0 : rate / test.lrs[found.tenths], times = v => v < 10 ? v.toFixed(1) : Math.round(v);
+    const words = [`${reached(nearest)} right after training with a peak of ${nearest.peak}${seeds(nearest)}.`,
+      `That is the recorded peak nearest to your rate of ${three(rate)}${nearest.found ? ", found by a range test" : ""}. The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
+      found.none ? `This test suggests no rate: ${found.none}.`
+        : `This test suggests ${three(test.lrs[found.tenths])}, where nine tenths of the fall are done; ${Math.abs(ratio - 1) < 0.01 ? "that is your rate" : ratio > 1 ? `your rate is ${times(ratio)} times as high` : `it is ${times(1 / ratio)} times your rate`}. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
+      rates.length ? `All ${set.tests.length} tests of this network suggest ${three(Math.min(...rates))} to ${three(Math.max(...rates))}${rates.length < set.tests.length ? `; ${set.tests.length - rates.length} of them, nothing` : ""}.` : ""];
+    said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", text)));
+    svg.setAttribute("aria-label", `Training loss against learning rate: the range test ${test.words}. ${words[2]}`);
+    below.setAttribute("aria-label", `Share of the test images right against the peak of the training. ${words[0]}`);
+    key.textContent = `Dots: the loss of each batch. Blue line: their running average, in which a new loss counts for f. Dotted: the loss of guessing. Grey lines: the other tests, with a stroke at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found" : ""}. Test shown: ${test.words}. The records: `;
+    key.append(make("code", "", set.command));
+  }
+  function begin(own) {  // with the first test of a network, at its suggestion
+    [set, test] = [own, own.tests[0]];
+    rate = test.lrs[read(smooth(test.raw)).tenths ?? 50];
+  }
+  const tests = slider({name: "Test", min: 1, max: set.tests.length, step: 1, value: 1, words: k => `${k} of ${set.tests.length}`}, k => {
+    test = set.tests[k - 1];
+    rate = test.lrs.reduce((best, lr) => Math.abs(Math.log(lr / rate)) < Math.abs(Math.log(best / rate)) ? lr : best);
+    show();
+  });
+  const smoothing = slider({name: "Smoothing f", min: 0, max: shares.length - 1, step: 1, value: 2, words: k => shares[k]}, k => { f = shares[k]; show(); });
+  const controls = make("div", "try-row");
+  controls.append(smoothing, tests);
+  begin(set);
+  said.setAttribute("aria-live", "polite");
+  box.append(choice({name: "Network", options: data.sets.map(own => [own, own.name]), value: set}, own => {
+    begin(own);
+    tests.input.max = set.tests.length;
+    tests.set(1);
+    tests.querySelector("output").textContent = `1 of ${set.tests.length}`;
+    show();
+  }), controls, curve, trained, said, key);
+  redraw(show);
+});
