@@ -70,13 +70,15 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor,  # normalized images, shape (N, 3, 32, 32)
                 ) -> Tensor:      # logits, shape (N, num_classes)
-        _check_input(x)
+        _check_input(x, self.training)
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.linear(F.avg_pool2d(x, 4).flatten(1))
+        return self.linear(F.avg_pool2d(x, x.shape[-1]).flatten(1))
 
-def _check_input(x):
-    if x.ndim != 4 or x.shape[1:] != (3, 32, 32):
+def _check_input(x, training):
+    # Training may begin with smaller images, see `Recipe.start_size`.
+    small = training and x.shape[1:] in ((3, 16, 16), (3, 24, 24))
+    if x.ndim != 4 or x.shape[1:] != (3, 32, 32) and not small:
         raise ValueError(f"images must have shape (N, 3, 32, 32), got {tuple(x.shape)}")
     if not x.is_floating_point():
         raise TypeError(f"images must be normalized floats, got {x.dtype}")
@@ -143,10 +145,10 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor,  # normalized images, shape (N, 3, 32, 32)
                 ) -> Tensor:      # logits, shape (N, num_classes)
-        _check_input(x)
+        _check_input(x, self.training)
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(F.avg_pool2d(x, 8).flatten(1))
+        return self.linear(F.avg_pool2d(x, x.shape[-1]).flatten(1))
 
 # %% ../nbs/02_residual_networks.ipynb #c09
 MODELS = {  # name: function of `num_classes` and `width`

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tools import calls, close, equal
 
 from cifar_gradcam.augment import (
@@ -63,6 +64,17 @@ def test_alternating_flips_show_both_sides():
     seed_epoch(turns, 3, 1)
     assert torch.equal(torch.cat([x for x, _ in turns]), second)
     assert 70 < (first == images).flatten(1).all(1).sum() < 130
+
+
+def test_small_images_in_the_first_epochs_are_what_pillow_makes_of_the_large_ones():
+    whole, small = BatchedImages(FEW, 64), BatchedImages(FEW, 64, sizes=(16, 24))
+    for epoch, side in enumerate((16, 24, 32, 32)):
+        for loader in (whole, small): seed_epoch(loader, 3, epoch)
+        for (large, labels), (images, same) in zip(whole, small):
+            equal((images.shape, labels.tolist()), ((len(large), 3, side, side), same.tolist()))
+            assert images.is_contiguous(memory_format=torch.channels_last)
+            by_pillow = [[Image.fromarray(plane.numpy()).resize((side, side), Image.Resampling.BILINEAR) for plane in image] for image in large[:20]]
+            close(images[:20], torch.tensor(np.array([[np.asarray(plane) for plane in image] for image in by_pillow])), 1e-5)
 
 
 def test_same_seed_and_epoch_same_batches():

@@ -154,7 +154,7 @@ def test_every_field_of_a_recipe_is_an_option():
         momentum=0.8, nesterov=True, weight_decay=0.1, decay_all=True, label_smoothing=0.2,
         initialization="he", zero_last=True, whiten=True, sync_batchnorm=True, accumulate=2, average=0.5,
         pipeline="batched", pad=2, flip="alternating", cutout=3, cutout_share=0.5,
-        cutout_fill="brighter", hold_out=7, width=8, weights="a.pth", weights_key="ema", seed=9,
+        cutout_fill="brighter", start_size=16, hold_out=7, width=8, weights="a.pth", weights_key="ema", seed=9,
         data="synthetic", limit=50, precision="float32", compile=True, device="cpu")
     equal(recipe_of("--weights", "a.pth", "--freeze", "layer3"), Recipe(weights="a.pth", freeze="layer3"))
     words = []

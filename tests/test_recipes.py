@@ -58,7 +58,7 @@ def optimizer_of(folder): return torch.load(folder / "checkpoint.pt", weights_on
 def test_the_named_recipes():
     equal(recipes["tutorial"], Recipe())
     for name, recipe in recipes.items():
-        size = {"quick": (4, 16), "reference": (40, 64), "finetune": (15, 64)}.get(name, (20, 64))
+        size = {"quick": (9, 16), "reference": (40, 64), "finetune": (15, 64)}.get(name, (20, 64))
         equal((recipe.epochs, recipe.width, recipe.hold_out, recipe.data), (*size, 0, "real"))
         equal(Recipe(**json.loads(json.dumps(asdict(recipe)))), recipe)
 
@@ -117,6 +117,15 @@ def test_the_cutout_reaches_the_images(root):
         images = next(iter(training))[0]
         brighter = (images == torch.tensor(CIFAR10_MEAN)[:, None, None]).all(1).sum((1, 2))
         assert 0.4 < (brighter == 256).float().mean() < 0.6
+
+
+@pytest.mark.parametrize("start, epochs, sides", (
+    (None, 3, [32, 32, 32]), (16, 3, [16, 24, 32]), (16, 8, [16] * 3 + [24] * 3 + [32] * 2), (24, 2, [24, 32]), (16, 1, [16])))
+def test_images_grow_in_equal_parts_of_a_run(root, start, epochs, sides):
+    recipe = Recipe(pipeline="batched", data="synthetic", limit=40, batch_size=40, epochs=epochs, start_size=start)
+    training, testing = recipe_loaders(recipe, root)
+    equal([images.shape[-1] for _ in range(epochs) for images, _ in training], sides)
+    equal([images.shape[-1] for _ in range(2) for images, _ in testing], [32, 32])
 
 
 def test_schedule_and_network_reach_the_run(tmp_path, root):
@@ -219,7 +228,7 @@ def test_a_whole_run_cut_in_the_middle_continued_and_asked_for_again(tmp_path, r
 def test_options_that_few_use_together(tmp_path, root, cut_run, monkeypatch):
     "Compiled (traced only), averaged, cut and continued."
     unusual = replace(small, epochs=2, average=0.9, compile=True, pipeline="batched",
-                      flip="alternating")
+                      flip="alternating", start_size=16)
     trace = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: trace(self, backend="eager"))
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -287,7 +296,7 @@ def test_the_records_fit_the_recipes_that_chapter_10_names():
     ends = {arm: [run.accuracy for run in runs] for arm, runs in lengths.items()}
     shipped = read_json(reference_folder() / "metrics.json")
     equal(load_recipe(reference_folder()), recipes["reference"])
-    equal(load_series("ingredients")["no-cutout"][0].recipe, recipes["quick"])
+    equal(load_series("ingredients")["no-cutout"][0].recipe, replace(recipes["quick"], epochs=4, start_size=None))
     equal([run.recipe.seed for run in lengths["20-epochs"]], [0, 1, 2])
     equal(f"{np.mean(ends['20-epochs']):.2f} {np.mean(ends['40-epochs']):.2f}", "94.59 95.26")
     equal(load_series("candidates-wide")["before"][0].metrics["test_images"], 30_000)

@@ -59,6 +59,19 @@ def test_images_of_another_form_are_refused(model, images, fault, message):
     with pytest.raises(fault, match=message): model(width=4)(images)
 
 
+@pytest.mark.parametrize("model", [ResNet18, lambda width: CifarResNet(20, width=width)])
+@pytest.mark.parametrize("side", [16, 24, 32])
+def test_smaller_images_are_for_training_only(model, side):
+    model, images, seen = model(width=8), torch.randn(2, 3, side, side), []
+    last = model.layer4 if hasattr(model, "layer4") else model.layer3
+    last.register_forward_hook(lambda module, args, out: seen.append(out))
+    close(model(images), model.linear(seen[0].mean((2, 3))), 1e-5)
+    model.eval()
+    if side == 32: model(images)
+    else:
+        with pytest.raises(ValueError, match=rf"shape \(N, 3, 32, 32\), got \(2, 3, {side}, {side}\)"): model(images)
+
+
 def test_classes_width_and_blocks():
     assert ResNet18(num_classes=7, width=8)(zeros()).shape == (2, 7)
     assert ResNet34(width=8)(zeros()).shape == (2, 10)

@@ -56,7 +56,8 @@ def test_a_recipe_is_a_frozen_value():
     ("cutout", 33, "less than or equal to 32"), ("optimizer", "Lion", "'SGD', 'Muon'"),
     ("precision", "half", "'auto', 'float32' or 'bfloat16'"), ("nesterov", 1, "boolean"),
     ("data", "", "at least 1 character"), ("data", 3, "valid string"),
-    ("colour", 3, "Unexpected keyword"), ("lookahead", None, "Unexpected keyword")))
+    ("colour", 3, "Unexpected keyword"), ("lookahead", None, "Unexpected keyword"),
+    ("start_size", 20, "multiple of 8"), ("start_size", 32, "less than or equal to 24")))
 def test_what_a_recipe_refuses(name, value, wanted):
     message = fault_of(**{name: value})
     assert message.startswith(f"{name}: ") and message.endswith(f", got {value!r}"), message
@@ -66,6 +67,7 @@ def test_what_a_recipe_refuses(name, value, wanted):
 def test_rules_of_several_fields_and_all_faults_at_once():
     equal(fault_of(flip="alternating"),
           "flip='alternating' needs pipeline='batched', got 'albumentations'")
+    equal(fault_of(start_size=16), "start_size=16 needs pipeline='batched', got 'albumentations'")
     assert "; flip: " in fault_of(epochs=0, flip="q")
 
 

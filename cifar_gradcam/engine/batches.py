@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..augment import check_changes, FILLS
 from ..data import check_images, CIFAR10_MEAN, CIFAR10_STD, info_of
@@ -94,6 +95,7 @@ class BatchedImages:
                  device="cpu",           # where the batches are made
                  cutout_share: float = 1.0,  # probability that an image is cut
                  cutout_fill: str = "mean",  # one of `FILLS`
+                 sizes: tuple = (),  # side of the images in each epoch, in pixels; later: 32
                  ):
         if batch_size < 1: raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if flip not in FLIPS: raise ValueError(f"flip must be one of {FLIPS}, got {flip!r}")
@@ -101,7 +103,7 @@ class BatchedImages:
         check_images(dataset.data, dataset.targets, n_classes=None)
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.pad, self.flip, self.cutout = pad, flip, cutout
-        self.cutout_share, self.cutout_fill = cutout_share, cutout_fill
+        self.cutout_share, self.cutout_fill, self.sizes = cutout_share, cutout_fill, sizes
         self.windows = crop_windows(dataset.data, pad, device)
         labels = torch.as_tensor(np.asarray(dataset.targets), device=device)
         self.labels = labels.float() if labels.is_floating_point() else labels.long()
@@ -118,11 +120,12 @@ class BatchedImages:
         self.sides = torch.randint(2, (len(self.labels),), generator=sides).bool()
         self.epoch = epoch
 
-    def __iter__(self): return self.shares(0, 1)  # (B, 3, 32, 32) float32, (B,) int64
+    def __iter__(self): return self.shares(0, 1)  # (B, 3, S, S) float32, (B,) int64
 
     def shares(self, rank: int, processes: int):
         "A pass over one process's part of each batch."
         turned, n, device = bool(self.epoch % 2), len(self.labels), self.labels.device
+        size = self.sizes[self.epoch] if self.epoch < len(self.sizes) else 32
         self.epoch += 1
         order, plans = torch.arange(n), []  # plans: number and changes of each image
         if self.shuffle: order = torch.randperm(n, generator=self.generator)
@@ -142,6 +145,9 @@ class BatchedImages:
         labels = self.labels[plan[0]].split(sizes)
         for part, truth in zip(plan.split(sizes, 1), labels):
             chosen, top, left, mirrored, *corner = part
-            yield change_batch(
+            images = change_batch(
                 self.windows, chosen, Changes(top, left, mirrored.bool(), *corner),
-                self.cutout, self.cutout_fill, *info_of(self)[1:]), truth
+                self.cutout, self.cutout_fill, *info_of(self)[1:])
+            if size < 32:
+                images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+            yield images, truth

@@ -46,9 +46,10 @@ recipes = {
         pipeline="batched", flip="alternating", cutout=8),
 }
 # Small and short: minutes on two cores, too short for overfitting, so there is no cutout.
+# Its first epochs see smaller images: chapter 13.
 recipes["quick"] = replace(
-    recipes["reference"], width=16, epochs=4, max_lr_epoch=1, batch_size=250, max_lr=0.5,
-    matrix_lr=0.04, final_lr=1e-4, cutout=0)
+    recipes["reference"], width=16, epochs=9, start_size=16, max_lr_epoch=1, batch_size=250,
+    max_lr=0.5, matrix_lr=0.04, final_lr=1e-4, cutout=0)
 # Fine-tune on a few pictures of other classes: chapter 21.
 recipes["finetune"] = Recipe(
     weights="reference", epochs=15, batch_size=20, max_lr=0.01, max_lr_epoch=3, momentum=0.9,
@@ -70,8 +71,10 @@ def recipe_loaders(recipe: Recipe,  # which images, and how they are augmented
     cutout = dict(cutout_share=recipe.cutout_share, cutout_fill=recipe.cutout_fill)
     if recipe.pipeline == "batched":
         plain = dict(pad=0, flip="none", cutout=0, shuffle=False)
+        sides, epochs = range(recipe.start_size or 32, 33, 8), recipe.epochs
+        sizes = tuple(sides[epoch * len(sides) // epochs] for epoch in range(epochs))
         return (BatchedImages(train_data, size, recipe.pad, recipe.flip, recipe.cutout,
-                              device=device, **cutout),
+                              device=device, sizes=sizes, **cutout),
                 BatchedImages(test_data, size, **plain, device=device))
     _, mean, std = train_data.info
     train_data.transform = train_transform(recipe.pad, 0.5 * (recipe.flip == "random"),

@@ -85,6 +85,10 @@ class Recipe:
     cutout_fill: Annotated[Literal[tuple(FILLS)], about(
         "colour of the square; brighter: half a standard deviation above the mean, "
         "as in the original tutorial")] = "mean"
+    start_size: Annotated[int | None, about(
+        "side of the training images in the first epochs, 16 or 24 pixels; it grows by 8 at "
+        "a time, in equal parts of the run; none: 32 throughout",
+        ge=16, le=24, multiple_of=8)] = None
     hold_out: Annotated[int, about(
         "training images to test on, instead of the test images", ge=0)] = 0
     network: Annotated[Literal[tuple(MODELS)], about(
@@ -112,6 +116,9 @@ class Recipe:
     def __post_init__(self):
         if self.pipeline != "batched" and self.flip == "alternating":
             raise ValueError("flip='alternating' needs pipeline='batched', "
+                             f"got {self.pipeline!r}")
+        if self.pipeline != "batched" and self.start_size:
+            raise ValueError(f"start_size={self.start_size} needs pipeline='batched', "
                              f"got {self.pipeline!r}")
         for name in ("weights_key", "freeze"):
             if self.weights is None and getattr(self, name) is not None:

@@ -44,7 +44,8 @@ _he = Recipe(network="ResNet20", width=16, initialization="he", schedule="Step",
              momentum=0.9, weight_decay=1e-4, decay_all=True, pipeline="batched", cutout=0)
 _often = Recipe(width=16, epochs=24, limit=10_000, max_lr=0.1, max_lr_epoch=6,
                 pipeline="batched")  # few images, seen often
-_small = replace(recipes["quick"], cutout=8)  # the reference, small and short
+_large = replace(recipes["quick"], epochs=4, start_size=None)  # images of full size
+_small = replace(_large, cutout=8)  # the reference, small and short
 _budget = Recipe(width=8, epochs=4, max_lr_epoch=1, momentum=0.9, pipeline="batched", cutout=0)
 _spent = {name: replace(_budget, schedule=name)
           for name in ("Constant", "Step", "Cosine", "OneCycle")}
@@ -93,6 +94,16 @@ series = {
         {"torch-init": replace(_small, initialization="torch"),
          "no-zero-last": replace(_small, zero_last=False),
          "random-flip": replace(_small, flip="random")}),
+    "small-images": Series(
+        "What do smaller images in the first epochs give a short run?",
+        {f"{epochs}-epochs" + f"-from-{side}" * bool(side):
+            replace(_large, epochs=epochs, start_size=side, hold_out=20_000)
+         for epochs, side in ((4, None), (5, None), (6, 16), (9, 16))}),
+    "quick": Series(
+        "How good is the quick recipe, and as many operations on images of full size?",
+        {"quick": recipes["quick"], "full-size": replace(_large, epochs=5)}),
+    "tutorial": Series(
+        "What do the eleven lines of the front page give?", {"tutorial": recipes["tutorial"]}),
     "candidates-wide": Series(
         "What might the reference gain? 20 epochs on 20,000 images, one seed.",
         {"before": _before, "floor": replace(_before, final_lr=0.07),
