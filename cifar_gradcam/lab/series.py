@@ -102,8 +102,6 @@ series = {
     "quick": Series(
         "How good is the quick recipe, and as many operations on images of full size?",
         {"quick": recipes["quick"], "full-size": replace(_large, epochs=5)}),
-    "tutorial": Series(
-        "What do the eleven lines of the front page give?", {"tutorial": recipes["tutorial"]}),
     "candidates-wide": Series(
         "What might the reference gain? 20 epochs on 20,000 images, one seed.",
         {"before": _before, "floor": replace(_before, final_lr=0.07),
