@@ -130,7 +130,7 @@ def found_of(row: dict) -> dict:  # of a record; as `in_words` wants it
     "The facts of one image, read back from a record."
     return row | {"grid": 4, "games": dict(zip(GAMES, row["games"]))}
 
-def facts_record(network: str = "reference",  # or "quick"
+def facts_record(network: str = "reference",  # "quick": four epochs of width 16
                  ) -> dict:                   # from `count_facts`
     "The facts that ship with the package."
     path = reference_folder().parent / "records" / f"facts_{network}.json"
