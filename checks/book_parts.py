@@ -49,7 +49,7 @@ def links(name, page, commands):
         if not re.fullmatch(r"(\w+\.html)?", target) or not re.fullmatch(r"[\w.]+(\(\))?", shown): continue
         if anchor.startswith("_"): yield f"{name} links to a private name: {shown}"
         if shown in here: yield f"{name} sets {shown}, and links to a function of this name"
-        around = [word.get_text() for word in link.find_parent(["p", "li", "tr"]).find_all("code")]
+        around = [word.get_text() for word in (link.find_parent(["p", "li", "tr", "dd"]) or link.parent).find_all("code")]
         typed = name == "command_line" or any(word.startswith(("--", "cifar_gradcam ")) for word in around)
         if shown in commands and typed and anchor != f"{shown}_command": yield f"{name} links the command {shown} to {link['href']}"
 
