@@ -27,7 +27,9 @@ from try_app import build_tries
 
 SERVED_UNDER = settings()["doc_baseurl"] + "/"
 # Bytes on the wire before a click: of a chapter, read to its end, and of the front page.
-MOST_BYTES, MOST_IN_FRONT = 1_000_000, 300_000
+MOST_BYTES = 1_000_000
+# The explorer holds all mistakes with their maps; chapter 18 shows photographs.
+MOST_OF_PAGE = {"index.html": 300_000, "explorer.html": 1_700_000, "pictures.html": 1_300_000}
 COMPRESSED = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".wasm")  # by every server, the rest is so already
 # Places in pages that their scripts read: a curve to train with, a mistake to open.
 READ_BY_SCRIPTS = {"train_here.html": r"[\d.]+,.*", "explorer.html": r"mistake-\d+"}
@@ -203,7 +205,7 @@ ON_A_PHONE = """(() => {
       if (new Set([...r.getClientRects()].map(r => Math.round(r.top))).size > 1) { found.push('a word in a table is broken: ' + word[0]); break; }
     }
   }
-  if (document.querySelectorAll('#TOC a').length > 2 && !all('.book-contents > summary').length) found.push('no contents');
+  if (document.querySelectorAll('#TOC > ul a').length > 2 && !all('.book-contents > summary').length) found.push('no contents');
   return found;
 })()"""
 RAW_FLOATS = """[...document.querySelectorAll('.cell-output pre')].map(e => e.textContent.match(/\\d\\.\\d{10,}/)?.[0]).filter(Boolean)
@@ -226,7 +228,8 @@ def faults_of_page(browser, address, width, dark, axe):
     browser.call("Page.navigate", url="about:blank")
     browser.call("Page.navigate", url=address)
     browser.until("document.readyState === 'complete' && location.protocol === 'http:'")
-    browser.run("new Promise(done => setTimeout(done, 100))")
+    browser.run("new Promise(done => setTimeout(done, 300))")
+    browser.until("[...document.querySelectorAll('.try')].slice(0, 1).every(box => box.getBoundingClientRect().top > innerHeight || box.dataset.ready === '')")
     if place := urldefrag(address)[1]:
         heading = f"document.getElementById({json.dumps(unquote(place))}).querySelector('h2, h3').getBoundingClientRect().top"
         under = browser.run(f"document.getElementById('quarto-header').getBoundingClientRect().bottom - {heading}")
@@ -268,7 +271,7 @@ def heavy_pages(browser, site, address, pages):
     "Pages that weigh too much, with what weighs most."
     for page in pages:
         sizes = weight(browser, site, address + page)
-        if sum(sizes.values()) > (MOST_IN_FRONT if page == "index.html" else MOST_BYTES):
+        if sum(sizes.values()) > MOST_OF_PAGE.get(page, MOST_BYTES):
             most = ", ".join(f"{name} {size / 1e3:.0f}" for name, size in sorted(sizes.items(), key=lambda part: -part[1])[:4])
             yield f"{page} weighs {sum(sizes.values()) / 1e3:.0f} kB: {most}"
 

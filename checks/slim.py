@@ -3,7 +3,7 @@
 - Stylesheets keep the rules whose classes and ids occur in a page or a script. Quarto layers the dark theme on the light one, so
   the dark one keeps what differs.
 - The font of icons keeps the icons that are used.
-- Pictures inside of SVG files become lossless WebP where that is smaller.
+- Pictures of the chapters, and those inside of SVG files, become lossless WebP where that is smaller.
 - A formula stands in the index of the search once: its TeX goes.
 """
 import base64
@@ -140,13 +140,33 @@ def slim_icons(folder, texts):
     subset.save_font(whole, font, options)
 
 
-def smaller(found):
-    "A picture in an SVG: as lossless WebP if that is smaller."
-    data = base64.b64decode(found[1])
+def as_webp(data):
+    "The bytes of a PNG as lossless WebP."
     picture, file = Image.open(io.BytesIO(data)).convert("RGBA"), io.BytesIO()
     if picture.getextrema()[3] == (255, 255): picture = picture.convert("RGB")
     picture.save(file, "webp", lossless=True, quality=50, method=4)
-    return found[0] if file.tell() >= len(data) else b"data:image/webp;base64," + base64.b64encode(file.getvalue())
+    return file.getvalue()
+
+
+def smaller(found):
+    "A picture in an SVG: as WebP if that is smaller."
+    data = base64.b64decode(found[1])
+    made = as_webp(data)
+    return found[0] if len(made) >= len(data) else b"data:image/webp;base64," + base64.b64encode(made)
+
+
+def slim_pictures(site):
+    "Pictures of the chapters as WebP, and the pages that show them."
+    gone = []
+    for path in site.glob("*_files/**/*.png"):
+        if len(made := as_webp(path.read_bytes())) >= path.stat().st_size: continue
+        path.with_suffix(".webp").write_bytes(made)
+        path.unlink()
+        gone.append(path.relative_to(site).as_posix())
+    for page in site.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for name in gone: text = text.replace(name, name.removesuffix(".png") + ".webp")
+        page.write_text(text, encoding="utf-8")
 
 
 def without_tex(index, page):
@@ -175,5 +195,6 @@ def slim_search(site):
 def slim(site):
     "All of it, in place."
     for path in site.rglob("*.svg"): path.write_bytes(PNG.sub(smaller, path.read_bytes()))
+    slim_pictures(site)
     slim_styles(site)
     slim_search(site)
