@@ -125,7 +125,7 @@ def read_glossary():
     "{anchor: (words, chapters, meaning)} from the source of the glossary, as text."
     text = (HERE / "nbs" / "glossary.qmd").read_text(encoding="utf-8")
     found = re.findall(r'^\[.+\]\{#([\w-]+)(?: words="(.*?)")?(?: on="(.*?)")?\}\n: (.+)', text, re.M)
-    return {anchor: (words.replace("'", "’").split(", ") if words else [], on.split(), said) for anchor, words, on, said in found}
+    return {anchor: (words.split(", ") if words else [], on.split(), said) for anchor, words, on, said in found}
 
 
 def terms(name, number, page, glossary):
@@ -138,13 +138,13 @@ def terms(name, number, page, glossary):
         anchor, word = urldefrag(link["href"])[1], link.get_text()
         words, on, _ = glossary.get(anchor, ([], [], ""))
         seen[anchor] = link
-        if link.find_parent([*HEADINGS, "a", "code", "pre", "math", "summary", "figcaption", "table"]): yield f"{name} defines {word} where it should not"
+        if link.find_parent([*HEADINGS, "a", "code", "pre", "math", "details", "figcaption", "table"]) or link.find_parent(class_="callout"): yield f"{name} defines {word} where it should not"
         if word.lower() not in map(str.lower, words): yield f"{name} defines {word} as {anchor}"
         if on and not number.startswith(tuple(on)): yield f"{name} defines {word}, which is for chapters {on}"
         around = "".join(part[-1:] if i == 0 else part[:1] for i, part in enumerate((str(link.previous_sibling or ""), str(link.next_sibling or ""))))
         if re.search(r"[\w-]", re.sub(r"[<>]", "", around)): yield f"{name} defines a part of a word: {word}"
     paragraphs = [part for part in page.select("main p, main li") if not part.find_parent(["details", "figcaption", "table", "blockquote", "header"])
-                  and not part.find_parent(class_=["page-facts", "csl-entry", "try"]) and "page-facts" not in (part.parent.get("class") or [])]
+                  and not part.find_parent(class_=["page-facts", "csl-entry", "try", "callout"]) and "page-facts" not in (part.parent.get("class") or [])]
     texts = [text_and_terms(paragraph) for paragraph in paragraphs]
     for anchor, (words, on, _) in glossary.items():
         if not words or on and not number.startswith(tuple(on)): continue
@@ -153,7 +153,7 @@ def terms(name, number, page, glossary):
             found = [match for match in one.finditer(text) if not any(start < match.end() and match.start() < end and of != anchor for start, end, of in spans)]
             if not found: continue
             if anchor not in seen: yield f"{name} does not define {anchor}: {found[0][0]}"
-            elif not any(of == anchor for *_, of in spans): yield f"{name} defines {anchor} later than it uses it: {found[0][0]}"
+            elif not any(of == anchor and start <= found[0].start() < end for start, end, of in spans): yield f"{name} defines {anchor} later than it uses it: {found[0][0]}"
             break
 
 

@@ -56,6 +56,15 @@ local nested = { Emph = true, Strong = true, Quoted = true }
 
 -- The first word with a definition in a text becomes a link to it, then the first in what follows.
 local function in_text(inlines, entries, known)
+  for i, el in ipairs(inlines) do
+    if nested[el.t] then  -- read in order: what stands before it, what is in it, what follows
+      local done = in_text(pandoc.Inlines({ table.unpack(inlines, 1, i - 1) }), entries, known)
+      el.content = in_text(el.content, entries, known)
+      done:insert(el)
+      done:extend(in_text(pandoc.Inlines({ table.unpack(inlines, i + 1) }), entries, known))
+      return done
+    end
+  end
   local text, starts, best = "", {}, nil  -- what is not text is a byte that no word holds
   for i, el in ipairs(inlines) do
     starts[i] = #text + 1
@@ -68,12 +77,7 @@ local function in_text(inlines, entries, known)
       best = { first = first, last = last, entry = entry }
     end
   end
-  if not best then
-    for i, el in ipairs(inlines) do
-      if nested[el.t] then el.content = in_text(el.content, entries, known); inlines[i] = el end
-    end
-    return inlines
-  end
+  if not best then return inlines end
   known[best.entry.id] = true
   local before, word, after = pandoc.Inlines({}), pandoc.Inlines({}), pandoc.Inlines({})
   for i, el in ipairs(inlines) do
@@ -94,7 +98,7 @@ local function in_text(inlines, entries, known)
   return done
 end
 
--- Paragraphs and lists only: no headings, code, tables, figures, nor what folds.
+-- Paragraphs and lists only: no headings, code, tables, figures, callouts, nor what folds.
 local function with_terms(blocks, entries, known)
   for i, block in ipairs(blocks) do
     if block.t == "Para" or block.t == "Plain" then block.content = in_text(block.content, entries, known)
@@ -103,7 +107,7 @@ local function with_terms(blocks, entries, known)
       for k, item in ipairs(items) do items[k] = with_terms(item, entries, known) end
       block.content = items
     elseif block.t == "Div" then
-      local aside = block.identifier:match("^quarto%-") or block.identifier:match("^fig%-")  -- the navigation, and figures with captions
+      local aside = block.identifier:match("^quarto%-") or block.attributes.__quarto_custom  -- the navigation; figures and callouts, as Quarto holds them here
       if not (aside or block.classes:find_if(function(class) return class == "hidden" or class:match("^book%-") end)) then
         block.content = with_terms(block.content, entries, known)
       end
