@@ -280,6 +280,18 @@ def check_pixels(browser, pictures, heats, record):
          "the slider by keyboard")
 
 
+def check_bare_picture(browser, pictures, record):
+    "The mouse over a tile takes the map away, and leaving it brings the map back."
+    k = int(np.flatnonzero(record.indices == shown(browser)[0])[0])
+    canvas, place = TILES + "[0].querySelector('canvas')", browser.run(f"(t => {{ t.scrollIntoView({{block: 'center', behavior: 'instant'}}); const r = t.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 3]; }})({TILES}[0])")
+    before = pixels(browser, canvas)[..., :3] / 255
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+    close(pixels(browser, canvas), pictures[k] / 255, "the picture beneath the mouse")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    close(pixels(browser, canvas), before, "its map, when the mouse has gone")
+    if abs(before - pictures[k] / 255).max() < 0.05: raise AssertionError("the map of this tile cannot be told from its picture")
+
+
 def slide(browser, slider, value):
     browser.run(f"(s => {{ s.value = {value}; s.dispatchEvent(new Event('input')); }})(document.querySelector('{slider}'))")
 
@@ -606,6 +618,7 @@ def main(folder_of_pictures=None, page_to_show=None):
         check_facts(browser, record)
         check_matrix(browser, record)
         check_pixels(browser, pictures, heats, record)
+        check_bare_picture(browser, pictures, record)
         check_view(browser, pictures, heats, record)
         check_labels(browser)
         check_targets(browser, "on a desk")
