@@ -286,8 +286,10 @@ def check_bare_picture(browser, pictures, record):
     canvas, place = TILES + "[0].querySelector('canvas')", browser.run(f"(t => {{ t.scrollIntoView({{block: 'center', behavior: 'instant'}}); const r = t.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 3]; }})({TILES}[0])")
     before = pixels(browser, canvas)[..., :3] / 255
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+    browser.until(f"{TILES}[0].matches(':hover')")
     close(pixels(browser, canvas), pictures[k] / 255, "the picture beneath the mouse")
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    browser.until(f"!{TILES}[0].matches(':hover')")
     close(pixels(browser, canvas), before, "its map, when the mouse has gone")
     if abs(before - pictures[k] / 255).max() < 0.05: raise AssertionError("the map of this tile cannot be told from its picture")
 
