@@ -34,7 +34,7 @@ function choose(name) {
 const address = () => `#${curve.start},${curve.peak},${curve.end},${curve.place},seed=${seed}${network === "small" ? "" : `,${network}`}`;
 function follow() {
   const found = /^#([\d.]+),([\d.]+),([\d.]+),([\d.]+)(?:,seed=(\d{1,6}))?(?:,(small|shortcuts|plain))?$/.exec(location.hash), numbers = found?.slice(1, 5).map(Number);
-  if (!numbers?.every(Number.isFinite)) return;
+  if (!numbers?.every(Number.isFinite) || location.hash === address()) return;  // the last: the link of this page was clicked
   ["start", "peak", "end", "place"].forEach((part, k) => change(part, numbers[k]));
   seed = +(found[5] ?? 0);
   choose(found[6] ?? "small");
