@@ -1,4 +1,5 @@
 """What the pages that compute in the browser share: their files are made when the site is built, and one can make such a page alone."""
+import gzip
 import json
 import re
 import shutil
@@ -12,8 +13,8 @@ from pathlib import Path
 from readme import HERE
 
 RUNTIME = "onnxruntime-web@1.30.0"
-# All that the processor alone needs, as (name in the package, name on the site).
-RUNTIME_FILES = (("ort.wasm.bundle.min.mjs", "ort.js"), ("ort-wasm-simd-threaded.wasm", "ort.wasm"))
+# All that the processor alone needs, as (name in the package, name on the site); packed, since not every server packs what it sends.
+RUNTIME_FILES = (("ort.wasm.bundle.min.mjs", "ort.js"), ("ort-wasm-simd-threaded.wasm", "ort.wasm.gz"))
 NEEDED = ("onnx", "onnxscript")  # torch writes graphs with both
 ALONE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -67,11 +68,12 @@ def bring_runtime(folder):
     "The files of onnxruntime-web, kept in the user's cache; npm compares what it brings with the registry's checksum."
     from cifar_gradcam.engine.files import cache_folder
     cache = cache_folder() / "npm" / RUNTIME
-    if not all((cache / name).exists() for name, _ in RUNTIME_FILES):
+    if not all((cache / here).exists() for _, here in RUNTIME_FILES):
         with tempfile.TemporaryDirectory() as aside:
             subprocess.run([shutil.which("npm"), "pack", "--loglevel=error", "--pack-destination", aside, RUNTIME], check=True, capture_output=True)
             cache.mkdir(parents=True, exist_ok=True)
             with tarfile.open(next(Path(aside).glob("*.tgz"))) as archive:
-                for name, _ in RUNTIME_FILES:
-                    (cache / name).write_bytes(archive.extractfile(f"package/dist/{name}").read())
-    for name, here in RUNTIME_FILES: shutil.copy(cache / name, folder / here)
+                for name, here in RUNTIME_FILES:
+                    content = archive.extractfile(f"package/dist/{name}").read()
+                    (cache / here).write_bytes(gzip.compress(content, mtime=0) if here.endswith(".gz") else content)
+    for _, here in RUNTIME_FILES: shutil.copy(cache / here, folder / here)

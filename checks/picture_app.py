@@ -179,7 +179,6 @@ def parts_of_app(folder):
         version = sha256(model.read_bytes()).hexdigest()[:8]
         pictures = dozen_pictures(folder, model)
         (folder / "model.onnx.gz").write_bytes(gzip.compress(model.read_bytes(), mtime=0))
-    (folder / "ort.wasm.gz").write_bytes(gzip.compress((folder / "ort.wasm").read_bytes(), mtime=0))
     sizes = {name: (folder / name).stat().st_size for name in ("ort.wasm.gz", "model.onnx.gz")}
     return {"runtime": RUNTIME, "version": version, "sizes": sizes, "classes": CLASSES, "size": 32,
             "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "colours": colour_table(), "record": record, "pictures": pictures}

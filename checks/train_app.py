@@ -312,13 +312,10 @@ def parts_of_app(folder):
     networks = {name: {"graph": graph, "beginnings": beginnings(network_of(name)), "sizes": sizes_of([path for path in graphs if path.name.startswith(graph)])}
                 for name, graph in NETWORKS.items()}
     files = [*graphs, folder / "images.webp"]
-    if not (folder / "ort.wasm").exists(): bring_runtime(folder)
+    bring_runtime(folder)
     version = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
-    # The runtime is shared with the page of one's own picture, and so is its address: a browser loads it once.
-    other = folder / "app.json"
-    shared = json.loads(other.read_text(encoding="utf-8")).get("version") if other.exists() else None
     found = json.loads(RECORD.read_text(encoding="utf-8"))
-    return {"version": version, "runtime": RUNTIME, "runtime_version": shared or version, "sizes": sizes_of([folder / "images.webp", folder / "ort.wasm"]), **images,
+    return {"version": version, "runtime": RUNTIME, "sizes": sizes_of([folder / "images.webp", folder / "ort.wasm.gz"]), **images,
             "train": TRAIN, "test": TEST, "across": ACROSS, "batch": BATCH, "tested": TESTED, "epochs": EPOCHS, "smooth": SMOOTH, "first": FIRST,
             "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "classes": CLASSES, "colours": colour_table(), "networks": networks,
             "ways": [{"name": name, "shape": WAYS[name], **found["ways"][name]} for name in WAYS],

@@ -34,7 +34,7 @@ function choose(name) {
 const address = () => `#${curve.start},${curve.peak},${curve.end},${curve.place},seed=${seed}${network === "small" ? "" : `,${network}`}`;
 function follow() {
   const found = /^#([\d.]+),([\d.]+),([\d.]+),([\d.]+)(?:,seed=(\d{1,6}))?(?:,(small|shortcuts|plain))?$/.exec(location.hash), numbers = found?.slice(1, 5).map(Number);
-  if (!numbers?.every(Number.isFinite)) return;
+  if (!numbers?.every(Number.isFinite) || location.hash === address()) return;  // the last: the link of this page was clicked
   ["start", "peak", "end", "place"].forEach((part, k) => change(part, numbers[k]));
   seed = +(found[5] ?? 0);
   choose(found[6] ?? "small");
@@ -56,26 +56,16 @@ function ask(task, words, hear = null) {  // one task at a time; `hear` is told 
   }
   return new Promise((resolve, reject) => { asked = {resolve, reject, hear}; worker.postMessage({task, ...words}); });
 }
-async function bytes(name, version, more) {  // of a file; `more` hears the length of each part as it arrives
-  const answer = await fetch(new URL(`${name}?${version}`, base)), parts = [];
-  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
-  for (const reader = answer.body.getReader();;) {
-    const {done, value} = await reader.read();
-    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
-    parts.push(value);
-    more(value.length);
-  }
-}
 const sum = sizes => Object.values(sizes).reduce((a, b) => a + b);
 async function load() {  // what is not here yet: at the first press, and at the first of a deep network
   const {sizes, graph} = app.networks[network];
   if (taken.has(graph)) return;
   say("Loading …");
   const all = sum(sizes) + (pictures ? 0 : sum(app.sizes)), more = n => { at("progress").value += n / all; };
-  const own = name => bytes(name, app.version, more);
+  const own = name => Book.bytes(name, app.version, more);
   if (!pictures) {
-    const [wasm, images] = await Promise.all([bytes("ort.wasm", app.runtime_version, more), own("images.webp")]);
-    pictures = await ask("open", {about: app, address: new URL(`ort.js?${app.runtime_version}`, base).href, wasm, images});
+    const [wasm, images] = await Promise.all([Book.bytes("ort.wasm.gz", app.runtime, more), own("images.webp")]);
+    pictures = await ask("open", {about: app, address: new URL(`ort.js?${app.runtime}`, base).href, wasm, images});
   }
   await ask("take", {graph, files: await Promise.all(Object.keys(sizes).map(own))});
   taken.add(graph);

@@ -121,8 +121,8 @@ let app = null, network = null, queue = Promise.resolve();
 async function open() {
   const bar = at("progress"), all = Object.values(app.sizes).reduce((a, b) => a + b), more = n => { bar.value += n / all; };
   bar.value = 0;
-  const [ort, wasm, model] = await Promise.all([import(new URL(`ort.js?${app.version}`, base)),
-    ...["ort.wasm.gz", "model.onnx.gz"].map(name => Book.bytes(name, app.version, more))]);
+  const [ort, wasm, model] = await Promise.all([import(new URL(`ort.js?${app.runtime}`, base)),
+    Book.bytes("ort.wasm.gz", app.runtime, more), Book.bytes("model.onnx.gz", app.version, more)]);
   ort.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
   ort.env.wasm.wasmBinary = wasm;
   const session = await ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
