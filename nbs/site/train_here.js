@@ -132,7 +132,7 @@ async function train() {
   run.seconds = (performance.now() - started) / 1000;
   if (run.losses.length < steps && !run.end) run.end = `stopped after ${run.losses.length} steps`;
   const last = run.tests.at(-1)?.accuracy.toFixed(1);
-  say(run.end ? `Run ${run.number}: ${run.end}.` : `Run ${run.number} is done: test accuracy ${last} %, in ${run.seconds.toFixed(0)} seconds.`);
+  say(run.end ? `Run ${run.number}: ${run.end}.` : `Run ${run.number} is done, in ${run.seconds.toFixed(0)} seconds: it is right on ${last} % of ${app.test} test images. Guessing gives 10 %.`);
   showRuns();
   showPlace();
   showFilm();
@@ -145,7 +145,7 @@ function compared(runs) {
   if (whole.length < 2) return "";
   const between = apart(ends.map(mean)), within = Math.max(...ends.map(apart)), repeated = ends.some(values => values.length > 1);
   const what = new Set(whole.map(run => run.network)).size > 1 ? "settings" : "curves";
-  if (ends.length === 1) return repeated ? `One curve from ${ends[0].length} seeds: the losses end ${within.toFixed(2)} apart, by chance alone. Now train a different curve.`
+  if (ends.length === 1) return repeated ? `You trained one curve from ${ends[0].length} seeds: the losses end ${within.toFixed(2)} apart, by chance alone. Now train a different curve.`
     : "The same curve from the same seed gives the same run.";
   if (!repeated) return `${ends.length} ${what}, one seed each: the losses end up to ${between.toFixed(2)} apart. Chance may do that too. Train one of them with another seed.`;
   const seen = `Different ${what} end up to ${between.toFixed(2)} apart on average, the same one from different seeds up to ${within.toFixed(2)}.`;
@@ -185,7 +185,7 @@ async function find() {
   const peak = Math.min(MOST, found);
   Object.assign(curve, {start: +(peak / 100).toPrecision(2), peak: +peak.toPrecision(2), end: 0});
   showCurve();
-  at("advice").textContent = `Nine tenths of the fall are done at a rate of ${short(found)}. It is now the peak of your curve.`;
+  at("advice").textContent = `At a rate of ${short(found)}, nine tenths of the fall in loss are done. This rate is now the peak of your curve.`;
   say(`The range test suggests a peak of ${short(found)}. It is on your curve now; press Train.`);
 }
 
@@ -250,7 +250,7 @@ function showRuns() {
   for (const run of runs) loss.line(run.smooth.map((v, i) => [(i + 1) / perEpoch(), v]), {class: `run th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
   at("loss").setAttribute("aria-label", `Training loss over six epochs, mean of ${app.smooth} steps. `
     + (runs.map(run => `Run ${run.number} ends at ${run.smooth.at(-1)?.toFixed(2)}.`).join(" ") || "No run yet."));
-  at("greys").textContent = deep ? "Show the three networks, each recorded with one cycle to 0.3, in grey" : "Show the three ways of chapter 04, in grey";
+  at("greys").textContent = deep ? "Show the three networks, each recorded with one cycle to 0.3, in grey" : "Show the recorded runs of chapter 04 in grey";
   const span = ({ends}) => `${Math.min(...ends).toFixed(2)} to ${Math.max(...ends).toFixed(2)}`;
   at("measured").textContent = deep ? `Recorded with one cycle to 0.3, three seeds each, loss of the last 20 steps: ${grey.map(one => `${NAMES[one.name]}: ${span(one)}`).join("; ")}.` : "";
   at("verdict").textContent = compared(runs);
@@ -270,7 +270,7 @@ function showRuns() {
     key.append(drawn("line", {class: "run", x1: 0, y1: 4, x2: 34, y2: 4, "stroke-dasharray": DASHES[run.colour]}));
     title.prepend(key);
     card.append(title, make("span", "", `${run.network === "small" ? "" : `${NAMES[run.network]}; `}${words(run.shape)}`),
-      make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last 20 steps)` : ""),
+      make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last ${Math.min(20, run.losses.length)} steps)` : ""),
       make("span", "", run.tests.length > 1 ? `test accuracy ${accuracies(run)} %` : ""));
     if (run.end) card.append(make("span", "", run.end));
     return card;
@@ -370,7 +370,7 @@ async function main() {
   const all = sum(app.sizes) + sum(app.networks.small.sizes), more = sum(app.networks.plain.sizes);
   watched = app.first;
   at("train").textContent = `Train (loads ${megabytes(all)})`;
-  at("about").textContent = `The first press loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. The deep networks load ${(more / 1e6).toFixed(1)} MB more. `
+  at("about").textContent = `The first run loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. The deep networks load ${(more / 1e6).toFixed(1)} MB more. `
     + `After that, the page also works offline.${app.source === "real" ? "" : " The images of this copy are synthetic, not CIFAR-10."}`;
   listen();
   showCurve();
