@@ -32,9 +32,9 @@ def check(browser):
         temperature = float(browser.run(INPUT + ".nextElementSibling.textContent"))
         scaled = at_temperature(record, temperature)
         sure = scaled.confidence >= 0.99
-        share = f"{100 * scaled.correct[sure].mean():.1f} % of them are right" if sure.any() else "none of them is right"
-        wanted = (f"Mean loss {scaled.loss.mean():.3f}. Calibration error {expected_calibration_error(scaled):.1f} points. "
-                  f"{sure.sum():,} answers are at least 99 % sure, and {share}.")
+        surest = ("No answer is at least 99 % sure.", f"1 answer is at least 99 % sure, and it is {'right' if scaled.correct[sure].any() else 'wrong'}.",
+                  f"{sure.sum():,} answers are at least 99 % sure, and {100 * scaled.correct[sure].sum() / max(sure.sum(), 1):.1f} % of them are right.")[min(sure.sum(), 2)]
+        wanted = f"Mean loss {scaled.loss.mean():.3f}. Calibration error {expected_calibration_error(scaled):.1f} points. {surest}"
         same(browser.run(SAID), wanted, f"at temperature {temperature}")
         return temperature
     same(as_said(), 1, "it begins with the network as it is")

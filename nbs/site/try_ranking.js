@@ -1,7 +1,7 @@
 // Chapter 08d: the ranking of maps as a table to sort, to filter, and to compare with any of its rows. checks/tries/ranking.py makes the data.
 "use strict";
 {
-const VERDICTS = {B: ["▲", "better, also after Holm’s correction"], b: ["△", "better, but not after Holm’s correction"], s: ["=", "not to be told apart"],
+const VERDICTS = {B: ["▲", "better, also after Holm’s correction"], b: ["△", "better, but not after Holm’s correction"], s: ["=", "no clear difference"],
   w: ["▽", "worse, but not after Holm’s correction"], W: ["▼", "worse, also after Holm’s correction"]};
 const WORTH = {B: 1, b: 1, s: 0, w: -1, W: -1};
 
@@ -21,6 +21,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     const own = means[rows[i].images.all === rows[c].images.all ? 0 : 1], mean = data.signs[state.test] * (own[i] - own[c]);
     return i < c ? {mean, low: low[k] / 100, high: high[k] / 100} : {mean, low: -high[k] / 100, high: -low[k] / 100};
   }
+  const are = (n, of = "") => `${n || "none"}${of} ${n > 1 ? "are" : "is"}`;
   const letter = (i, test = state.test) => table().results[state.group][test].letters[rival()][i];
 
   // ---- The columns
@@ -102,8 +103,8 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
       if (name === state.sort) cell.setAttribute("aria-sort", state.falling ? "descending" : "ascending"); else cell.removeAttribute("aria-sort");
     }
     const count = worth => seen.filter(i => i !== c && WORTH[letter(i)] === worth).length, sure = seen.filter(i => i !== c && letter(i) === "B").length, n = rows[c].images[state.group];
-    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: of ${seen.length - 1} other rows, ${count(1)} better, ` +
-      `${count(-1)} worse, ${count(0)} not to be told apart from it. After Holm’s correction for all rows, ${sure} still better.`;
+    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: ${are(count(1), ` of the ${seen.length - 1} other rows`)} better, ` +
+      `${are(count(-1))} worse, and ${are(count(0))} too close to tell. After Holm’s correction for all rows, ${are(sure)} still better.`;
   }
 
   // ---- What one chooses
@@ -111,13 +112,13 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   const test = choice({name: "Test", value: state.test, options: Object.entries(data.tests)}, name => { state.test = name; show(); });
   const target = choice({name: "Question", value: state.target, options: [["predicted", "Why this answer?"], ["contrast", "Why not the other class?"]]}, name => { state.target = name; show(); });
   const layers = choice({name: "Layers", value: "last", options: [["last", "last block, fused"], ["every", "each"]]}, name => { state.every = name === "every"; show(); });
-  const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "two passes at most"]]}, name => { state.cheap = name === "cheap"; show(); });
+  const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "at most two passes"]]}, name => { state.cheap = name === "cheap"; show(); });
   const choices = make("div", "rk-choices");
   choices.append(group, cost, test, target, layers);
   said.setAttribute("aria-live", "polite");
-  key.textContent = "Press a map to compare all others with it, and a column head to sort. A line is the 95 % interval of the difference, image by image; where it contains 0 the row is grey and hatched, and = says that the two cannot be told apart. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for the one row alone, where one in forty would come by luck, and two controls are always compared so. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
-    "Passes: forward and backward passes through the network for one map, at most. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them are about these images.";
+  key.textContent = "Press a map to compare all others with it, and a column head to sort. Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
+    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. Two controls that are compared with each other get only these marks. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+    "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
   box.append(make("style", "", STYLE), choices, said, sheet, key);
   redraw(show);
 });

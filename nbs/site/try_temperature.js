@@ -14,12 +14,13 @@ Book.attempt("temperature", {still: ""}, (box, data, redraw) => {
       svg.append(drawn("rect", {x, width: wide, y: area.Y(right), height: area.bottom - area.Y(right), fill: "var(--one)", "fill-opacity": 0.2 + 0.8 * Math.sqrt(count / data.images)}),
         drawn("path", {class: "two", d: `M${x} ${area.Y(one.confidence[k])}h${wide}`, "stroke-width": 3}));
     });
-    const surest = `${one.sure.toLocaleString("en")} answers are at least 99 % sure, and ${one.sure ? (100 * one.sure_right / one.sure).toFixed(1) : "none"}${one.sure ? " % of them are right" : " of them is right"}.`;
+    const surest = one.sure === 0 ? "No answer is at least 99 % sure." : one.sure === 1 ? `1 answer is at least 99 % sure, and it is ${one.sure_right ? "right" : "wrong"}.`
+      : `${one.sure.toLocaleString("en")} answers are at least 99 % sure, and ${(100 * one.sure_right / one.sure).toFixed(1)} % of them are right.`;
     said.textContent = `Mean loss ${one.loss.toFixed(3)}. Calibration error ${one.error.toFixed(1)} points. ${surest}`;
     svg.setAttribute("aria-label", `Reliability diagram at a temperature of ${data.temperatures[at].toFixed(2)}. ${said.textContent}`);
   }
   said.setAttribute("aria-live", "polite");
-  key.textContent = "Bars: how often the answers of a bin were right; the darker, the more answers. Orange: their mean confidence. Dashed: where bars and orange would meet if the network were calibrated.";
+  key.textContent = "Bars: how often the answers of a bin were right. Darker bars have more answers. Orange: their mean confidence. Dashed: where bars and orange would meet if the network were calibrated.";
   box.append(slider({name: "Temperature", min: 0, max: data.temperatures.length - 1, step: 1, value: at, words: k => data.temperatures[k].toFixed(2)}, k => { at = k; show(); }), svg, said, key);
   redraw(show);
 });
