@@ -208,7 +208,7 @@ def check_claims(browser, folder):
     record = json.loads((folder / "web" / "app.json").read_text(encoding="utf-8"))["record"]
     if "precisions" not in record: raise AssertionError("records/picture_model.json is of other weights: run python checks/picture_app.py --measure and commit it")
     ours, full = (f"{record['precisions'][precision]['accuracy']:.2f}\u00a0%" for precision in (record["chosen"], "float32"))
-    words = f"is right on {ours} of {record['images']:,} test images, {'as in float32' if ours == full else f'in float32 on {full}'}."
+    words = f"The network is right on {ours} of {record['images']:,} test images, {'as in float32' if ours == full else f'in float32 on {full}'}."
     same(words in browser.run("document.querySelector('#yp-about').innerText"), True, f"{words} is on the page")
 
 

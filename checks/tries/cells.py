@@ -98,6 +98,7 @@ def check(browser):
         if share not in bars[1]: raise AssertionError(f"{bars[1]!r} lacks {share!r}")
 
     as_the_network_says(95)
+    same(browser.run(BOX + ".querySelector('.cells-answer').textContent"), f"It says {CLASSES[tables()[95]['predicted']]}; it is a {CLASSES[tables()[95]['other']]}", "the answer and the truth")
     browser.run(CELL.format(0) + ".focus()")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", " "): browser.press(key)
     same(covered(), [9], "by keyboard")
@@ -142,6 +143,8 @@ def check(browser):
         same(chips, ["" if c == answers[number()] else CLASSES[c] for c in after], "what one cell more changes")
         browser.click(f"{BOX}.querySelector('input[value=values]')")
         shown = browser.run(f"[...{CELLS}].map(b => parseFloat(b.textContent.replace('−', '-')))")
+        plain = browser.run(f"[...{CELLS}].map((b, k) => b.style.background ? -1 : k).filter(k => k >= 0)")
+        same(set(covered()) <= set(plain), True, f"covered cells keep their colour: {covered()}, {plain}")
         estimate, error = cell_values(model, images[[[*tables()].index(place)]], [table["predicted"]], [table["other"]], pairs=8)
         off = np.abs(np.array(shown) - estimate.flatten().numpy()) / error.flatten().clamp_min(0.02).numpy()
         if off.max() > 5 or abs(sum(shown) - table["margins"][0] + table["margins"][1]) > 0.1:

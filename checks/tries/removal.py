@@ -116,6 +116,9 @@ def check(browser):
             blank = blank_images(x[[k]], filling)
             with torch.no_grad(): most, least = model(torch.where(gone, blank, x[[k]])).softmax(1)[:, said[k]]
         same(f"Without the first {share} % of the pixels, {answer} gets" in found[1], True, found[1])
+        verdict = ("Both matter about equally." if abs(least - most) < 0.0499 else "" if abs(least - most) < 0.0501 or filling != "neighbours" else
+                   "The order is random" if name == "random pixels" else f"The {'first' if least > most else 'last'} pixels matter more.")
+        same(verdict in found[1], True, f"{verdict} {found[1]}")
         shown = [int(word) for word in re.findall(r"gets (\d+) %", found[1])]
         for own, p in zip(shown, (most, least), strict=True):
             if abs(own - 100 * float(p)) > (0.51 if filling == "neighbours" else 3): raise AssertionError(f"{own} % on the page, {100 * float(p):.2f} % computed")

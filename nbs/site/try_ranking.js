@@ -32,7 +32,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     tests: {head: "All tests", order: i => tests.reduce((total, test) => total + WORTH[letter(i, test)], 0)},
     passes: {head: "Passes", order: i => -table().rows[i].passes},
   };
-  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
+  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), hint = make("p", "try-quiet"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
   const caption = make("caption", "rk-hidden", "Maps and controls, compared with one of them");
   for (const [name, column] of Object.entries(columns)) {
     const cell = make("th", `rk-${name}`), button = make("button", "", column.head);
@@ -114,17 +114,24 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   const layers = choice({name: "Layers", value: "last", options: [["last", "last block, fused"], ["every", "each"]]}, name => { state.every = name === "every"; show(); });
   const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "at most two passes"]]}, name => { state.cheap = name === "cheap"; show(); });
   const choices = make("div", "rk-choices");
-  choices.append(group, cost, test, target, layers);
+  const folded = make("details", "rk-folded"), wide = matchMedia("(min-width: 601px)"), fold = () => { folded.open = wide.matches; };
+  folded.append(make("summary", "", "More choices"), target, layers, cost);
+  wide.addEventListener("change", fold);  // on a phone the table comes first
+  fold();
+  choices.append(group, test, folded);
   said.setAttribute("aria-live", "polite");
-  key.textContent = "Press a map to compare all others with it, and a column head to sort. Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
+  hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
+  key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
     "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. Two controls that are compared with each other get only these marks. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
-  box.append(make("style", "", STYLE), choices, said, sheet, key);
+  box.append(make("style", "", STYLE), choices, said, hint, sheet, key);
   redraw(show);
 });
 
 const STYLE = `
 .rk-choices { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; } .rk-choices .try-choice { margin: .1rem 0; }
+.rk-folded[open] { display: block; } .rk-folded .try-choice { margin-right: 1.4rem; } .rk-folded summary { min-height: 32px; padding: .3rem 0; }
+@media (min-width: 601px) { .rk-folded summary { display: none; } .rk-folded .try-choice { display: inline-flex; } }
 #try-ranking .try-choice { font-size: 15px; gap: .3rem; } #try-ranking .try-choice span { min-height: 32px; padding: .15rem .5rem; }
 #try-ranking .rk { display: table; overflow: visible; width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: 14px; table-layout: fixed; font-variant-numeric: tabular-nums; }
 .rk-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }

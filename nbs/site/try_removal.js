@@ -90,8 +90,8 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     const {image, order, step} = state, share = step ? data.shares[step - 1] : 0, answer = class_of(image.said);
     const pixels = paint(shown.map.canvas, image), holes = gone(image, "most");
     overlay(shown.map.canvas, SIDE, pixels, levels(image, order), colours, 0.5);
-    rim.replaceChildren(drawn("path", {class: "rm-under", d: edge(holes)}), drawn("path", {class: "rm-over", d: edge(holes)}));
-    shown.map.words.textContent = step ? `Order: ${data.orders[order]}. Outlined: the first ${share} %` : `Order: ${data.orders[order]}`;
+    rim.replaceChildren(...order === "random pixels" ? [] : [drawn("path", {class: "rm-under", d: edge(holes)}), drawn("path", {class: "rm-over", d: edge(holes)})]);  // of random pixels it would be a maze
+    shown.map.words.textContent = step && rim.firstChild ? `Order: ${data.orders[order]}. Outlined: the first ${share} %` : `Order: ${data.orders[order]}`;
     shown.map.canvas.setAttribute("aria-label", `The picture in grey, in colours the order: ${data.orders[order]}`);
     for (const first of Object.keys(FIRST)) {
       paint(shown[first].canvas, image, gone(image, first));
@@ -137,7 +137,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     if (step) {
       const [most, least] = ["most", "least"].map(first => answers(filling, order, first)[0][step - 1]);
       said.textContent = `Without the first ${share} % of the pixels, ${answer} gets ${wholes(most)}. Without the last ${share} %, it gets ${wholes(least)}. ` +
-        (Math.abs(least - most) < 500 ? "Both matter about equally." : `The ${least > most ? "first" : "last"} pixels matter more.`);
+        (Math.abs(least - most) < 500 ? "Both matter about equally." : order === "random pixels" ? "The order is random, so such a difference is chance." : `The ${least > most ? "first" : "last"} pixels matter more.`);
     } else said.textContent = `Nothing is removed: ${answer} gets ${wholes(image.start)}.`;
     const kind = `${data.counts[right]} ${right ? "right answers" : "mistakes"}`, mean = data.means[order]?.[right], own = signed(road("neighbours", order));
     more.textContent = (filling === "neighbours" ? `ROAD of this order on this picture: ${own} points (${signed(image.quiet[order])} without the faint noise that ROAD adds to the filling). `
@@ -189,7 +189,8 @@ const STYLE = `
 .rm-pictures figcaption, .rm-curves figcaption { font-size: .85rem; margin: .3rem 0 0; color: inherit; text-align: left; }
 .rm-bar { display: block; height: 10px; margin: .25rem 0; border: 1px solid var(--line); border-radius: 3px; background: linear-gradient(90deg, var(--colour) var(--part), transparent 0); }
 .rm-curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .4rem 1rem; margin: .8rem 0 .4rem; }
-@media (max-width: 500px) { #try-removal .try-choice legend { float: none; margin: 0; width: 100%; } #try-removal .try-choice span { padding: .3rem .55rem; } }
+@media (max-width: 500px) { .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; }
+  #try-removal .try-choice legend { float: none; margin: 0; width: 100%; } #try-removal .try-choice span { padding: .3rem .55rem; } }
 .rm-more { margin: .3rem 0 0; }
 .rm-dot { stroke: none; fill: currentColor; } .rm-dot.one { fill: var(--one); } .rm-dot.two { fill: var(--two); } .rm-dot.three { fill: var(--three); } .rm-dot.four { fill: var(--four); } .rm-dot.quiet { fill: var(--quiet); }
 .try svg .rm-spread { stroke-width: 8; } .try svg .rm-mean { stroke-width: 8; } .try svg .rm-chosen { font-weight: 700; }

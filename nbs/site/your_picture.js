@@ -237,6 +237,7 @@ function showPicture() {
     seen.data[4 * i + 3] = 255;
   }
   put(at("seen"), seen);
+  at("seen").parentElement.hidden = Boolean(picture.own);  // it would be the same picture, smaller
 }
 function showBars(order) {  // the whole table is made here, because Quarto restyles tables that stand in the page
   const table = make("table"), body = make("tbody");
@@ -346,7 +347,7 @@ function about() {  // the size of the network, and what smaller weights cost, i
   const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
   if (!precisions) return file;
   const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
-  return `${file} It is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, ${share(chosen) === share("float32") ? "as in float32" : `in float32 on ${share("float32")}`}. `
+  return `${file} The network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, ${share(chosen) === share("float32") ? "as in float32" : `in float32 on ${share("float32")}`}. `
     + `In 99 of 100 images, the weights ${precision} change no place of the map by more than ${moved.toFixed(1)} of 256 colour steps.`;
 }
 async function main() {
