@@ -42,7 +42,7 @@ def write_alone(page, folder):
     text = page.read_text(encoding="utf-8")
     copy_scripts(folder, f"{page.stem}*")
     copy_scripts(folder, "book.*")
-    title, markup = re.search(r'^title: "(.*)"$', text, re.M)[1], re.search(r"```\{=html\}\n(.*?)```", text, re.S)[1]
+    title, markup = re.search(r'^title: "(.*)"$', text, re.M)[1], "".join(re.findall(r"```\{=html\}\n(.*?)```", text, re.S))
     (folder / f"{page.stem}.html").write_text(ALONE.format(title=title, markup=markup), encoding="utf-8")
 
 

@@ -104,6 +104,9 @@ def check_answer(browser, model, path, label=""):
     same([found["first"], found["second"]], [first, second], f"{path.name}: the likeliest class, and the next one or the right one")
     everyone = torch.arange(len(CLASSES))
     close(found["maps"], signed_maps(model, image.expand(len(CLASSES), -1, -1, -1), everyone)[0], f"{path.name}: maps in units of the logit")
+    wanted = [f"logit {found['logits'][c]:.1f})".replace("-", "−") for c in (first, second)]
+    shown = browser.run("[...document.querySelectorAll('#yp-maps figcaption')].map(one => one.textContent)")
+    same([words.endswith(end) for words, end in zip(shown, wanted)], [True, True], f"{path.name}: {shown}, {wanted}")
     check_maps(browser, model, path, found["heats"], [(first, None), (second, None), (first, second)])
     # Two other classes, by the selects.
     choose(browser, "yp-first", order[-1])
@@ -174,7 +177,7 @@ def check_ways_in(browser, pictures):
     broken = photo.with_name("broken.svg")
     broken.write_bytes(b"no picture")
     choose_file(browser, broken)
-    browser.until(f"{SAID}.startsWith('broken.svg did not open')")
+    browser.until(f"{SAID}.startsWith('broken.svg could not be opened')")
     same([kind for kind in FORMATS if kind not in browser.run(SAID).upper()], [], "formats that are not named")
     same(browser.run(f"[{ANSWER}.name, document.querySelector('#yp-evidence').checkVisibility()]"), ["one.bmp", True], "the last answer stays")
     broken.unlink()
@@ -204,9 +207,9 @@ def check_claims(browser, folder):
     "What the page says of its network is in the record, and the record is of these weights."
     record = json.loads((folder / "web" / "app.json").read_text(encoding="utf-8"))["record"]
     if "precisions" not in record: raise AssertionError("records/picture_model.json is of other weights: run python checks/picture_app.py --measure and commit it")
-    for precision in (record["chosen"], "float32"):
-        words = f"{record['precisions'][precision]['accuracy']:.2f}\u00a0%"
-        same(words in browser.run("document.querySelector('#yp-about').innerText"), True, f"{words} is on the page")
+    ours, full = (f"{record['precisions'][precision]['accuracy']:.2f}\u00a0%" for precision in (record["chosen"], "float32"))
+    words = f"The network is right on {ours} of {record['images']:,} test images, {'as in float32' if ours == full else f'in float32 on {full}'}."
+    same(words in browser.run("document.querySelector('#yp-about').innerText"), True, f"{words} is on the page")
 
 
 def check_bars(browser):
@@ -268,6 +271,7 @@ def check_kept(browser, address, pictures):
     browser.logged.clear()  # the browser's own word about that
     browser.press("Enter")
     answered(browser, name)
+    same(browser.run("document.querySelector('#yp-size').innerText"), "The network is loaded.", "and the size is of no interest any more")
 
 
 def check_missing(browser, folder, address):

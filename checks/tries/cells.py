@@ -90,13 +90,15 @@ def check(browser):
         names = [CLASSES[answers[s]], CLASSES[int(p.argmax())], browser.run(BOX + ".querySelector('.cells-answer b').textContent")]
         same(len({*names}), 1, f"image {place}, {covered()}: {names}")
         bars = browser.run(f"[...{BOX}.querySelectorAll('.cells-side div > p')].map(p => p.textContent)")
-        chances = f"{names[0]} {100 * p.max():.0f}\xa0%" if subsets[s].sum() <= MOST else "kept for up to"
+        chances = f"{names[0]} {100 * p.max():.0f}\xa0%" if subsets[s].sum() <= MOST else f"stored only for up to {MOST} covered cells."
         if chances not in bars[0]: raise AssertionError(f"{bars[0]!r} lacks {chances!r}")
         within = (subsets & subsets[s] == subsets[s]).all(1)
-        share = f"all {within.sum():,} covers{' that hide these cells' * bool(s)}: {CLASSES[(most := np.bincount(answers[within])).argmax()]} {int(100 * most.max() / within.sum() + 0.5)}\xa0%"
+        ways = (f"there are {within.sum():,} ways to cover or leave the others. Answers" if 0 < s < 65535 else "All cells are covered. Answer" if s else f"Answers over all {within.sum():,} ways to cover cells")
+        share = f"{ways}: {CLASSES[(most := np.bincount(answers[within])).argmax()]} {int(100 * most.max() / within.sum() + 0.5)}\xa0%"
         if share not in bars[1]: raise AssertionError(f"{bars[1]!r} lacks {share!r}")
 
     as_the_network_says(95)
+    same(browser.run(BOX + ".querySelector('.cells-answer').textContent"), f"It says {CLASSES[tables()[95]['predicted']]}; it is a {CLASSES[tables()[95]['other']]}", "the answer and the truth")
     browser.run(CELL.format(0) + ".focus()")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", " "): browser.press(key)
     same(covered(), [9], "by keyboard")
@@ -125,10 +127,15 @@ def check(browser):
         found = []
         for _ in wanted: browser.click(show); found.append(covered())
         same(found, wanted, f"image {place}: the smallest covers for {CLASSES[goal]}")
+        size = len(wanted[0])
+        end = f"This is number {len(wanted)} of {len(wanted)};" if len(wanted) > 1 else f"and no other {'single cell' if size == 1 else f'choice of {size} cells'} does."
+        same(f"Fewer cells cannot give {CLASSES[goal]}" in (text := browser.run(SAID)) and end in text, True, text)
         as_the_network_says(place)
         browser.click(keep)
         left = 16 - subsets[answers == table["predicted"]].sum(1).max()
         same([16 - len(covered()), CLASSES[answers[number()]]], [left, CLASSES[table["predicted"]]], f"image {place}: fewest cells that are enough")
+        kept = ("Even the empty grey square is enough", "The one cell left is enough", f"The {left} cells left are enough")[min(left, 2)]
+        same(f"{kept} for {CLASSES[table['predicted']]}." in (text := browser.run(SAID)), True, text)
         as_the_network_says(place)
         browser.click(f"{BOX}.querySelector('input[value=next]')")
         chips = browser.run(f"[...{CELLS}].map(b => b.textContent)")
@@ -136,6 +143,8 @@ def check(browser):
         same(chips, ["" if c == answers[number()] else CLASSES[c] for c in after], "what one cell more changes")
         browser.click(f"{BOX}.querySelector('input[value=values]')")
         shown = browser.run(f"[...{CELLS}].map(b => parseFloat(b.textContent.replace('−', '-')))")
+        plain = browser.run(f"[...{CELLS}].map((b, k) => b.style.background ? -1 : k).filter(k => k >= 0)")
+        same(set(covered()) <= set(plain), True, f"covered cells keep their colour: {covered()}, {plain}")
         estimate, error = cell_values(model, images[[[*tables()].index(place)]], [table["predicted"]], [table["other"]], pairs=8)
         off = np.abs(np.array(shown) - estimate.flatten().numpy()) / error.flatten().clamp_min(0.02).numpy()
         if off.max() > 5 or abs(sum(shown) - table["margins"][0] + table["margins"][1]) > 0.1:

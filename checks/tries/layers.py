@@ -113,8 +113,10 @@ def check(browser):
         same(browser.run(f"(i => [4 * parseFloat(i.style.top) / 100, 4 * parseFloat(i.style.left) / 100])({BOX}.querySelector('.layers-frame i'))"), [cell // 4, cell % 4], "the frame")
         if cell in row["turns"]: fact = f"the answer becomes {CLASSES[right]}, in all"
         elif cell in row["halves"]: fact = f"{CLASSES[wrong]} loses half"
-        elif cell in row["opposes"]: fact = f"evidence for {CLASSES[right]} rather than {CLASSES[wrong]} in all of them"
-        else: fact = f"evidence for {CLASSES[wrong]} rather than {CLASSES[right]} in {['none', 'one', 'two', 'all'][sum(cell in g['holds'] for g in row['games'])]} of them"
+        elif cell in row["opposes"]: fact = f"In all of them it clearly counted for {CLASSES[right]} rather than {CLASSES[wrong]} (an"
+        else:
+            times = ("none of them did it clearly count", "one of them it clearly counted", "two of them it clearly counted", "all of them it clearly counted")[sum(cell in g["holds"] for g in row["games"])]
+            fact = f"In {times} for {CLASSES[wrong]} rather than {CLASSES[right]} (an"
         if fact not in said: raise AssertionError(f"{what}: {said!r} lacks {fact!r}")
         if s == 4 and m in (0, 2):
             with torch.no_grad(): z = model(images[[at]])[0]

@@ -108,7 +108,9 @@ def check(browser):
             if abs(float(score.replace("−", "-")) - 100 * values[groups[group][:len(values)]].mean()) > 0.051: raise AssertionError(f"{name}: {score}")
         said = browser.run(BOX + ".querySelector('.try-said').textContent")
         counts = [sum(number[0] in kinds for *_, number, _, own in found if not own) for kinds in ("▲△", "▼▽", "=")]
-        same(f"of {len(names) - 1} other rows, {counts[0]} better, {counts[1]} worse, {counts[2]} not to be told apart" in said, True, said)
+        better, worse, alike, sure = (f"{n or 'none'}|{'are' if n > 1 else 'is'}" for n in (*counts, sum(number[0] == "▲" for *_, number, _, own in found if not own)))
+        words = f"{better.replace('|', f' of the {len(names) - 1} other rows ')} better, {worse} worse, and {alike} too close to tell. After Holm’s correction for all rows, {sure} still better."
+        same(words.replace("|", " ") in said, True, said)
         return names
 
     def sorted_by(names, rival, group="mistakes", test="road"):

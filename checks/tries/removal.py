@@ -8,9 +8,9 @@ from explorer import pixels, same
 
 NOTEBOOK = "08_measuring_explanations"
 SHARES = tuple(range(10, 100, 10))  # in %; those of ROAD are among them
-FILLINGS = {"neighbours": "the neighbours", "mean": "the mean colour", "blur": "a blur"}
-ORDERS = {"gradcam layer4": "Grad-CAM, layer4", "gradcam++ layer2": "Grad-CAM++, layer2", "centred Gaussian": "the centre",
-          "another": "another mistake’s map", "random pixels": "chance"}
+FILLINGS = {"neighbours": "neighbours", "mean": "mean colour", "blur": "blur"}
+ORDERS = {"gradcam layer4": "Grad-CAM, layer4", "gradcam++ layer2": "Grad-CAM++, layer2", "centred Gaussian": "centre first",
+          "another": "another mistake’s map", "random pixels": "random"}
 AIRPLANE = 378  # the mistake of the chapter
 
 
@@ -115,8 +115,11 @@ def check(browser):
             gone = torch.stack([falling[0] < n, falling[0] >= 1024 - n])[:, None]
             blank = blank_images(x[[k]], filling)
             with torch.no_grad(): most, least = model(torch.where(gone, blank, x[[k]])).softmax(1)[:, said[k]]
-        same(f"Without the first {share} % of the order, {answer} has" in found[1], True, found[1])
-        shown = [int(word) for word in re.findall(r"(?:has|last \d+ %,) (\d+) %", found[1])]
+        same(f"Without the first {share} % of the pixels, {answer} gets" in found[1], True, found[1])
+        verdict = ("Both matter about equally." if abs(least - most) < 0.0499 else "" if abs(least - most) < 0.0501 or filling != "neighbours" else
+                   "The order is random" if name == "random pixels" else f"The {'first' if least > most else 'last'} pixels matter more.")
+        same(verdict in found[1], True, f"{verdict} {found[1]}")
+        shown = [int(word) for word in re.findall(r"gets (\d+) %", found[1])]
         for own, p in zip(shown, (most, least), strict=True):
             if abs(own - 100 * float(p)) > (0.51 if filling == "neighbours" else 3): raise AssertionError(f"{own} % on the page, {100 * float(p):.2f} % computed")
         score = 100 * float(road_scores(model, x, said, maps[name])["score"][k])
@@ -166,5 +169,5 @@ def check(browser):
     browser.click(SLIDER, 0.12)
     everything(13, "random pixels", 10, "blur")
     browser.press("ArrowLeft")
-    same(browser.run(BOX + ".querySelector('.try-said').textContent"), f"Nothing is removed: {CLASSES[int(said[13])]} has {percent(model(x[[13]]).detach().softmax(1)[0, said[13]])}.", "at 0 %")
+    same(browser.run(BOX + ".querySelector('.try-said').textContent"), f"Nothing is removed: {CLASSES[int(said[13])]} gets {percent(model(x[[13]]).detach().softmax(1)[0, said[13]])}.", "at 0 %")
     same((pixels(browser, f"{BOX}.querySelectorAll('.rm-pictures canvas')[1]")[..., :3] == pictures[13]).all(), True, "the whole picture")

@@ -1,4 +1,6 @@
 "Chapter 06: calibration while one drags the temperature."
+import re
+
 import numpy as np
 
 from explorer import same
@@ -25,19 +27,23 @@ def parts(folder):
 
 def check(browser):
     "By keyboard and by pointer: what is said is what Python computes at that temperature."
-    from cifar_gradcam.mistakes.predictions import at_temperature, expected_calibration_error, reference_predictions
+    from cifar_gradcam.mistakes.predictions import at_temperature, expected_calibration_error, fit_temperature, reference_predictions, reliability_bins
     record = reference_predictions()
 
     def as_said():
         temperature = float(browser.run(INPUT + ".nextElementSibling.textContent"))
         scaled = at_temperature(record, temperature)
         sure = scaled.confidence >= 0.99
-        share = f"{100 * scaled.correct[sure].mean():.1f} % of them are right" if sure.any() else "none of them is right"
-        wanted = (f"Mean loss {scaled.loss.mean():.3f}. Calibration error {expected_calibration_error(scaled):.1f} points. "
-                  f"{sure.sum():,} answers are at least 99 % sure, and {share}.")
+        surest = ("No answer is at least 99 % sure.", f"1 answer is at least 99 % sure, and it is {'right' if scaled.correct[sure].any() else 'wrong'}.",
+                  f"{sure.sum():,} answers are at least 99 % sure, and {100 * scaled.correct[sure].sum() / max(sure.sum(), 1):.1f} % of them are right.")[min(sure.sum(), 2)]
+        wanted = f"Mean loss {scaled.loss.mean():.3f}. Calibration error {expected_calibration_error(scaled):.1f} points. {surest}"
         same(browser.run(SAID), wanted, f"at temperature {temperature}")
+        counts = reliability_bins(scaled)["count"]
+        same(browser.run("document.querySelectorAll('#try-temperature rect[fill=none]').length"), int(((counts > 0) & (counts < 20)).sum()), f"bars of few answers at {temperature}")
         return temperature
     same(as_said(), 1, "it begins with the network as it is")
+    lowest = float(re.search(r"lowest at a temperature of (\d\.\d\d)", browser.run("document.querySelector('#try-temperature').textContent"))[1])
+    if abs(lowest - fit_temperature(record)) > 0.02: raise AssertionError(f"lowest loss at {lowest}, fitted {fit_temperature(record)}")
     browser.run(INPUT + ".focus()")
     for _ in range(3): browser.press("ArrowLeft")
     same(as_said(), 0.94, "three steps by keyboard")

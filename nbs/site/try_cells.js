@@ -5,6 +5,7 @@ Book.attempt("cells", {}, async (box, data) => {
   const GREY = "rgb(125, 123, 114)";  // the mean colour of the training images
   const sizeOf = s => { let n = 0; for (; s; s &= s - 1) n++; return n; };
   const cells = n => `${n} cell${n === 1 ? "" : "s"}`, percent = share => share > 0 && share < 0.005 ? "under 1\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
+  const an = name => `${/^a/.test(name) ? "an" : "a"} ${name}`;
   const signed = v => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(2)}`;
   let table, own, wanted, covered = 0, goal = 0, marks = "", walk = null;
   const best = {};  // [picture, goal] -> the fewest cells with which the reader reached it
@@ -114,7 +115,7 @@ Book.attempt("cells", {}, async (box, data) => {
       const text = marks === "next" ? (other === now ? "" : names[other]) : marks === "values" ? signed(v) : "";
       one.replaceChildren(...text ? [make("b", "", text)] : []);
       if (text) one.firstChild.style.borderColor = marks === "next" ? `var(--${colour(other) || "four"})` : v > 0 ? "var(--one)" : "var(--two)";
-      one.style.background = marks === "values" ? `rgb(${v > 0 ? "0 114 178" : "245 140 30"} / ${(0.75 * Math.abs(v) / largest).toFixed(2)})` : "";
+      one.style.background = marks === "values" && !(covered >> c & 1) ? `rgb(${v > 0 ? "0 114 178" : "245 140 30"} / ${(0.75 * Math.abs(v) / largest).toFixed(2)})` : "";
       one.setAttribute("aria-label", `Row ${(c >> 2) + 1}, column ${c % 4 + 1}${text && `: ${text}`}`);
     });
     canvas.setAttribute("role", "img");
@@ -123,29 +124,33 @@ Book.attempt("cells", {}, async (box, data) => {
 
     const word = make("b", "", names[now]);
     word.style.color = colour(now) ? `var(--${colour(now)})` : "";
-    answer.replaceChildren("It says ", word, now === own[2] ? " (right)" : now === own[1] && !n ? ` (wrong: ${names[own[2]]})` : "");
+    answer.replaceChildren("It says ", word, now === own[2] ? " (right)" : now === own[1] && !n ? `; it is ${an(names[own[2]])}` : "");
     const chances = k === undefined ? [] : table.sure.slice(10 * k, 10 * k + 10);
-    sure.show(chances, `How sure it is: ${chances.length ? named(chances, 100) : `kept for up to ${data.most} covered cells only.`}`, 100);
+    sure.show(chances, `How sure it is: ${chances.length ? named(chances, 100) : `stored only for up to ${data.most} covered cells.`}`, 100);
     const counts = new Array(10).fill(0), rest = 65535 & ~covered;
     for (let more = rest; ; more = more - 1 & rest) { counts[answers[covered | more]]++; if (!more) break; }
     const whole = 2 ** (16 - n);
-    ways.show(counts, `Of all ${whole.toLocaleString("en")} covers${n ? " that hide these cells" : ""}: ${named(counts, whole)}`, whole);
+    const heading = n === 16 ? "All cells are covered. Answer" : n ? `With these cells covered, there are ${whole.toLocaleString("en")} ways to cover or leave the others. Answers`
+      : `Answers over all ${whole.toLocaleString("en")} ways to cover cells`;
+    ways.show(counts, `${heading}: ${named(counts, whole)}`, whole);
 
     const least = covers(goal, 1).size, id = `${own[0]} ${goal}`;
     if (reached && !walk) best[id] = Math.min(best[id] ?? 17, n);
     fewest.textContent = `with as few cells as you can. ${best[id] ? `Your best: ${best[id]}. ` : ""}The fewest: ${least}.`;
     const truth = `${cells(n)[0].toUpperCase()}${cells(n).slice(1)} covered: the network says ${names[now]}`;
-    let text = n ? `${truth}. ` : `Nothing is covered: the network says ${names[now]}, and it is ${/^[ao]/.test(names[own[2]]) ? "an" : "a"} ${names[own[2]]}. `;
-    const which = !walk || walk.of === 1 ? "There is no other." : `This is number ${walk.at + 1} of ${walk.of}; press again for the next.`;
-    if (walk?.kind === "cover") text += `No cover of fewer cells gives ${names[goal]}. ${which}`;
-    else if (walk) text += `${16 - n ? `The ${cells(16 - n)} left are` : "Even the empty grey square is"} enough for ${names[own[1]]}${16 - n ? ", and with fewer it is never the answer" : ""}. ${which}`;
+    let text = n ? `${truth}. ` : `Nothing is covered: the network says ${names[now]}, and it is ${an(names[own[2]])}. `;
+    const which = walk?.of > 1 ? ` This is number ${walk.at + 1} of ${walk.of}; press again for the next.` : "", other = size => size === 1 ? "no other single cell" : `no other choice of ${size} cells`;
+    if (walk?.kind === "cover") text += `Fewer cells cannot give ${names[goal]}${which ? "" : `, and ${other(n)} does`}.${which}`;
+    else if (walk && n === 16) text += `Even the empty grey square is enough for ${names[own[1]]}.`;
+    else if (walk) text += (n === 15 ? `The one cell left is enough for ${names[own[1]]}. With no cell left, the answer is not ${names[own[1]]}` : `The ${16 - n} cells left are enough for ${names[own[1]]}. Fewer are never enough`)
+      + `${which ? "" : `, and ${other(16 - n)} is`}.${which}`;
     else if (reached) text += n === least ? `That is ${names[goal]} with the fewest cells there are.` : `That is ${names[goal]}, but ${cells(least)} can do it.`;
-    else if (n) text += `${names[goal][0].toUpperCase()}${names[goal].slice(1)} is still to come.`;
+    else if (n) text += `It does not say ${names[goal]} yet.`;
     else text += "Tap a cell.";
     said.textContent = text;
     const [first, last] = table.margins;
-    key.textContent = marks === "values" ? `Exact Shapley values: what a cell adds to the lead of ${names[own[1]]} over ${names[own[2]]}, in logits, as a mean over all orders of covering. Together they make ${signed(first - last)}: the lead is ${signed(first)} for the whole picture and ${signed(last)} for the grey square.`
-      : marks === "next" ? "On a cell stands what the answer becomes if that cell changes too. Cells without a word change nothing."
+    key.textContent = marks === "values" ? `Exact Shapley values of the whole picture: what a cell adds to the lead of ${names[own[1]]} over ${names[own[2]]}, in logits, as a mean over all orders of covering. Together they make ${signed(first - last)}: the lead is ${signed(first)} for the whole picture and ${signed(last)} for the grey square.`
+      : marks === "next" ? "Each cell shows the answer if you cover or uncover that cell too. Cells without a word change nothing."
         : "Covered cells have the mean colour of the training images, as in training, which hid one square of this size in every picture. With many covered cells a picture is unlike all that the network was trained on.";
   }
 

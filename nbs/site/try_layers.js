@@ -46,7 +46,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
   kinds.forEach(button => button.append(make("div")));
   all.append(...layers.map(name => make("em", "", name)));
   const tiles = methods.flatMap((name, m) => {
-    all.append(make("span", "", name + (m === EIGEN ? " (asks for no class)" : "")));
+    all.append(make("span", "", name + (m === EIGEN ? " (same for every class)" : "")));
     return layers.map((stage, l) => { const button = tile(all, "", "", () => { [method, layer] = [m, l]; }); button.called(`${name}, ${stage}`); return button; });
   });
   byArrows(tiles, layers.length);
@@ -75,7 +75,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     spot.hidden = cell < 0;
     [spot.style.left, spot.style.top] = [`${25 * (cell % 4)}%`, `${25 * (cell >> 2)}%`];
     top.textContent = found.tops[method][layer].toPrecision(2);
-    const whose = method === EIGEN ? ", which asks for no class," : kind === 2 ? ` for ${names[0]} rather than ${names[1]}` : ` for ${names[kind]}`;
+    const whose = method === EIGEN ? ", which is the same for every class," : kind === 2 ? ` for ${names[0]} rather than ${names[1]}` : ` for ${names[kind]}`;
     said.textContent = `${methods[method]} at ${layers[layer]}${whose} is ${inWords(names, cell, half, sum, side)}`;
     canvas.setAttribute("aria-label", said.textContent);
   }
@@ -90,7 +90,8 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     const ways = own.holds.filter(cells => cells.includes(cell)).length, against = own.opposes.includes(cell);
     if (own.turns.includes(cell)) return `If this cell is covered, the answer becomes ${truth}, in all three ways of covering.`;
     if (own.halves.includes(cell)) return `If this cell is covered, ${predicted} loses half of its lead or more, in all three ways of covering.`;
-    return `Covered in three ways, this cell is evidence for ${against ? `${truth} rather than ${predicted}` : `${predicted} rather than ${truth}`} in ${against ? "all" : ["none", "one", "two", "all"][ways]} of them (an estimate).`;
+    const times = against ? "all" : ["none", "one", "two", "all"][ways], what = against ? `${truth} rather than ${predicted}` : `${predicted} rather than ${truth}`;
+    return `This cell was covered in three ways. In ${times} of them ${times === "none" ? "did it clearly count" : "it clearly counted"} for ${what} (an estimate).`;
   }
   async function pick(place) {
     wanted = place;
@@ -107,7 +108,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
   one.append(frame, ramp);
   const fade = slider({name: "Opacity", min: 0, max: 100, step: 5, value: 100 * opacity, words: v => `${v} %`}, v => { opacity = v / 100; draw(); });
   const work = make("div", "layers-work"), begin = data.pictures[0].place;
-  work.append(one, all, said, byClass, fade);
+  work.append(one, byClass, said, fade, all);
   box.append(style, pictures({name: "Picture", sheet: address, value: begin, options: data.pictures.map(({place, predicted, true: right}) => [place, `Test image ${place}: ${classes[right]}, taken for ${classes[predicted]}`])}, pick), work, key, believe);
   await pick(begin);
 });

@@ -1,7 +1,7 @@
 // Chapter 08d: the ranking of maps as a table to sort, to filter, and to compare with any of its rows. checks/tries/ranking.py makes the data.
 "use strict";
 {
-const VERDICTS = {B: ["▲", "better, also after Holm’s correction"], b: ["△", "better, but not after Holm’s correction"], s: ["=", "not to be told apart"],
+const VERDICTS = {B: ["▲", "better, also after Holm’s correction"], b: ["△", "better, but not after Holm’s correction"], s: ["=", "no clear difference"],
   w: ["▽", "worse, but not after Holm’s correction"], W: ["▼", "worse, also after Holm’s correction"]};
 const WORTH = {B: 1, b: 1, s: 0, w: -1, W: -1};
 
@@ -21,6 +21,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     const own = means[rows[i].images.all === rows[c].images.all ? 0 : 1], mean = data.signs[state.test] * (own[i] - own[c]);
     return i < c ? {mean, low: low[k] / 100, high: high[k] / 100} : {mean, low: -high[k] / 100, high: -low[k] / 100};
   }
+  const are = (n, of = "") => `${n || "none"}${of} ${n > 1 ? "are" : "is"}`;
   const letter = (i, test = state.test) => table().results[state.group][test].letters[rival()][i];
 
   // ---- The columns
@@ -31,7 +32,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     tests: {head: "All tests", order: i => tests.reduce((total, test) => total + WORTH[letter(i, test)], 0)},
     passes: {head: "Passes", order: i => -table().rows[i].passes},
   };
-  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
+  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), hint = make("p", "try-quiet"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
   const caption = make("caption", "rk-hidden", "Maps and controls, compared with one of them");
   for (const [name, column] of Object.entries(columns)) {
     const cell = make("th", `rk-${name}`), button = make("button", "", column.head);
@@ -102,8 +103,8 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
       if (name === state.sort) cell.setAttribute("aria-sort", state.falling ? "descending" : "ascending"); else cell.removeAttribute("aria-sort");
     }
     const count = worth => seen.filter(i => i !== c && WORTH[letter(i)] === worth).length, sure = seen.filter(i => i !== c && letter(i) === "B").length, n = rows[c].images[state.group];
-    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: of ${seen.length - 1} other rows, ${count(1)} better, ` +
-      `${count(-1)} worse, ${count(0)} not to be told apart from it. After Holm’s correction for all rows, ${sure} still better.`;
+    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: ${are(count(1), ` of the ${seen.length - 1} other rows`)} better, ` +
+      `${are(count(-1))} worse, and ${are(count(0))} too close to tell. After Holm’s correction for all rows, ${are(sure)} still better.`;
   }
 
   // ---- What one chooses
@@ -111,19 +112,26 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   const test = choice({name: "Test", value: state.test, options: Object.entries(data.tests)}, name => { state.test = name; show(); });
   const target = choice({name: "Question", value: state.target, options: [["predicted", "Why this answer?"], ["contrast", "Why not the other class?"]]}, name => { state.target = name; show(); });
   const layers = choice({name: "Layers", value: "last", options: [["last", "last block, fused"], ["every", "each"]]}, name => { state.every = name === "every"; show(); });
-  const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "two passes at most"]]}, name => { state.cheap = name === "cheap"; show(); });
+  const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "at most two passes"]]}, name => { state.cheap = name === "cheap"; show(); });
   const choices = make("div", "rk-choices");
-  choices.append(group, cost, test, target, layers);
+  const folded = make("details", "rk-folded"), wide = matchMedia("(min-width: 601px)"), fold = () => { folded.open = wide.matches; };
+  folded.append(make("summary", "", "More choices"), target, layers, cost);
+  wide.addEventListener("change", fold);  // on a phone the table comes first
+  fold();
+  choices.append(group, test, folded);
   said.setAttribute("aria-live", "polite");
-  key.textContent = "Press a map to compare all others with it, and a column head to sort. A line is the 95 % interval of the difference, image by image; where it contains 0 the row is grey and hatched, and = says that the two cannot be told apart. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for the one row alone, where one in forty would come by luck, and two controls are always compared so. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
-    "Passes: forward and backward passes through the network for one map, at most. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them are about these images.";
-  box.append(make("style", "", STYLE), choices, said, sheet, key);
+  hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
+  key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
+    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. Two controls that are compared with each other get only these marks. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+    "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
+  box.append(make("style", "", STYLE), choices, said, hint, sheet, key);
   redraw(show);
 });
 
 const STYLE = `
 .rk-choices { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; } .rk-choices .try-choice { margin: .1rem 0; }
+.rk-folded[open] { display: block; } .rk-folded .try-choice { margin-right: 1.4rem; } .rk-folded summary { min-height: 32px; padding: .3rem 0; }
+@media (min-width: 601px) { .rk-folded summary { display: none; } .rk-folded .try-choice { display: inline-flex; } }
 #try-ranking .try-choice { font-size: 15px; gap: .3rem; } #try-ranking .try-choice span { min-height: 32px; padding: .15rem .5rem; }
 #try-ranking .rk { display: table; overflow: visible; width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: 14px; table-layout: fixed; font-variant-numeric: tabular-nums; }
 .rk-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }

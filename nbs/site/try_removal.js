@@ -90,8 +90,8 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     const {image, order, step} = state, share = step ? data.shares[step - 1] : 0, answer = class_of(image.said);
     const pixels = paint(shown.map.canvas, image), holes = gone(image, "most");
     overlay(shown.map.canvas, SIDE, pixels, levels(image, order), colours, 0.5);
-    rim.replaceChildren(drawn("path", {class: "rm-under", d: edge(holes)}), drawn("path", {class: "rm-over", d: edge(holes)}));
-    shown.map.words.textContent = step ? `Order: ${data.orders[order]}. Outlined: the first ${share} %` : `Order: ${data.orders[order]}`;
+    rim.replaceChildren(...order === "random pixels" ? [] : [drawn("path", {class: "rm-under", d: edge(holes)}), drawn("path", {class: "rm-over", d: edge(holes)})]);  // of random pixels it would be a maze
+    shown.map.words.textContent = step && rim.firstChild ? `Order: ${data.orders[order]}. Outlined: the first ${share} %` : `Order: ${data.orders[order]}`;
     shown.map.canvas.setAttribute("aria-label", `The picture in grey, in colours the order: ${data.orders[order]}`);
     for (const first of Object.keys(FIRST)) {
       paint(shown[first].canvas, image, gone(image, first));
@@ -107,14 +107,14 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     const {image, step} = state, at = step ? data.shares[step - 1] : 0;
     for (const {first, svg, words} of plots) {
       const area = axes(svg, 190, [0, 90, [0, 20, 40, 60, [80, "80 %"]]], [0, 1e4, [0, [5000, "50"], [1e4, "100 %"]]]);
-      words.textContent = `${class_of(image.said)}, if the ${FIRST[first]} pixels go`;
+      words.textContent = `${class_of(image.said)}, with the ${FIRST[first]} pixels removed`;
       svg.append(drawn("path", {class: "quiet", d: `M${area.X(at)} ${area.top}V${area.bottom}`}));
       for (const name of [...names.filter(own => own !== state.order), state.order]) {
         const points = [[0, image.start], ...answers(state.filling, name, first)[0].map((p, k) => [data.shares[k], p])], chosen = name === state.order;
         area.line(points, {class: stroke(name), style: chosen ? "stroke-width:4" : "stroke-width:1.4; opacity:.75"});
         svg.append(drawn("circle", {class: `rm-dot ${stroke(name)}`, cx: area.X(at), cy: area.Y(points[step][1]), r: chosen ? 6 : 3.5}));
       }
-      svg.setAttribute("aria-label", `Probability of ${class_of(image.said)} as the ${FIRST[first]} pixels go, a line for each order. At ${at} %: ` +
+      svg.setAttribute("aria-label", `Probability of ${class_of(image.said)} as the ${FIRST[first]} pixels are removed, a line for each order. At ${at} %: ` +
         names.map(name => `${data.orders[name]} ${wholes(step ? answers(state.filling, name, first)[0][step - 1] : image.start)}`).join(", "));
     }
     const right = +(image.label === image.said), {svg, words} = scores, width = Math.max(svg.clientWidth, 200), low = -26, high = 46;
@@ -136,13 +136,13 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     about.textContent = `Test image ${image.index}: class ${class_of(image.label)}, and the network answers ${answer} with ${wholes(image.start)}${right ? "" : ", a mistake"}.`;
     if (step) {
       const [most, least] = ["most", "least"].map(first => answers(filling, order, first)[0][step - 1]);
-      said.textContent = `Without the first ${share} % of the order, ${answer} has ${wholes(most)}; without the last ${share} %, ${wholes(least)}. ` +
-        (Math.abs(least - most) < 500 ? "Both cost the answer about the same." : `The answer loses more with the ${least > most ? "first" : "last"}.`);
-    } else said.textContent = `Nothing is removed: ${answer} has ${wholes(image.start)}.`;
+      said.textContent = `Without the first ${share} % of the pixels, ${answer} gets ${wholes(most)}. Without the last ${share} %, it gets ${wholes(least)}. ` +
+        (Math.abs(least - most) < 500 ? "Both matter about equally." : order === "random pixels" ? "The order is random, so such a difference is chance." : `The ${least > most ? "first" : "last"} pixels matter more.`);
+    } else said.textContent = `Nothing is removed: ${answer} gets ${wholes(image.start)}.`;
     const kind = `${data.counts[right]} ${right ? "right answers" : "mistakes"}`, mean = data.means[order]?.[right], own = signed(road("neighbours", order));
     more.textContent = (filling === "neighbours" ? `ROAD of this order on this picture: ${own} points (${signed(image.quiet[order])} without the faint noise that ROAD adds to the filling). `
-      : `Filled with ${data.fillings[filling]}, the score of this order is ${signed(road(filling, order))} points; filled from the neighbours, as ROAD does, ${own}. `) +
-      (mean ? `One picture proves nothing: on ${kind} the mean is ${signed(mean[0])} (95 % interval ${signed(mean[1])} to ${signed(mean[2])}), and a tenth of them are below ${signed(mean[3])}, a tenth above ${signed(mean[4])}.`
+      : `Filled with the ${data.fillings[filling]}, the score of this order is ${signed(road(filling, order))} points; filled from the neighbours, as ROAD does, ${own}. `) +
+      (mean ? `One picture proves nothing: on ${kind} the mean is ${signed(mean[0])} (95 % interval ${signed(mean[1])} to ${signed(mean[2])}). A tenth of them score below ${signed(mean[3])}, and a tenth above ${signed(mean[4])}.`
         : `One picture proves nothing, and this order was not measured on all ${right ? "right answers" : "mistakes"}.`);
   }
   const show = () => { showPictures(); showCurves(); say(); };
@@ -159,15 +159,15 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     span.replaceChildren(canvas);
     if (data.images[k].label === data.images[k].said) span.append(make("i", "", "✓"));
   });
-  const order = choice({name: "Order of", value: state.order, options: Object.entries(data.orders)}, name => { state.order = name; show(); });
+  const order = choice({name: "Order", value: state.order, options: Object.entries(data.orders)}, name => { state.order = name; show(); });
   order.classList.add("rm-order");
-  const filling = choice({name: "Filled from", value: state.filling, options: Object.entries(data.fillings)}, name => { state.filling = name; show(); });
+  const filling = choice({name: "Fill with", value: state.filling, options: Object.entries(data.fillings)}, name => { state.filling = name; show(); });
   const much = slider({name: "Removed", min: 0, max: data.shares.length, step: 1, value: state.step, words: k => `${k ? data.shares[k - 1] : 0} %`}, k => { state.step = k; show(); });
   const pictures = make("div", "rm-pictures"), curves = make("div", "rm-curves");
   pictures.append(...Object.values(shown));
   curves.append(...plots.map(one => one.figure), scores.figure);
   said.setAttribute("aria-live", "polite");
-  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95 % interval of the mean over all, the long bar the middle 80 % of them. Another mistake’s map was not measured on them. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise has a standard deviation of less than one grey level of 255, and it is not drawn.`;
+  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95 % interval of the mean over all pictures that the title counts, and the long bar the middle 80 % of them. “Another mistake’s map” was measured on the pictures of this box only. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise has a standard deviation of less than one grey level of 255, and it is not drawn.`;
   box.append(make("style", "", STYLE), pick, about, order, filling, much, pictures, said, more, curves, key);
   redraw(show);
 });
@@ -189,7 +189,8 @@ const STYLE = `
 .rm-pictures figcaption, .rm-curves figcaption { font-size: .85rem; margin: .3rem 0 0; color: inherit; text-align: left; }
 .rm-bar { display: block; height: 10px; margin: .25rem 0; border: 1px solid var(--line); border-radius: 3px; background: linear-gradient(90deg, var(--colour) var(--part), transparent 0); }
 .rm-curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .4rem 1rem; margin: .8rem 0 .4rem; }
-@media (max-width: 500px) { #try-removal .try-choice legend { float: none; margin: 0; width: 100%; } #try-removal .try-choice span { padding: .3rem .55rem; } }
+@media (max-width: 500px) { .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; }
+  #try-removal .try-choice legend { float: none; margin: 0; width: 100%; } #try-removal .try-choice span { padding: .3rem .55rem; } }
 .rm-more { margin: .3rem 0 0; }
 .rm-dot { stroke: none; fill: currentColor; } .rm-dot.one { fill: var(--one); } .rm-dot.two { fill: var(--two); } .rm-dot.three { fill: var(--three); } .rm-dot.four { fill: var(--four); } .rm-dot.quiet { fill: var(--quiet); }
 .try svg .rm-spread { stroke-width: 8; } .try svg .rm-mean { stroke-width: 8; } .try svg .rm-chosen { font-weight: 700; }

@@ -126,6 +126,7 @@ async function open() {
   ort.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
   ort.env.wasm.wasmBinary = wasm;
   const session = await ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
+  at("size").textContent = "The network is loaded.";
   bar.value = 1;  // a sum of shares may stop short of it
   return async input => {
     const {logits, maps} = await session.run({images: new ort.Tensor("float32", input, [1, 3, app.size, app.size])});
@@ -147,7 +148,7 @@ async function choose(bringing, name, {tile = null, own = null} = {}) {  // a pr
   }
   let bitmap;
   try { bitmap = await read(await bringing); } catch {
-    refuse(`${name} did not open as a picture.`, "JPEG, PNG, WebP, GIF, AVIF and BMP work here. Save it as one of these, and choose it again.");
+    refuse(`${name} could not be opened as a picture.`, "Please choose a JPEG, PNG, WebP, GIF, AVIF or BMP file.");
     return;
   }
   if (mine !== latest) return;  // another one was chosen since
@@ -193,7 +194,7 @@ function showAnswer({logits, maps}) {
   showMaps();
   const [a, b] = [answer.first, answer.second].map(c => `${app.classes[c]} (${percent(answer.probabilities[c])})`);
   say(`${answer.name}: the network says ${a}${label ? right === order[0] ? ", and it is right" : ", and it is wrong" : ""}.`,
-    `${right === order[0] ? `Next comes ${b}.` : `The right class would be ${b}.`} ${inWords()}`);
+    `${right === order[0] ? `Next comes ${b}.` : `The right class is ${b}.`} ${inWords()}`);
 }
 
 // The map of a class, or of one class rather than another, as in chapter 05: cut off below zero, and enlarged to the square
@@ -236,6 +237,7 @@ function showPicture() {
     seen.data[4 * i + 3] = 255;
   }
   put(at("seen"), seen);
+  at("seen").parentElement.hidden = Boolean(picture.own);  // it would be the same picture, smaller
 }
 function showBars(order) {  // the whole table is made here, because Quarto restyles tables that stand in the page
   const table = make("table"), body = make("tbody");
@@ -257,17 +259,17 @@ function showMaps() {
   at("first").value = first;
   at("second").value = second;
   for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
-  const logit = c => `logit ${logits[c].toFixed(1)}`;
+  const signed = v => v.toFixed(1).replace("-", "−"), logit = c => `logit ${signed(logits[c])}`;
   const found = [
     ["yp-first", evidence(first), `evidence for ${a}`, logit(first)],
     ["yp-second", evidence(second), `evidence for ${b}`, logit(second)],
-    ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `the logits differ by ${(logits[first] - logits[second]).toFixed(1)}`],
+    ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `the logits differ by ${signed(logits[first] - logits[second])}`],
   ], most = Math.max(...found.map(([, {heat}]) => heat.reduce((a, b) => Math.max(a, b)))) || 1;
   drawn = found.map(([kind, {heat: values, amount}, about, score]) => {
     const box = make("figure", kind), canvas = make("canvas"), heat = values.map(v => v / most);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", amount ? `Map of the ${about}, strongest ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
-    box.append(canvas, make("figcaption", "", amount ? `${about}: ${amount.toFixed(1)} (${score})` : `no ${about} (${score})`));
+    box.append(canvas, make("figcaption", "", `${about}: ${amount.toFixed(1)} (${score})`));
     return {box, canvas, heat, empty: !amount, levels: levelsOf(heat)};
   });
   at("maps").replaceChildren(...drawn.map(map => map.box));
@@ -345,8 +347,8 @@ function about() {  // the size of the network, and what smaller weights cost, i
   const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
   if (!precisions) return file;
   const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
-  return `${file} This network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images; in float32 it is right on ${share("float32")}. `
-    + `In 99 of 100 images, no place of the map is off by more than ${moved.toFixed(1)} of the 256 steps of colour.`;
+  return `${file} The network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, ${share(chosen) === share("float32") ? "as in float32" : `in float32 on ${share("float32")}`}. `
+    + `In 99 of 100 images, the weights ${precision} change no place of the map by more than ${moved.toFixed(1)} of 256 colour steps.`;
 }
 async function main() {
   app = await Book.parts("app.json");
