@@ -63,7 +63,8 @@ def check(browser):
         return np.array(browser.run(f"{copied}({ROOT}.querySelectorAll('.front-square > canvas')[{canvas}])"))
 
     if (classes[true], answer().split(",")[0]) != ("dog", "cat"): raise AssertionError("this is no dog called a cat")
-    if "The network says cat." not in browser.run(said.format(0)): raise AssertionError("the answer to the whole picture")
+    with torch.no_grad(): shares = dict(zip(classes, model(image[None]).softmax(1)[0]))
+    same(f"The network says cat. It gives cat {100 * shares['cat']:.0f} % and dog {100 * shares['dog']:.0f} %. The right" in browser.run(said.format(0)), True, "the answer to the whole picture")
     large = np.asarray(Image.fromarray(pixels).resize((512, 512), Image.Resampling.LANCZOS)).astype(int)
     for x, y in ((100, 300), (300, 60), (400, 470)):
         if abs(colour(0, x, y) - large[y, x]).max() > 6: raise AssertionError(f"the enlarged picture has {colour(0, x, y)} at {x}, {y}, not {large[y, x]}")
@@ -97,6 +98,8 @@ def check(browser):
             wanted = (1 - part) * (large[y, x] @ [0.299, 0.587, 0.114]) + part * np.array((255, 122, 0) if v > 0 else (134, 62, 255))
             if abs(colour(1, x, y) - wanted).max() > 6: raise AssertionError(f"{view}, cell {cell}: {colour(1, x, y)}, not {wanted}")
     margin = (model(image[None])[0, wrong] - model(image[None])[0, true]).item()
-    same(f"Cat leads dog by a margin of {margin:.2f}." in browser.run(said.format(1)), True, "the margin in words")
+    same(f"The score of cat is {margin:.2f} higher than that of dog." in browser.run(said.format(1)), True, "the margin in words")
+    rest = f"{last.bias[wrong] - last.bias[true]:+.2f}".replace("-", "−")
+    same(f"The remaining {rest} is a constant" in browser.run(said.format(1)), True, "the constant is that of the last layer")
     browser.click(slider, 0.01)
     if abs(colour(1, 300, 60) - large[60, 300]).max() > 12: raise AssertionError("without opacity the picture is as it was")

@@ -47,13 +47,13 @@ Book.attempt("bets", {}, (box, data, redraw) => {
         drawn("path", {class: "one try-appears", d: `M${X(at.low)} ${middle + 28}H${X(at.high)}`, style: turn(at.gains.length)}), drawn("text", {class: "m try-appears", style: turn(at.gains.length), x: X(at.mean), y: drawing.top + 4}, `mean ${points(at.mean)}`));
     }
     question.textContent = at.question;
-    setting.textContent = `${at.setting}. The ${counts[at.gains.length]} networks “${at.arms[1]}” got ${listed(at.reached[1].map(v => v.toFixed(1)))} % of the test images right.${shown ? "" : ` Drag the two ends until you are 80 % sure that the mean gain of ${counts[at.gains.length]} seeds, in points of test accuracy, lies between them.`}`;
+    setting.textContent = `${at.setting}. The ${counts[at.gains.length]} networks ${at.arms[1]} got ${listed(at.reached[1].map(v => v.toFixed(1)))} % of the test images right.${shown ? "" : ` Drag the two ends until you are 80 % sure that the mean gain of ${counts[at.gains.length]} seeds, in points of test accuracy, lies between them. A gain may be below zero.`}`;
     const words = shown ? [
-      `${held(bets.at(-1)) ? "Your interval held the mean" : "The mean lies outside of your interval"}: ${points(at.mean, 2)} points.`,
-      `“${at.arms[0]}” got ${listed(at.reached[0].map(v => v.toFixed(1)))} % right, so seed by seed the gain is ${listed(at.gains.map(v => points(v, 2)))}. The 95 % interval for other seeds and other images goes from ${points(at.low, 2)} to ${points(at.high, 2)}.`] : [];
+      `${held(bets.at(-1)) ? "Your interval contains the mean" : "The mean is outside your interval"}: ${points(at.mean, 2)} points.`,
+      `Those ${at.arms[0]} got ${listed(at.reached[0].map(v => v.toFixed(1)))} % right, so seed by seed the gain is ${listed(at.gains.map(v => points(v, 2)))}. The 95 % interval for other seeds and other images goes from ${points(at.low, 2)} to ${points(at.high, 2)}.`] : [];
     said.replaceChildren(...[...words, ...judged()].map((text, k) => make("p", shown && !k ? "try-figure" : "", text)));
     svg.setAttribute("aria-label", `Your interval goes from ${points(low)} to ${points(high)} points.${shown ? ` ${words.join(" ")}` : ""}`);
-    go.textContent = !shown ? "Bet, and show the seeds" : open().length ? "Next question" : "That was the last question";
+    go.textContent = !shown ? "Bet and show the results" : open().length ? "Next question" : "That was the last question";
     go.disabled = shown && !open().length;
     skip.hidden = shown || open().length < 2;
     forget.hidden = !bets.length;
@@ -65,10 +65,10 @@ Book.attempt("bets", {}, (box, data, redraw) => {
   function judged() {
     const n = bets.length, k = bets.filter(held).length, percent = p => `${(100 * p).toFixed(p < 0.01 ? 1 : 0)} %`;
     if (!n) return [];
-    if (n < enough) return [`${k} of your ${n} interval${n > 1 ? "s" : ""} so far held the mean. ${enough - n} more, and you see what that says.`];
+    if (n < enough) return [`So far, ${k} of your ${n} interval${n > 1 ? "s" : ""} contained the mean. After ${enough - n} more bet${enough - n > 1 ? "s" : ""} you see what that means.`];
     const few = k < sure * n, tail = few ? chance(k, n, sure) : 1 - chance(k - 1, n, sure), [low, high] = fits(k, n), width = bets.reduce((sum, [, a, b]) => sum + b - a, 0) / n;
-    return [`${k} of your ${n} intervals held the mean. They were ${width.toFixed(1)} points wide on average. If yours held in 80 % of all cases, ${k} or ${few ? "fewer" : "more"} of ${n} would hold in ${percent(tail)} of such series. `
-      + (tail < 0.05 ? `So they are probably too ${few ? "narrow" : "wide"}.` : `So this fits. But ${n} bets show little: they fit everything from ${percent(low)} to ${percent(high)}.`)];
+    return [`${k} of your ${n} intervals contained the mean. They were ${width.toFixed(1)} points wide on average. If you were right 80 % of the time, you would get ${k} or ${few ? "fewer" : "more"} of ${n} in ${percent(tail)} of such series. `
+      + (tail < 0.05 ? `So your intervals are probably too ${few ? "narrow" : "wide"}.` : `So this agrees with 80 %. But ${n} bets are few: your true rate may be anything from ${percent(low)} to ${percent(high)}.`)];
   }
   function history() {
     past.style.display = bets.length ? "" : "none";
@@ -77,11 +77,11 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     past.append(drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${drawing.top}V${drawing.bottom}`}));
     bets.forEach(([name, low, high], k) => {
       const y = drawing.top + 38 * k + 24, mean = named(name).mean, within = held(bets[k]);
-      past.append(drawn("text", {x: drawing.left + 6, y: y - 12}, name), drawn("text", {class: "r", x: drawing.left - 8, y: y + 5}, within ? "held" : "missed"),
+      past.append(drawn("text", {x: drawing.left + 6, y: y - 12}, name), drawn("text", {class: "r", x: drawing.left - 8, y: y + 5}, within ? "hit" : "missed"),
         drawn("rect", {x: X(low), width: Math.max(2, X(high) - X(low)), y: y - 5, height: 10, rx: 3, style: `fill: var(--two); fill-opacity: ${within ? 0.35 : 0.8}`}),
         drawn("path", {class: "one", d: `M${X(mean)} ${y - 9}v18`, style: "stroke-width: 4"}));
     });
-    past.setAttribute("aria-label", `Your bets. ${bets.map(bet => `${bet[0]}: ${points(bet[1])} to ${points(bet[2])}, the mean is ${points(named(bet[0]).mean, 2)}, ${held(bet) ? "held" : "missed"}`).join(". ")}.`);
+    past.setAttribute("aria-label", `Your bets. ${bets.map(bet => `${bet[0]}: ${points(bet[1])} to ${points(bet[2])}, the mean is ${points(named(bet[0]).mean, 2)}, ${held(bet) ? "hit" : "missed"}`).join(". ")}.`);
   }
   function ask(one) {
     [at, shown] = [one, false];

@@ -112,10 +112,10 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     cover(small, covered, SIDE / 4);
     buttons.forEach((one, k) => one.setAttribute("aria-pressed", k === covered));
     const [mean, blur, filled] = [0, 1, 2].map(way => answer(way, covered)), turned = [mean, blur, filled].filter(one => one.best !== data.predicted).length;
-    const verdict = {0: `So the answer stays ${cat} in all three ways.`, 3: "The answer turns in all three ways: it depends on this part."}[turned] || "The three ways disagree, so this says little.";
+    const verdict = {0: `The answer stays ${cat} with all three ways of covering.`, 3: "All three ways of covering change the answer, so it depends on this part."}[turned] || "The three ways of covering disagree, so we cannot tell.";
     told.replaceChildren(...covered < 0 ?
-      ["The network says ", make("b", "", cat), `. It finds ${cat} ${(own[0] / own[1]).toFixed(1)} times as likely as ${dog}, which is right. Cover the ears: what does it say then?`] :
-      [`Without ${data.cells[covered]}, the network says `, make("b", "", mean.words), `. If that part is blurred, it says ${blur.words}. If it is filled in from around, ${filled.words}. ${verdict}`]);
+      ["The network says ", make("b", "", cat), `. It gives ${cat} ${percent(own[0])} and ${dog} ${percent(own[1])}. The right answer is ${dog}. Cover the ears: what does it say then?`] :
+      [`Without ${data.cells[covered]}, the network says `, make("b", "", mean.words), `. If that part is blurred, it says ${blur.words}. If it is filled with the colours around it, it says ${filled.words}. ${verdict}`]);
     picture.setAttribute("aria-label", `A small orange dog leaps to the right${covered < 0 ? "" : `; ${data.cells[covered]} covered with grey`}. The answer is ${mean.words}.`);
   }
   function showMap() {
@@ -123,8 +123,8 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     draw(map, heat, opacity);
     const lead = data.scores[0] - data.scores[1], plus = sum(v => Math.max(0, v)), minus = sum(v => Math.min(0, v)), rest = lead - plus - minus;
     why.textContent = view === "both" ?
-      `${upper(cat)} leads ${dog} by a margin of ${lead.toFixed(2)}. Orange parts add ${plus.toFixed(2)} to it, most of all ${top}. Violet parts count for ${dog} and take ${(-minus).toFixed(2)} away, most of all ${data.cells[grid.indexOf(Math.min(...grid))]}. ${rest < 0 ? "A constant takes" : "A constant adds"} the other ${Math.abs(rest).toFixed(2)}.` :
-      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does that part also count for ${dog}? Ask for ${dog}, then for the one rather than the other.` : `${upper(cat)} has ${data.scores[0].toFixed(2)}, so ${cat} wins.`}`;
+      `The score of ${cat} is ${lead.toFixed(2)} higher than that of ${dog}. Orange parts add ${plus.toFixed(2)}, most of all ${top}. Violet parts count for ${dog} and take ${(-minus).toFixed(2)} away, most of all ${data.cells[grid.indexOf(Math.min(...grid))]}. The remaining ${rest < 0 ? "−" : "+"}${Math.abs(rest).toFixed(2)} is a constant that does not depend on the picture.` :
+      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does that part also count for ${dog}? Press “${dog}”, then “${views.both.name}”.` : `${upper(cat)} has ${data.scores[0].toFixed(2)}, so ${cat} wins.`}`;
     map.setAttribute("aria-label", `Map of what counts for ${name}, over the picture in grey. ${why.textContent}`);
   }
   data.cells.forEach((name, k) => {
