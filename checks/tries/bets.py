@@ -1,4 +1,6 @@
 "Chapter 16: bets on recorded comparisons, and the reader's own calibration."
+import re
+
 import numpy as np
 from scipy.stats import binom, binomtest
 
@@ -74,12 +76,14 @@ def check(browser):
         *_, gain = compared(first, second, series)
         bets.append((low, high, low <= gain.mean <= high))
         said = browser.run(SAID)
+        widths = re.search(r"Yours is ([\d.]+) points wide, that one ([\d.]+)\.", said)
+        if abs(np.array(widths.groups(), float) - (high - low, gain.high - gain.low)).max() > 0.061: raise AssertionError(f"{said!r}: the widths are {high - low} and {gain.high - gain.low}")
         for part in ("Your interval contains the mean" if bets[-1][2] else "The mean is outside your interval", f"{points(gain.mean)} points", points(gain.low), points(gain.high),
                      *(points(one) for one in gain.by_seed)):
             if part not in said.replace("0.00", "+0.00"): raise AssertionError(f"{words}: {said!r} should say {part!r}")
         same(browser.run(f"{BOX}.querySelectorAll('svg')[0].querySelectorAll('circle').length"), len(gain.by_seed), "a circle for each seed")
         return said
-    same(interval(), (-3, 3), "where the ends begin")
+    same((interval(), browser.run(go + ".disabled")), ((-3, 3), True), "where the ends begin; no bet before one has moved")
     browser.run(ends[0] + ".focus()")
     for _ in range(12): browser.press("ArrowRight")
     for _ in range(40): browser.run(f"{ends[1]}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowLeft'}}))")
@@ -104,7 +108,7 @@ def check(browser):
     for part in (f"{held} of your 10 intervals contained the mean", f"{np.mean([high - low for low, high, _ in bets]):.1f} points wide", f"{held} or {'fewer' if few else 'more'} of 10 in {percent(tail)}",
                  f"your intervals are probably too {'narrow' if few else 'wide'}" if tail < 0.05 else " to ".join(map(percent, binomtest(held, 10).proportion_ci(method="exact")))):
         if part not in said: raise AssertionError(f"{said!r} should say {part!r}")
-    browser.run("location.reload()")
+    browser.run(f"delete {BOX}.dataset.ready; location.reload()")
     browser.until(f"{BOX}?.dataset.ready === ''")
     if f"{held} of your 10" not in browser.run(SAID): raise AssertionError("the bets are kept")
     browser.click(forget)
