@@ -46,7 +46,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     set.shapes.forEach((shape, k) => { if (k !== near) over.line(at(shape.shares), {class: "quiet", "stroke-opacity": 0.5}); });
     over.line(at(set.shapes[near].shares), {class: "one", "stroke-width": 3, "stroke-dasharray": "7 5"});
     over.line(at(mine), {class: "two", style: "stroke-width: 3"});
-    svg.rate.append(drawn("text", {class: "over", x: over.left + 10, y: over.Y(0) - 7}, `peak at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)} of the peak`));
+    svg.rate.append(drawn("text", {class: "over", x: over.left + 10, y: over.Y(0) - 7}, `peak at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)}${box.clientWidth < 560 ? "" : " of the peak"}`));
     knobs.rise.put(Math.round(100 * rise), v => over.X(v * epochs), over.Y(1));
     knobs.final.put(Math.round(100 * final), over.Y, over.right);
 
