@@ -7,7 +7,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   style.textContent = `
     #try-front .front { --side: clamp(260px, 44vh, 460px); display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
     #try-front .front > div { min-width: 0; }
-    #try-front .front-old { opacity: .4; }
+    #try-front .front-old { opacity: .5; }
     #try-front .front-square { position: relative; max-width: var(--side); }
     #try-front .front-square > canvas { image-rendering: auto; border-radius: 8px; aspect-ratio: 1; }
     #try-front .front-cells { position: absolute; inset: 0; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr); }

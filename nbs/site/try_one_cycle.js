@@ -70,12 +70,12 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     const groups = [0, ...new Set(arms.map(arm => arm.held))].map(held => arms.filter(arm => !arm.found && arm.held === held));
     const alike = groups.reduce((a, b) => new Set(b.map(arm => arm.peak)).size > new Set(a.map(arm => arm.peak)).size ? b : a);
     const best = alike.reduce((a, b) => mean(ends(b)) > mean(ends(a)) ? b : a);
-    const [they, their, s] = nearest[0].runs.length > 1 ? ["They have", "Their", "s"] : ["It has", "Its", ""], alikeShape = far[near] < 0.006, alikePeak = Math.abs(own / peak - 1) < 0.03, isFar = far[near] > 0.1;
+    const [they, their, s] = nearest[0].runs.length > 1 ? ["They have", "Their", "s"] : ["It has", "Its", ""], alikeShape = far[near] < 0.006, alikePeak = Math.abs(own / peak - 1) < 0.03, otherShape = far[near] > 0.1, isFar = otherShape || own / peak > 3 || peak / own > 3;
     const words = [isFar ? "No recorded run is near yours." : `${reached(nearest[0])}.`,
       `${isFar ? `The nearest got ${reached(nearest[0])}.` : `This is the result of the nearest recorded run${s}.`} ${alikeShape && alikePeak ? `${they} your peak of ${own} and your schedule` : compared(own, their)}. `
         + (nearest[0].found ? "A range test found this peak. " : "")
         + (alikeShape ? alikePeak ? "" : `${their} schedule is yours. `
-          : `${their} schedule ${isFar ? `is far from yours: the two differ by ${percent(far[near])} of the peak on average` : `differs from yours, by ${percent(far[near])} of the peak on average`}. `)
+          : `${their} schedule ${otherShape ? `is far from yours: the two differ by ${percent(far[near])} of the peak on average` : `differs from yours, by ${percent(far[near])} of the peak on average`}. `)
         + `${their} rate ${set.shapes[near].name}.`
         + (nearest[1] ? ` Another run with the same rates got ${reached(nearest[1])}.` : ""),
       alike.length > 1 ? `The best of the ${count(alike.length)} peaks tried with it on ${on(best)} is ${best.peak}, with ${one(mean(ends(best)))} %.` : "",
