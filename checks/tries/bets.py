@@ -1,4 +1,6 @@
 "Chapter 16: bets on recorded comparisons, and the reader's own calibration."
+import re
+
 import numpy as np
 from scipy.stats import binom, binomtest
 
@@ -7,33 +9,34 @@ from explorer import same
 NOTEBOOK = "16_experiments"
 BOX = "document.querySelector('#try-bets')"
 SAID = BOX + ".querySelector('.try-said').textContent"
-SMALL = "ResNet-18 with a quarter of its channels, four epochs, Muon"
+QUARTER = "ResNet-18 with a quarter of its channels, four epochs"
+SMALL = f"{QUARTER}, Muon"
 NARROW = "ResNet-18 with an eighth of its channels, four epochs, SGD"
 SHORT = "ResNet-18 with a quarter of its channels, two epochs"
 PLAIN = "He et al.'s narrow networks, 20 epochs, SGD"
 FEW = "ResNet-18 with a quarter of its channels, 24 epochs of 10,000 images"
 # A name, the question, the two arms with their words, the series, and the setting.
 QUESTIONS = [
-    ("flip", "What does the flip give, which mirrors each image in every other epoch?", ("all", "with flip"), ("no-flip", "without"), "ingredients", SMALL),
-    ("one cycle", "What does one cycle give over a constant rate, each with the peak that suited it best?", ("OneCycle", "one cycle"), ("Constant", "constant"), "schedules", NARROW),
-    ("crop, few images", "What does the random crop give, if the network sees the same 10,000 images 24 times?", ("crop", "with crop"), ("none", "without"), "augmentation", FEW),
-    ("cutout", "What does cutout give in a short run?", ("all", "with cutout"), ("no-cutout", "without"), "ingredients", SMALL),
-    ("twice as long", "What do 40 epochs give over 20, in this book's reference recipe?", ("40-epochs", "40 epochs"), ("20-epochs", "20 epochs"), "reference", "ResNet-18, Muon"),
-    ("Muon", "What does Muon give over SGD, with nothing else changed?", ("all", "Muon"), ("SGD", "SGD"), "ingredients", SMALL),
-    ("shortcuts, 20 layers", "What do the shortcuts give a network of 20 layers?", ("residual-20", "with shortcuts"), ("plain-20", "without"), "degradation", PLAIN),
-    ("label smoothing", "What does label smoothing give in a short run?", ("all", "with smoothing"), ("no-smoothing", "without"), "ingredients", SMALL),
-    ("peak of 0.5", "What does a peak of 0.5 give over one of 0.05?", ("0.5", "0.5"), ("0.05", "0.05"), "peaks-sgd", f"{SHORT}, SGD"),
-    ("depth, plain", "What do 56 layers give over 20, without shortcuts?", ("plain-56", "56 layers"), ("plain-20", "20 layers"), "degradation", PLAIN),
-    ("average", "What does it give to test an average of the weights of the last steps, in place of the last weights?", ("all", "average"), ("no-average", "last weights"), "ingredients", SMALL),
-    ("rise before a cosine", "A cosine fall: what does a rise in front of it give?", ("OneCycle-cosine", "with rise"), ("Cosine", "without"), "schedules", NARROW),
-    ("depth, shortcuts", "What do 56 layers give over 20, with shortcuts?", ("residual-56", "56 layers"), ("residual-20", "20 layers"), "degradation", PLAIN),
-    ("crop", "What does the random crop give in a short run on all 50,000 images?", ("all", "with crop"), ("no-crop", "without"), "ingredients", SMALL),
-    ("SGD or Adam", "The original tutorial's two runs: what does SGD give over Adam?", ("original_sgd", "SGD"), ("original", "Adam"), "baselines", "ResNet-18, 20 epochs"),
-    ("flip, few images", "What does the flip add to the crop, if the network sees the same 10,000 images 24 times?", ("crop-and-flip", "crop and flip"), ("crop", "crop alone"), "augmentation", FEW),
-    ("weight decay", "What does weight decay give in a short run?", ("all", "with decay"), ("no-decay", "without"), "ingredients", SMALL),
-    ("Adam's peak", "Adam: what does a peak of 0.01 give over one of 0.001?", ("0.01", "0.01"), ("0.001", "0.001"), "peaks-adam", f"{SHORT}, Adam"),
-    ("four times as long", "What do 80 epochs give over 20, in this book's reference recipe?", ("80-epochs", "80 epochs"), ("20-epochs", "20 epochs"), "reference", "ResNet-18, Muon"),
-    ("shortcuts, 56 layers", "What do the shortcuts give a network of 56 layers?", ("residual-56", "with shortcuts"), ("plain-56", "without"), "degradation", PLAIN),
+    ("flip", "How much does the flip add? It mirrors each image in every other epoch.", ("all", "with the flip"), ("no-flip", "without it"), "ingredients", SMALL),
+    ("one cycle", "How much better is one cycle than a constant rate, each with the peak that suited it best?", ("OneCycle", "with one cycle"), ("Constant", "with a constant rate"), "schedules", NARROW),
+    ("crop, few images", "How much does the random crop add, if the network sees the same 10,000 images 24 times?", ("crop", "with the crop"), ("none", "without it"), "augmentation", FEW),
+    ("cutout", "How much does cutout add in a short run?", ("all", "with cutout"), ("no-cutout", "without it"), "ingredients", SMALL),
+    ("twice as long", "How much better are 40 epochs than 20, in this book's reference recipe?", ("40-epochs", "of 40 epochs"), ("20-epochs", "of 20 epochs"), "reference", "ResNet-18, Muon"),
+    ("Muon", "How much better is Muon than SGD, with nothing else changed?", ("all", "with Muon"), ("SGD", "with SGD"), "ingredients", QUARTER),
+    ("shortcuts, 20 layers", "How much do the shortcuts add in a network of 20 layers?", ("residual-20", "with shortcuts"), ("plain-20", "without shortcuts"), "degradation", PLAIN),
+    ("label smoothing", "How much does label smoothing add in a short run?", ("all", "with label smoothing"), ("no-smoothing", "without it"), "ingredients", SMALL),
+    ("peak of 0.5", "How much better is a peak of 0.5 than one of 0.05?", ("0.5", "with a peak of 0.5"), ("0.05", "with a peak of 0.05"), "peaks-sgd", f"{SHORT}, SGD"),
+    ("depth, plain", "How much better are 56 layers than 20, without shortcuts?", ("plain-56", "of 56 layers"), ("plain-20", "of 20 layers"), "degradation", PLAIN),
+    ("average", "How much does averaging the weights of the last steps add, compared with the last weights?", ("all", "with averaged weights"), ("no-average", "with the last weights"), "ingredients", SMALL),
+    ("rise before a cosine", "How much does a rise before a cosine fall add?", ("OneCycle-cosine", "with the rise"), ("Cosine", "without it"), "schedules", NARROW),
+    ("depth, shortcuts", "How much better are 56 layers than 20, with shortcuts?", ("residual-56", "of 56 layers"), ("residual-20", "of 20 layers"), "degradation", PLAIN),
+    ("crop", "How much does the random crop add in a short run on all 50,000 images?", ("all", "with the crop"), ("no-crop", "without it"), "ingredients", SMALL),
+    ("SGD or Adam", "The original tutorial's two runs: how much better is SGD than Adam?", ("original_sgd", "with SGD"), ("original", "with Adam"), "baselines", "ResNet-18, 20 epochs"),
+    ("flip, few images", "How much does the flip add to the crop, if the network sees the same 10,000 images 24 times?", ("crop-and-flip", "with crop and flip"), ("crop", "with the crop alone"), "augmentation", FEW),
+    ("weight decay", "How much does weight decay add in a short run?", ("all", "with weight decay"), ("no-decay", "without it"), "ingredients", SMALL),
+    ("Adam's peak", "Adam: how much better is a peak of 0.01 than one of 0.001?", ("0.01", "with a peak of 0.01"), ("0.001", "with a peak of 0.001"), "peaks-adam", f"{SHORT}, Adam"),
+    ("four times as long", "How much better are 80 epochs than 20, in this book's reference recipe?", ("80-epochs", "of 80 epochs"), ("20-epochs", "of 20 epochs"), "reference", "ResNet-18, Muon"),
+    ("shortcuts, 56 layers", "How much do the shortcuts add in a network of 56 layers?", ("residual-56", "with shortcuts"), ("plain-56", "without shortcuts"), "degradation", PLAIN),
 ]
 
 
@@ -73,12 +76,14 @@ def check(browser):
         *_, gain = compared(first, second, series)
         bets.append((low, high, low <= gain.mean <= high))
         said = browser.run(SAID)
-        for part in ("Your interval held the mean" if bets[-1][2] else "The mean lies outside of your interval", f"{points(gain.mean)} points", points(gain.low), points(gain.high),
+        widths = re.search(r"Yours is ([\d.]+) points wide, that one ([\d.]+)\.", said)
+        if abs(np.array(widths.groups(), float) - (high - low, gain.high - gain.low)).max() > 0.061: raise AssertionError(f"{said!r}: the widths are {high - low} and {gain.high - gain.low}")
+        for part in ("Your interval contains the mean" if bets[-1][2] else "The mean is outside your interval", f"{points(gain.mean)} points", points(gain.low), points(gain.high),
                      *(points(one) for one in gain.by_seed)):
             if part not in said.replace("0.00", "+0.00"): raise AssertionError(f"{words}: {said!r} should say {part!r}")
         same(browser.run(f"{BOX}.querySelectorAll('svg')[0].querySelectorAll('circle').length"), len(gain.by_seed), "a circle for each seed")
         return said
-    same(interval(), (-3, 3), "where the ends begin")
+    same((interval(), browser.run(go + ".disabled")), ((-3, 3), True), "where the ends begin; no bet before one has moved")
     browser.run(ends[0] + ".focus()")
     for _ in range(12): browser.press("ArrowRight")
     for _ in range(40): browser.run(f"{ends[1]}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowLeft'}}))")
@@ -95,15 +100,15 @@ def check(browser):
     for question in QUESTIONS[3:11]:
         browser.click(f"{BOX}.querySelector('.try-stage')", 0.12 if len(bets) % 2 else 0.95, 0.5)  # the nearest end
         said = bet(question)
-        if len(bets) < 10 and "more, and you see" not in said: raise AssertionError(f"{said!r} should wait for ten bets")
+        if len(bets) < 10 and f"{10 - len(bets)} more bet" not in said: raise AssertionError(f"{said!r} should wait for ten bets")
         if len(bets) < 10: browser.click(go)
     held = sum(inside for *_, inside in bets)
     few = held < 8
     tail = binom.cdf(held, 10, 0.8) if few else binom.sf(held - 1, 10, 0.8)
-    for part in (f"{held} of your 10 intervals held the mean", f"{np.mean([high - low for low, high, _ in bets]):.1f} points wide", f"{held} or {'fewer' if few else 'more'} of 10 would hold in {percent(tail)}",
-                 f"probably too {'narrow' if few else 'wide'}" if tail < 0.05 else " to ".join(map(percent, binomtest(held, 10).proportion_ci(method="exact")))):
+    for part in (f"{held} of your 10 intervals contained the mean", f"{np.mean([high - low for low, high, _ in bets]):.1f} points wide", f"{held} or {'fewer' if few else 'more'} of 10 in {percent(tail)}",
+                 f"your intervals are probably too {'narrow' if few else 'wide'}" if tail < 0.05 else " to ".join(map(percent, binomtest(held, 10).proportion_ci(method="exact")))):
         if part not in said: raise AssertionError(f"{said!r} should say {part!r}")
-    browser.run("location.reload()")
+    browser.run(f"delete {BOX}.dataset.ready; location.reload()")
     browser.until(f"{BOX}?.dataset.ready === ''")
     if f"{held} of your 10" not in browser.run(SAID): raise AssertionError("the bets are kept")
     browser.click(forget)

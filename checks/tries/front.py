@@ -50,11 +50,13 @@ def check(browser):
     image, true = test[PLACE]
     said, cells, pixels = "document.querySelectorAll('#try-front .try-said')[{}].textContent", ROOT + ".querySelectorAll('.front-cells button')", cifar10(train=False).data[PLACE]
 
-    def answer(cell=None):
-        "With the cell grey: zeros, as the images are normalized."
+    def answer(cell=None, of=None):
+        "With the cell grey: zeros, as the images are normalized. What wins, or what a class gets."
         covered = image.clone()
         if cell is not None: covered[:, 8 * (cell // 4):8 * (cell // 4) + 8, 8 * (cell % 4):8 * (cell % 4) + 8] = 0
-        with torch.no_grad(): share, best = model(covered[None]).softmax(1)[0].max(0)
+        with torch.no_grad(): shares = model(covered[None]).softmax(1)[0]
+        if of: return f"{100 * shares[classes.index(of)]:.0f} %"
+        share, best = shares.max(0)
         return f"{classes[best]}, {100 * share:.0f} %"
 
     def colour(canvas, x, y):
@@ -63,18 +65,19 @@ def check(browser):
         return np.array(browser.run(f"{copied}({ROOT}.querySelectorAll('.front-square > canvas')[{canvas}])"))
 
     if (classes[true], answer().split(",")[0]) != ("dog", "cat"): raise AssertionError("this is no dog called a cat")
-    if "The network says cat." not in browser.run(said.format(0)): raise AssertionError("the answer to the whole picture")
+    same(f"The network says cat. It gives cat {answer(of='cat')} and dog {answer(of='dog')}. The right" in browser.run(said.format(0)), True, "the answer to the whole picture")
     large = np.asarray(Image.fromarray(pixels).resize((512, 512), Image.Resampling.LANCZOS)).astype(int)
     for x, y in ((100, 300), (300, 60), (400, 470)):
         if abs(colour(0, x, y) - large[y, x]).max() > 6: raise AssertionError(f"the enlarged picture has {colour(0, x, y)} at {x}, {y}, not {large[y, x]}")
 
     browser.click(f"{cells}[2]")
-    same(f"says {answer(2)}. If" in browser.run(said.format(0)), True, "without the ears, by pointer")
+    same(f"says {answer(2)}. Cat goes from {answer(of='cat')} to {answer(2, 'cat')}. If" in browser.run(said.format(0)), True, "without the ears, by pointer")
     same(colour(0, 320, 60).tolist(), [round(255 * v) for v in (0.4914, 0.4822, 0.4465)], "the part is grey")
     browser.run(f"{cells}[2].focus()")
     for _ in range(2): browser.press("ArrowDown")
     browser.press("Enter")
-    same((f"says {answer(10)}. If" in browser.run(said.format(0)), browser.run(f"[...{cells}].map(b => b.ariaPressed).indexOf('true')")), (True, 10), "two below, by keyboard")
+    other = "cat" if answer(10).startswith("dog") else "dog"
+    same((f"says {answer(10)}. {other.capitalize()} goes from {answer(of=other)} to {answer(10, other)}. If" in browser.run(said.format(0)), browser.run(f"[...{cells}].map(b => b.ariaPressed).indexOf('true')")), (True, 10), "two below, by keyboard")
     browser.press("Enter")
     same("The network says cat." in browser.run(said.format(0)), True, "again uncovers it")
 
@@ -97,6 +100,8 @@ def check(browser):
             wanted = (1 - part) * (large[y, x] @ [0.299, 0.587, 0.114]) + part * np.array((255, 122, 0) if v > 0 else (134, 62, 255))
             if abs(colour(1, x, y) - wanted).max() > 6: raise AssertionError(f"{view}, cell {cell}: {colour(1, x, y)}, not {wanted}")
     margin = (model(image[None])[0, wrong] - model(image[None])[0, true]).item()
-    same(f"Cat leads dog by a margin of {margin:.2f}." in browser.run(said.format(1)), True, "the margin in words")
+    same(f"The score of cat is {margin:.2f} higher than that of dog." in browser.run(said.format(1)), True, "the margin in words")
+    rest = f"{last.bias[wrong] - last.bias[true]:+.2f}".replace("-", "−")
+    same(f"The remaining {rest} is a constant" in browser.run(said.format(1)), True, "the constant is that of the last layer")
     browser.click(slider, 0.01)
     if abs(colour(1, 300, 60) - large[60, 300]).max() > 12: raise AssertionError("without opacity the picture is as it was")

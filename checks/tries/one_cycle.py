@@ -30,12 +30,12 @@ def shares(schedule, rise=0.25, final=1e-4, anneal="linear"):
 
 
 def shape_of(recipe):
-    "The name of a recipe's schedule, apart from its peak, and what makes it."
+    "What the rate of a recipe does, apart from its peak, and what makes it."
     if recipe.schedule != "OneCycle":
-        return {"Constant": "a constant rate", "Step": "no rise; a tenth after half of the run and again after three quarters",
-                "Cosine": "no rise; a fall along a cosine to nothing"}[recipe.schedule], dict(schedule=recipe.schedule)
+        return {"Constant": "is constant", "Step": "does not rise. It falls to a tenth after half of the run, and to a tenth of that after three quarters",
+                "Cosine": "does not rise. It falls along a cosine to nothing"}[recipe.schedule], dict(schedule=recipe.schedule)
     rise, wave = recipe.max_lr_epoch / recipe.epochs, " along a cosine" * (recipe.anneal == "cosine")
-    name = f"a rise{wave} for {100 * rise:g} % of the run, then a fall{wave or ' in a straight line'} to {100 * recipe.final_lr:g} % of the peak"
+    name = f"rises{wave} for {100 * rise:g} % of the run, then falls{wave or ' in a straight line'} to {100 * recipe.final_lr:g} % of the peak"
     return name, dict(schedule="OneCycle", rise=rise, final=recipe.final_lr, anneal=recipe.anneal)
 
 
@@ -115,7 +115,11 @@ def check(browser):
         by_images = {}
         for run in near:
             if np.isclose(peak_of(run), nearest, rtol=0.01): by_images.setdefault(run.recipe.hold_out, []).append(run.accuracy)
-        said = browser.run(SAID)
+        said, apart = browser.run(SAID), min(far.values())
+        nearby = shape_of(near[0].recipe)[0]
+        if f" rate {nearby}." not in said: raise AssertionError(f"{said!r} should say that the rate {nearby}")
+        if apart > 0.105 and "is far from yours" not in said or 0.01 < apart < 0.095 and "differs from yours" not in said: raise AssertionError(f"{said!r}: the schedules differ by {apart:.3f}")
+        if not 0.095 < apart < 0.105: same(said.startswith("No recorded run is near yours."), bool(apart > 0.1 or max(nearest / peak, peak / nearest) > 3), f"the headline with {nearest} for {peak}")
         for held, reached in by_images.items():
             wanted = f"{round(np.mean(reached), 2):.1f} % of {f'{held:,} held-out training images' if held else 'the test images'} right"
             if wanted not in said: raise AssertionError(f"{optimizer}, {length}, peak {peak}, rise {epoch}, fall to {final}: {said!r} should say {wanted!r}")

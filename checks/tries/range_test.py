@@ -1,4 +1,4 @@
-"Chapter 03: drag a rate along recorded range tests, and their smoothing; what training at the nearest recorded peak reached."
+"Chapter 03: drag a rate along recorded range tests, and their smoothing; the test accuracy at the nearest recorded peak."
 import json
 from functools import cache
 
@@ -66,8 +66,8 @@ def check(browser):
         same((test.split(" of ")[1], words in browser.run(BOX + ".textContent")), (str(len(tests)), True), "the test that is shown")
         at, said = float(browser.run(rate + ".getAttribute('aria-valuetext')")), browser.run(SAID)
         peak, reached, _ = min(trained, key=lambda one: abs(np.log(one[0] / at)))
-        if abs(float(said.split()[0]) - np.mean(reached)) > 0.051: raise AssertionError(f"{network}, rate {at}: {said!r} should begin with {np.mean(reached):.1f} %")
-        wanted = [f"% right after training with a peak of {float(f'{peak:.3g}'):g}"]
+        if abs(float(said.removeprefix("Test accuracy ").split()[0]) - np.mean(reached)) > 0.051: raise AssertionError(f"{network}, rate {at}: {said!r} should begin with {np.mean(reached):.1f} %")
+        wanted = [f"% with a peak of {float(f'{peak:.3g}'):g}"]
         curve = smooth(unsmooth(losses), float(f))
         try: wanted += [f"suggests {suggest_lr(lrs, curve):.3g}".replace("e-05", "e-5"), f"steepest at {suggest_lr(lrs, curve, rule='steepest'):.3g}"]
         except NoPeak: wanted.append("suggests no rate")

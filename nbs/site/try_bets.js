@@ -7,7 +7,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
   const points = (v, digits = 1) => `${v > 0 ? "+" : v < 0 ? "−" : ""}${Math.abs(v).toFixed(digits)}`.replace(/^[+−](0\.0+)$/, "$1");
   const scale = () => [-50, 50, [-30, -10, -3, -1, 0, 1, 3, 10, 30].filter(v => box.clientWidth > 560 || Math.abs(v) !== 10).map(v => [v, v < 0 ? `−${-v}` : `${v}`])];
   const counts = ["no", "one", "two", "three", "four", "five"], listed = all => `${all.slice(0, -1).join(", ")} and ${all.at(-1)}`;
-  let bets = [], at = data.questions[0], shown = false, ends = [];  // ends: the places of the two handles among the values
+  let bets = [], at = data.questions[0], shown = false, moved = false, ends = [];  // ends: the places of the two handles among the values
   try {
     bets = JSON.parse(localStorage.getItem(kept) || "[]").filter(([name, ...two]) => data.questions.some(one => one.name === name) && two.length === 2 && two.every(Number.isFinite));
   } catch { /* none were kept */ }
@@ -29,6 +29,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
   const svg = drawn("svg", {role: "img"}), area = stage(svg), past = drawn("svg", {role: "img"}), question = make("p", "try-figure"), setting = make("p"), said = make("div", "try-said");
   const key = make("p", "try-quiet"), go = make("button", "", ""), skip = make("button", "", "Another question"), forget = make("button", "", "Forget my bets"), buttons = make("div", "try-row");
   const knobs = ["Lower end", "Upper end"].map((name, k) => area.handle({name, values, words: v => `${points(v)} points`}, to => {
+    moved = true;
     ends[k] = k ? Math.max(to, ends[0]) : Math.min(to, ends[1]);
     show();
   }));
@@ -38,37 +39,37 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     const [low, high] = shown ? bets.at(-1).slice(1) : ends.map(k => values[k]);
     svg.append(drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${drawing.top}V${drawing.bottom}`}),
       drawn("rect", {x: X(low), width: Math.max(2, X(high) - X(low)), y: middle - 14, height: 28, rx: 4, style: "fill: var(--two); fill-opacity: .3"}),
-      drawn("text", {class: "m", x: (X(low) + X(high)) / 2, y: middle - 28}, `${points(low)} to ${points(high)}`));
+      drawn("text", {class: "m over", x: (X(low) + X(high)) / 2, y: middle - 28}, `${points(low)} to ${points(high)}`));
     knobs.forEach((knob, k) => { knob.hidden = shown; knob.put(ends[k], v => X(v), middle); });
     if (shown) {
       const turn = k => `animation-delay: ${0.4 * k}s`;
       at.gains.forEach((gain, k) => svg.append(drawn("circle", {class: "try-appears", cx: X(gain), cy: middle, r: 5, style: `fill: none; stroke: var(--one); stroke-width: 2; ${turn(k)}`})));
       svg.append(drawn("path", {class: "one try-appears", d: `M${X(at.mean)} ${middle - 20}v40`, style: `stroke-width: 4; ${turn(at.gains.length)}`}),
-        drawn("path", {class: "one try-appears", d: `M${X(at.low)} ${middle + 28}H${X(at.high)}`, style: turn(at.gains.length)}), drawn("text", {class: "m try-appears", style: turn(at.gains.length), x: X(at.mean), y: drawing.top + 4}, `mean ${points(at.mean)}`));
+        drawn("path", {class: "one try-appears", d: `M${X(at.low)} ${middle + 28}H${X(at.high)}`, style: turn(at.gains.length)}), drawn("text", {class: "m over try-appears", style: turn(at.gains.length), x: X(at.mean), y: drawing.top + 4}, `mean ${points(at.mean, 2)}`));
     }
     question.textContent = at.question;
-    setting.textContent = `${at.setting}. The ${counts[at.gains.length]} networks “${at.arms[1]}” got ${listed(at.reached[1].map(v => v.toFixed(1)))} % of the test images right.${shown ? "" : ` Drag the two ends until you are 80 % sure that the mean gain of ${counts[at.gains.length]} seeds, in points of test accuracy, lies between them.`}`;
+    setting.textContent = `${at.setting}. The ${counts[at.gains.length]} networks ${at.arms[1]} got ${listed(at.reached[1].map(v => v.toFixed(1)))} % of the test images right.${shown ? "" : ` Drag the two ends until you are 80 % sure that the mean gain of ${counts[at.gains.length]} seeds, in points of test accuracy, lies between them. A gain may be below zero.`}`;
     const words = shown ? [
-      `${held(bets.at(-1)) ? "Your interval held the mean" : "The mean lies outside of your interval"}: ${points(at.mean, 2)} points.`,
-      `“${at.arms[0]}” got ${listed(at.reached[0].map(v => v.toFixed(1)))} % right, so seed by seed the gain is ${listed(at.gains.map(v => points(v, 2)))}. The 95 % interval for other seeds and other images goes from ${points(at.low, 2)} to ${points(at.high, 2)}.`] : [];
+      `${held(bets.at(-1)) ? "Your interval contains the mean" : "The mean is outside your interval"}: ${points(at.mean, 2)} points.`,
+      `Those ${at.arms[0]} got ${listed(at.reached[0].map(v => v.toFixed(1)))} % right, so seed by seed the gain is ${listed(at.gains.map(v => points(v, 2)))}. The 95 % interval for other seeds and other images goes from ${points(at.low, 2)} to ${points(at.high, 2)}. Yours is ${(high - low).toFixed(1)} points wide, that one ${(at.high - at.low).toFixed(1)}.`] : [];
     said.replaceChildren(...[...words, ...judged()].map((text, k) => make("p", shown && !k ? "try-figure" : "", text)));
     svg.setAttribute("aria-label", `Your interval goes from ${points(low)} to ${points(high)} points.${shown ? ` ${words.join(" ")}` : ""}`);
-    go.textContent = !shown ? "Bet, and show the seeds" : open().length ? "Next question" : "That was the last question";
-    go.disabled = shown && !open().length;
+    go.textContent = !shown ? moved ? "Bet and show the results" : "Move an end, then bet" : open().length ? "Next question" : "That was the last question";
+    go.disabled = shown ? !open().length : !moved;
     skip.hidden = shown || open().length < 2;
     forget.hidden = !bets.length;
     key.textContent = (shown ? "Circles: the seeds. Bar: their mean. Line: its 95 % interval. The record: " : "The record: ");
-    key.append(make("code", "", at.command), `. Question ${data.questions.indexOf(at) + 1} of ${data.questions.length}. Your bets are kept in this browser only.`);
+    key.append(make("code", "", at.command), `. The axis is stretched near zero. Question ${data.questions.indexOf(at) + 1} of ${data.questions.length}. Your bets are kept in this browser only.`);
     history();
   }
   // What the bets so far show, in words.
   function judged() {
     const n = bets.length, k = bets.filter(held).length, percent = p => `${(100 * p).toFixed(p < 0.01 ? 1 : 0)} %`;
     if (!n) return [];
-    if (n < enough) return [`${k} of your ${n} interval${n > 1 ? "s" : ""} so far held the mean. ${enough - n} more, and you see what that says.`];
+    if (n < enough) return [`So far, ${k} of your ${n} interval${n > 1 ? "s" : ""} contained the mean. After ${enough - n} more bet${enough - n > 1 ? "s" : ""} you see what that means.`];
     const few = k < sure * n, tail = few ? chance(k, n, sure) : 1 - chance(k - 1, n, sure), [low, high] = fits(k, n), width = bets.reduce((sum, [, a, b]) => sum + b - a, 0) / n;
-    return [`${k} of your ${n} intervals held the mean. They were ${width.toFixed(1)} points wide on average. If yours held in 80 % of all cases, ${k} or ${few ? "fewer" : "more"} of ${n} would hold in ${percent(tail)} of such series. `
-      + (tail < 0.05 ? `So they are probably too ${few ? "narrow" : "wide"}.` : `So this fits. But ${n} bets show little: they fit everything from ${percent(low)} to ${percent(high)}.`)];
+    return [`${k} of your ${n} intervals contained the mean. They were ${width.toFixed(1)} points wide on average. If you were right 80 % of the time, you would get ${k} or ${few ? "fewer" : "more"} of ${n} in ${percent(tail)} of such series. `
+      + (tail < 0.05 ? `So your intervals are probably too ${few ? "narrow" : "wide"}.` : `So this agrees with 80 %. But ${n} bets are few: your true rate may be anything from ${percent(low)} to ${percent(high)}.`)];
   }
   function history() {
     past.style.display = bets.length ? "" : "none";
@@ -77,14 +78,14 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     past.append(drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${drawing.top}V${drawing.bottom}`}));
     bets.forEach(([name, low, high], k) => {
       const y = drawing.top + 38 * k + 24, mean = named(name).mean, within = held(bets[k]);
-      past.append(drawn("text", {x: drawing.left + 6, y: y - 12}, name), drawn("text", {class: "r", x: drawing.left - 8, y: y + 5}, within ? "held" : "missed"),
+      past.append(drawn("text", {class: "over", x: drawing.left + 6, y: y - 12}, name), drawn("text", {class: "r", x: drawing.left - 8, y: y + 5}, within ? "hit" : "missed"),
         drawn("rect", {x: X(low), width: Math.max(2, X(high) - X(low)), y: y - 5, height: 10, rx: 3, style: `fill: var(--two); fill-opacity: ${within ? 0.35 : 0.8}`}),
         drawn("path", {class: "one", d: `M${X(mean)} ${y - 9}v18`, style: "stroke-width: 4"}));
     });
-    past.setAttribute("aria-label", `Your bets. ${bets.map(bet => `${bet[0]}: ${points(bet[1])} to ${points(bet[2])}, the mean is ${points(named(bet[0]).mean, 2)}, ${held(bet) ? "held" : "missed"}`).join(". ")}.`);
+    past.setAttribute("aria-label", `Your bets. ${bets.map(bet => `${bet[0]}: ${points(bet[1])} to ${points(bet[2])}, the mean is ${points(named(bet[0]).mean, 2)}, ${held(bet) ? "hit" : "missed"}`).join(". ")}.`);
   }
   function ask(one) {
-    [at, shown] = [one, false];
+    [at, shown, moved] = [one, false, false];
     ends = [values.indexOf(-3), values.indexOf(3)];
   }
   const after = () => { const all = data.questions, k = all.indexOf(at); return [...all.slice(k + 1), ...all.slice(0, k + 1)].find(one => open().includes(one)); };
@@ -94,7 +95,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     show();
   });
   skip.addEventListener("click", () => { ask(after()); show(); });
-  forget.addEventListener("click", () => { bets = []; keep(); ask(data.questions[0]); show(); go.focus(); });
+  forget.addEventListener("click", () => { bets = []; keep(); ask(data.questions[0]); show(); knobs[0].focus(); });
   said.setAttribute("aria-live", "polite");
   buttons.append(go, skip, forget);
   box.append(question, setting, area, buttons, said, past, key);

@@ -5,9 +5,10 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   const [cat, dog] = [data.predicted, data.true].map(k => data.classes[k]), percent = n => `${Math.round(n / 100)} %`, upper = word => word[0].toUpperCase() + word.slice(1);
   const style = make("style");
   style.textContent = `
-    #try-front .front { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
+    #try-front .front { --side: clamp(260px, 44vh, 460px); display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
     #try-front .front > div { min-width: 0; }
-    #try-front .front-square { position: relative; max-width: 460px; }
+    #try-front .front-old { opacity: .5; }
+    #try-front .front-square { position: relative; max-width: var(--side); }
     #try-front .front-square > canvas { image-rendering: auto; border-radius: 8px; aspect-ratio: 1; }
     #try-front .front-cells { position: absolute; inset: 0; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr); }
     #try-front .front-cells button { min-height: 0; padding: 0; border: 1px solid #fff3; border-radius: 0; background: none; cursor: pointer; }
@@ -23,7 +24,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     #try-front .front-head { display: flex; align-items: center; min-height: 38px; margin: 0 0 .5rem; }
     #try-front .try-choice { min-height: 38px; margin: 0 0 .5rem; gap: .25rem; }
     #try-front .try-choice span { padding: .3rem .5rem; }
-    @media (max-width: 600px) { #try-front .try-choice legend { width: 100%; } #try-front .try-said { min-height: 0; } }
+    @media (max-width: 600px) { #try-front .front > div { display: flex; flex-direction: column; } #try-front .front-answer { order: -1; margin: 0 0 .6rem; } #try-front .front-head { order: -2; } #try-front .try-choice legend { width: 100%; } #try-front .try-said { min-height: 0; } }
     #try-front .try-said { min-height: 6.1em; max-width: 460px; }
     #try-front .front-key { display: grid; grid-template-columns: auto 1fr auto; gap: .6rem; align-items: center; margin-top: .7rem; max-width: 460px; font-size: .9rem; }
     #try-front .front-key canvas { height: 14px; }
@@ -112,26 +113,28 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     cover(small, covered, SIDE / 4);
     buttons.forEach((one, k) => one.setAttribute("aria-pressed", k === covered));
     const [mean, blur, filled] = [0, 1, 2].map(way => answer(way, covered)), turned = [mean, blur, filled].filter(one => one.best !== data.predicted).length;
-    const verdict = {0: `So the answer stays ${cat} in all three ways.`, 3: "The answer turns in all three ways: it depends on this part."}[turned] || "The three ways disagree, so this says little.";
+    const verdict = {0: `The answer stays ${cat} with all three ways of covering.`, 3: "All three ways of covering change the answer, so it depends on this part."}[turned] || "The three ways of covering disagree, so we cannot tell.";
+    const other = best === data.true ? data.predicted : data.true, changed = `${upper(data.classes[other])} goes from ${percent(data.shares[0][0][other])} to ${percent(shares[other])}.`;
     told.replaceChildren(...covered < 0 ?
-      ["The network says ", make("b", "", cat), `. It finds ${cat} ${(own[0] / own[1]).toFixed(1)} times as likely as ${dog}, which is right. Cover the ears: what does it say then?`] :
-      [`Without ${data.cells[covered]}, the network says `, make("b", "", mean.words), `. If that part is blurred, it says ${blur.words}. If it is filled in from around, ${filled.words}. ${verdict}`]);
+      ["The network says ", make("b", "", cat), `. It gives ${cat} ${percent(own[0])} and ${dog} ${percent(own[1])}. The right answer is ${dog}. Cover the ears: what does it say then?`] :
+      [`Without ${data.cells[covered]}, the network says `, make("b", "", mean.words), `. ${changed} If that part is blurred, it says ${blur.words}. If it is filled with the colours around it, it says ${filled.words}. ${verdict}`]);
     picture.setAttribute("aria-label", `A small orange dog leaps to the right${covered < 0 ? "" : `; ${data.cells[covered]} covered with grey`}. The answer is ${mean.words}.`);
   }
   function showMap() {
     const {name, heat, grid, score, colour} = views[view], sum = f => grid.reduce((total, v) => total + f(v), 0), top = data.cells[grid.indexOf(Math.max(...grid))];
     draw(map, heat, opacity);
     const lead = data.scores[0] - data.scores[1], plus = sum(v => Math.max(0, v)), minus = sum(v => Math.min(0, v)), rest = lead - plus - minus;
-    why.textContent = view === "both" ?
-      `${upper(cat)} leads ${dog} by a margin of ${lead.toFixed(2)}. Orange parts add ${plus.toFixed(2)} to it, most of all ${top}. Violet parts count for ${dog} and take ${(-minus).toFixed(2)} away, most of all ${data.cells[grid.indexOf(Math.min(...grid))]}. ${rest < 0 ? "A constant takes" : "A constant adds"} the other ${Math.abs(rest).toFixed(2)}.` :
-      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does that part also count for ${dog}? Ask for ${dog}, then for the one rather than the other.` : `${upper(cat)} has ${data.scores[0].toFixed(2)}, so ${cat} wins.`}`;
+    map.classList.toggle("front-old", covered >= 0);
+    why.textContent = `Grad-CAM of the whole picture${covered < 0 ? "" : ", uncovered"}. ` + (view === "both" ?
+      `The score of ${cat} is ${lead.toFixed(2)} higher than that of ${dog}. Orange parts add ${plus.toFixed(2)}, most of all ${top}. Violet parts count for ${dog} and take ${(-minus).toFixed(2)} away, most of all ${data.cells[grid.indexOf(Math.min(...grid))]}. The remaining ${rest < 0 ? "−" : "+"}${Math.abs(rest).toFixed(2)} is a constant that does not depend on the picture.` :
+      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does that part also count for ${dog}? Press “${dog}”, then “${views.both.name}”.` : `${upper(cat)} has ${data.scores[0].toFixed(2)}, so ${cat} wins.`}`);
     map.setAttribute("aria-label", `Map of what counts for ${name}, over the picture in grey. ${why.textContent}`);
   }
   data.cells.forEach((name, k) => {
     const button = make("button");
     Object.assign(button, {type: "button", tabIndex: k === 2 ? 0 : -1, title: name});
     button.setAttribute("aria-label", `Cover ${name}`);
-    button.addEventListener("click", () => { covered = covered === k ? -1 : k; showAnswer(); });
+    button.addEventListener("click", () => { covered = covered === k ? -1 : k; showAnswer(); showMap(); });
     button.addEventListener("keydown", event => {
       const step = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -4, ArrowDown: 4}[event.key], next = k + step;
       if (!step) return;
@@ -162,7 +165,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   };
   const answers = make("div", "front-answer"), whole = make("div", "front");
   answers.append(small, bars);
-  const [left, square] = column(make("p", "front-head", "Tap a part of the picture to cover it"), picture, answers, told);
+  const [left, square] = column(make("p", "front-head", `Tap a part, such as ${data.cells[2]}, to cover or uncover it`), picture, answers, told);
   square.append(cells);
   const [right] = column(choice({name: "What counts for", options: ["first", "second", "both"].map(key => [key, views[key].name]), value: view}, key => { view = key; showMap(); }), map, key,
     slider({name: "Opacity", min: 0, max: 100, step: 1, value: opacity, words: v => `${v} %`}, v => { opacity = v; showMap(); }), why);

@@ -23,9 +23,9 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
   const on = arm => arm.held ? `${arm.held.toLocaleString("en")} held-out training images` : "the test images";
   const seeds = arm => arm.runs.length === 1 ? "one seed" : `${count(arm.runs.length)} seeds, ${one(Math.min(...ends(arm)))} to ${one(Math.max(...ends(arm)))}`;
   const reached = arm => `${one(mean(ends(arm)))} % of ${on(arm)} right (${seeds(arm)})`;
-  function compared(p) {
+  function compared(p, their) {
     const r = p / peak, times = v => v < 10 ? one(v) : Math.round(v);
-    return Math.abs(r - 1) < 0.03 ? `Its peak of ${p} is yours` : r > 1 ? `Its peak of ${p} is ${times(r)} times yours` : `Yours is ${times(1 / r)} times its peak of ${p}`;
+    return Math.abs(r - 1) < 0.03 ? `${their} peak of ${p} is yours` : r > 1 ? `${their} peak of ${p} is ${times(r)} times yours` : `Yours is ${times(1 / r)} times ${their.toLowerCase()} peak of ${p}`;
   }
   const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), top = make("div", "try-row"), grid = make("div", "try-cycle");
   for (const name of ["rate", "curves", "strip"]) { svg[name] = drawn("svg", {role: "img"}); area[name] = stage(svg[name]); }
@@ -33,6 +33,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     rise: area.rate.handle({name: "Epoch of the peak", values: hundred.slice(0, 91), words: v => `epoch ${+(v * set.epochs).toFixed(2)} of ${set.epochs}`}, k => { rise = hundred[k]; show(); }),
     final: area.rate.handle({name: "Final rate", values: hundred, up: true, words: v => `${percent(v)} of the peak`}, k => { final = hundred[k]; show(); }),
     peak: area.strip.handle({name: "Peak", values: [], words: String}, k => { peak = knobs.peak.values[k]; show(); })};
+  knobs.peak.classList.add("grip");
 
   function show() {
     const mine = dragged(), far = set.shapes.map(shape => apart(mine, shape.shares)), near = far.indexOf(Math.min(...far));
@@ -45,7 +46,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     set.shapes.forEach((shape, k) => { if (k !== near) over.line(at(shape.shares), {class: "quiet", "stroke-opacity": 0.5}); });
     over.line(at(set.shapes[near].shares), {class: "one", "stroke-width": 3, "stroke-dasharray": "7 5"});
     over.line(at(mine), {class: "two", style: "stroke-width: 3"});
-    svg.rate.append(drawn("text", {x: over.left + 10, y: over.Y(0) - 7}, `peak at epoch ${+(rise * epochs).toFixed(2)}, end at ${percent(final)} of it`));
+    svg.rate.append(drawn("text", {class: "over", x: over.left + 10, y: over.Y(0) - 7}, `peak at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)}${box.clientWidth < 560 ? "" : " of the peak"}`));
     knobs.rise.put(Math.round(100 * rise), v => over.X(v * epochs), over.Y(1));
     knobs.final.put(Math.round(100 * final), over.Y, over.right);
 
@@ -69,10 +70,13 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     const groups = [0, ...new Set(arms.map(arm => arm.held))].map(held => arms.filter(arm => !arm.found && arm.held === held));
     const alike = groups.reduce((a, b) => new Set(b.map(arm => arm.peak)).size > new Set(a.map(arm => arm.peak)).size ? b : a);
     const best = alike.reduce((a, b) => mean(ends(b)) > mean(ends(a)) ? b : a);
-    const words = [`${reached(nearest[0])}.`,
-      `This is where the nearest recorded run ended. ${compared(own)}${nearest[0].found ? ", and its range test found it" : ""}. `
-        + (far[near] < 0.006 ? `Its schedule is yours: ${set.shapes[near].name}.`
-          : `Its schedule ${far[near] > 0.1 ? "is not close to" : "differs from"} yours, on average by ${percent(far[near])} of the peak: it has ${set.shapes[near].name}.`)
+    const [they, their, s] = nearest[0].runs.length > 1 ? ["They have", "Their", "s"] : ["It has", "Its", ""], alikeShape = far[near] < 0.006, alikePeak = Math.abs(own / peak - 1) < 0.03, otherShape = far[near] > 0.1, isFar = otherShape || own / peak > 3 || peak / own > 3;
+    const words = [isFar ? "No recorded run is near yours." : `${reached(nearest[0])}.`,
+      `${isFar ? `The nearest got ${reached(nearest[0])}.` : `This is the result of the nearest recorded run${s}.`} ${alikeShape && alikePeak ? `${they} your peak of ${own} and your schedule` : compared(own, their)}. `
+        + (nearest[0].found ? "A range test found this peak. " : "")
+        + (alikeShape ? alikePeak ? "" : `${their} schedule is yours. `
+          : `${their} schedule ${otherShape ? `is far from yours: the two differ by ${percent(far[near])} of the peak on average` : `differs from yours, by ${percent(far[near])} of the peak on average`}. `)
+        + `${their} rate ${set.shapes[near].name}.`
         + (nearest[1] ? ` Another run with the same rates got ${reached(nearest[1])}.` : ""),
       alike.length > 1 ? `The best of the ${count(alike.length)} peaks tried with it on ${on(best)} is ${best.peak}, with ${one(mean(ends(best)))} %.` : "",
       [alike.length > 1 ? "" : "No other peak", set.shapes.length > 1 ? "" : "no other schedule"].filter(Boolean).join(" and ").replace(/^n/, "N")];

@@ -1,4 +1,4 @@
-// Chapter 03: a rate to drag along a range test, its smoothing, and what training at the nearest recorded peak reached. checks/tries/range_test.py makes the data.
+// Chapter 03: a rate to drag along a range test, its smoothing, and the test accuracy at the nearest recorded peak. checks/tries/range_test.py makes the data.
 "use strict";
 Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
   const {make, drawn, axes, percents, slider, choice, stage, mark} = Book, shares = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1];
@@ -21,6 +21,7 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
   const svg = drawn("svg", {role: "img"}), below = drawn("svg", {role: "img"}), curve = stage(svg), trained = stage(below), said = make("div", "try-said"), key = make("p", "try-quiet");
   const move = k => { rate = test.lrs[k]; show(); };
   const knob = curve.handle({name: "Your rate", values: test.lrs, words: three}, move), again = trained.handle({name: "Your rate, as a peak", values: test.lrs, words: three}, move);
+  again.classList.add("grip");
 
   function show() {
     const losses = smooth(test.raw), found = read(losses), at = test.lrs.indexOf(rate), all = set.tests.flatMap(one => [one.lrs[0], one.lrs.at(-1)]);
@@ -43,10 +44,11 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     for (const [k, [step, name, colour]] of marked.entries()) {
       const [X, Y] = [area.X(test.lrs[step]), area.Y(losses[step])];
       svg.append(drawn("path", {class: colour, "stroke-dasharray": "5 4", d: `M${X} ${Y}V${area.bottom}`}), drawn("circle", {cx: X, cy: Y, r: 5, style: `fill: var(--${colour})`}),
-        drawn("text", {class: k ? "" : "r", x: X + (k ? 6 : -6), y: area.bottom - 12}, name));
+        drawn("text", {class: k ? "over" : "r over", x: X + (k ? 6 : -6), y: area.bottom - 12}, name));
     }
     area.line([[rate, low], [rate, high]], {class: "two"});
     knob.values = again.values = test.lrs;
+    svg.append(drawn("text", {x: area.left + 6, y: area.top + 4}, "loss"));
     knob.put(at, area.X, area.Y(losses[at]));
 
     const under = axes(below, 200, x, percents(set.trained.flatMap(one => one.reached)), {place: Math.log, name: "Peak"});
@@ -54,21 +56,21 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     under.line([[rate, -1e9], [rate, 1e9]], {class: "two"});
     for (const one of [...set.trained.filter(own => own !== nearest), nearest]) for (const value of one.reached)
       below.append(mark(one.found ? "triangle" : "circle", under.X(one.peak), under.Y(value), one === nearest));
-    below.append(drawn("text", {x: under.left + 6, y: under.bottom - 10}, "right after training"));
+    below.append(drawn("text", {x: under.left + 6, y: under.bottom - 10}, "test accuracy"));
     again.put(at, under.X, under.bottom);
 
     const tried = set.trained.filter(one => !one.found), best = tried.reduce((a, b) => mean(b.reached) > mean(a.reached) ? b : a);
     const reached = one => `${mean(one.reached).toFixed(1)} %`, seeds = one => one.reached.length > 1 ? ` (seeds ${Math.min(...one.reached).toFixed(1)} to ${Math.max(...one.reached).toFixed(1)})` : "";
     const ratio = found.none ? 0 : rate / test.lrs[found.tenths], times = v => v < 10 ? v.toFixed(1) : Math.round(v);
-    const words = [`${reached(nearest)} right after training with a peak of ${nearest.peak}${seeds(nearest)}.`,
-      `That is the recorded peak nearest to your rate of ${three(rate)}${nearest.found ? ", found by a range test" : ""}. The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
+    const words = [`Test accuracy ${reached(nearest)} with a peak of ${nearest.peak}${seeds(nearest)}.`,
+      `That is the recorded peak nearest to your rate of ${three(rate)}${nearest.found ? "; a range test found it" : ""}. The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
       found.none ? `This test suggests no rate: ${found.none}.`
-        : `This test suggests ${three(test.lrs[found.tenths])}, where nine tenths of the fall are done; ${Math.abs(ratio - 1) < 0.01 ? "that is your rate" : ratio > 1 ? `your rate is ${times(ratio)} times as high` : `it is ${times(1 / ratio)} times your rate`}. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
+        : `This test suggests ${three(test.lrs[found.tenths])}${Math.abs(ratio - 1) < 0.01 ? ", which is your rate" : ratio > 1 ? `. Your rate is ${times(ratio)} times as high` : `, ${times(1 / ratio)} times your rate`}. At the suggested rate the loss has done nine tenths of its fall. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
       rates.length ? `All ${set.tests.length} tests of this network suggest ${three(Math.min(...rates))} to ${three(Math.max(...rates))}${rates.length < set.tests.length ? `; ${set.tests.length - rates.length} of them, nothing` : ""}.` : ""];
     said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", text)));
     svg.setAttribute("aria-label", `Training loss against learning rate: the range test ${test.words}. ${words[2]}`);
-    below.setAttribute("aria-label", `Share of the test images right against the peak of the training. ${words[0]}`);
-    key.textContent = `Dots: the loss of each batch. Blue line: their running average, in which a new loss counts for f. Dotted: the loss of guessing. Grey lines: the other tests, with a stroke at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found" : ""}. Test shown: ${test.words}. The records: `;
+    below.setAttribute("aria-label", `Test accuracy against the peak of the training. ${words[0]}`);
+    key.textContent = `Dots: the loss of each batch. Blue line: their running average. Each new loss has weight f. Dotted: the loss of a random guess. Grey lines: the other tests, with a mark at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found" : ""}. Test shown: ${test.words}. The records: `;
     key.append(make("code", "", set.command));
   }
   function begin(own) {  // with the first test of a network, at its suggestion
@@ -80,7 +82,7 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     rate = test.lrs.reduce((best, lr) => Math.abs(Math.log(lr / rate)) < Math.abs(Math.log(best / rate)) ? lr : best);
     show();
   });
-  const smoothing = slider({name: "Smoothing f", min: 0, max: shares.length - 1, step: 1, value: 2, words: k => shares[k]}, k => { f = shares[k]; show(); });
+  const smoothing = slider({name: "Weight f", min: 0, max: shares.length - 1, step: 1, value: 2, words: k => shares[k]}, k => { f = shares[k]; show(); });
   const controls = make("div", "try-row");
   controls.append(smoothing, tests);
   begin(set);
