@@ -130,7 +130,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
 
 const STYLE = `
 .rk-choices { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; } .rk-choices .try-choice { margin: .1rem 0; }
-.rk-folded[open] { display: block; } .rk-folded .try-choice { margin-right: 1.4rem; } .rk-folded summary { min-height: 32px; padding: .3rem 0; }
+.rk-folded[open] { display: block; } .rk-folded .try-choice { margin-right: 1.4rem; } .rk-folded summary { min-height: 32px; padding: .3rem 0; color: inherit; }
 @media (min-width: 601px) { .rk-folded summary { display: none; } .rk-folded .try-choice { display: inline-flex; } }
 #try-ranking .try-choice { font-size: 15px; gap: .3rem; } #try-ranking .try-choice span { min-height: 32px; padding: .15rem .5rem; }
 #try-ranking .rk { display: table; overflow: visible; width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: 14px; table-layout: fixed; font-variant-numeric: tabular-nums; }
