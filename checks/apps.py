@@ -77,3 +77,9 @@ def bring_runtime(folder):
                     content = archive.extractfile(f"package/dist/{name}").read()
                     (cache / here).write_bytes(gzip.compress(content, mtime=0) if here.endswith(".gz") else content)
     for _, here in RUNTIME_FILES: shutil.copy(cache / here, folder / here)
+
+
+def tell(what, missing, folder, page):
+    "What a command that made a page alone prints."
+    if missing: print(f"skipped: {what} {missing}")
+    else: print(f"Serve it with `python -m http.server --directory {folder}` and open http://localhost:8000/{page}")

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from browser import Browser, find_browser
-from site_check import served
+from explorer import check_names, check_targets, same
+from site_check import AXE, axe_source, served
 
 SIZES = ((390, 844), (1440, 900))
 
@@ -20,6 +21,19 @@ def keep_pictures(browser, folder, name=""):
             browser.run("new Promise(done => setTimeout(done, 500))")
             picture = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
             (folder / f"{name}{width}-{'dark' if dark else 'light'}.png").write_bytes(base64.b64decode(picture))
+
+
+def check_screen(browser, app):
+    "Nothing sticks out, what one presses is large enough, everything has a name."
+    axe = axe_source()
+    for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
+        browser.size(width, 844, dark)
+        same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
+        check_targets(browser, f"at {width} px", app)
+        if axe:
+            browser.run(axe + "; 0")
+            same(browser.run(AXE), [], f"axe at {width} px{', dark' * dark}")
+    check_names(browser, app)
 
 
 def check_in_browser(what, build_alone, about, check_page):

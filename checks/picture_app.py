@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps import bring_runtime, RUNTIME, write_alone, write_parts
+from apps import bring_runtime, RUNTIME, tell, write_alone, write_parts
 from readme import HERE
 
 RECORD = HERE / "cifar_gradcam" / "records" / "picture_model.json"
@@ -192,9 +192,7 @@ def build_alone(folder):
 
 def main(folder="_web"):
     if folder == "--measure": return measure()
-    missing = build_alone(Path(folder))
-    if missing: print(f"skipped: the page of your own picture {missing}")
-    else: print(f"Serve it with `python -m http.server --directory {folder}` and open http://localhost:8000/your_picture.html")
+    tell("the page of your own picture", build_alone(Path(folder)), folder, "your_picture.html")
 
 
 if __name__ == "__main__": main(*sys.argv[1:])

@@ -18,10 +18,9 @@ from cifar_gradcam.gradcam import explain, signed_maps
 from cifar_gradcam.engine.pictures import lay_over, to_network
 from cifar_gradcam.engine.datasets import picture_window, read_picture
 from cifar_gradcam.engine.runs import load_reference
-from explorer import check_names, check_targets, choose, same, slide
+from explorer import choose, same, slide
 from picture_app import build_alone
-from pages import check_in_browser, keep_pictures
-from site_check import AXE, axe_source
+from pages import check_in_browser, check_screen, keep_pictures
 
 ENOUGH = 0.01  # how far browser and Python may be apart; pixels are from 0 to 1
 SAID = "document.querySelector('#yp-said').textContent"
@@ -221,16 +220,8 @@ def check_bars(browser):
          True, "what is said and read out")
 
 
-def check_screen(browser, axe):
-    "Nothing sticks out, what one presses is large enough, everything has a name."
-    for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
-        browser.size(width, 844, dark)
-        same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
-        check_targets(browser, f"at {width} px", APP)
-        if axe:
-            browser.run(axe + "; 0")
-            same(browser.run(AXE), [], f"axe at {width} px{', dark' * dark}")
-    check_names(browser, APP)
+def check_own_screen(browser):
+    check_screen(browser, APP)
     same(browser.run("document.querySelector('#yp-said').getAttribute('aria-live')"), "polite", "what is said is announced")
     same(browser.run("[...document.querySelectorAll('#yp-app canvas')].every(c => c.getAttribute('aria-label'))"), True, "names of the pictures")
 
@@ -303,7 +294,7 @@ def check_page(browser, folder, address, screenshots=None):
         check_claims(browser, folder)
         check_bars(browser)
         check_opacity(browser)
-        check_screen(browser, axe_source())
+        check_own_screen(browser)
         if screenshots: keep_screenshots(browser, screenshots)
         same(browser.logged, [], "logged as error or warning")
         same([url for url in browser.requested if not url.startswith(address)], [], "asked of another server")

@@ -18,7 +18,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from apps import bring_runtime, RUNTIME, write_alone, write_parts
+from apps import bring_runtime, RUNTIME, tell, write_alone, write_parts
 from readme import HERE
 
 PAGE = HERE / "nbs" / "train_here.qmd"
@@ -333,9 +333,7 @@ def build_alone(folder):
 
 def main(folder="_web"):
     if folder == "--record": return record()
-    missing = build_alone(Path(folder))
-    if missing: print(f"skipped: the page of training {missing}")
-    else: print(f"Serve it with `python -m http.server --directory {folder}` and open http://localhost:8000/train_here.html")
+    tell("the page of training", build_alone(Path(folder)), folder, "train_here.html")
 
 
 if __name__ == "__main__": main(*sys.argv[1:])

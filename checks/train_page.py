@@ -13,9 +13,8 @@ from cifar_gradcam.data import CIFAR10_MEAN, CIFAR10_STD
 from cifar_gradcam.engine.batches import Changes, change_batch, crop_windows
 from cifar_gradcam.engine.datasets import cifar10
 from cifar_gradcam.lr_finder import NoPeak, suggest_lr
-from explorer import check_names, check_targets, same
-from pages import check_in_browser, keep_pictures
-from site_check import AXE, axe_source
+from explorer import same
+from pages import check_in_browser, check_screen, keep_pictures
 from train_app import BATCH, build_alone, NETWORKS, RECORD
 from train_judge import apart, torch_step, with_decisions
 
@@ -262,16 +261,8 @@ def check_range(browser):
         same(got if got is None else round(got, 9), wanted if wanted is None else round(wanted, 9), "a recorded curve, read as Python does")
 
 
-def check_screen(browser, axe):
-    "Nothing sticks out, what one presses is large enough, everything has a name."
-    for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
-        browser.size(width, 844, dark)
-        same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
-        check_targets(browser, f"at {width} px", APP)
-        if axe:
-            browser.run(axe + "; 0")
-            same(browser.run(AXE), [], f"axe at {width} px{', dark' * dark}")
-    check_names(browser, APP)
+def check_own_screen(browser):
+    check_screen(browser, APP)
     same(browser.run(f"[...{APP}.querySelectorAll('canvas, svg:not([aria-hidden])')].filter(c => c.checkVisibility()).every(c => c.getAttribute('aria-label'))"), True, "names of the drawings")
     same(browser.run("document.querySelector('#th-said').getAttribute('aria-live')"), "polite", "what is said is announced")
 
@@ -331,7 +322,7 @@ def check_page(browser, folder, address, screenshots=None):
     check_range(browser)
     check_deep(browser, folder)
     check_compared(browser)
-    check_screen(browser, axe_source())
+    check_own_screen(browser)
     check_touch(browser, address)
     check_link(browser, address)
     if screenshots: keep_screenshots(browser, screenshots, address)
