@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from .data import (
     check_normalised, CIFAR10_MEAN, CIFAR10_STD, denormalize, hard_labels, info_of)
 from .engine.devices import select_device
+from .engine.figures import SIGNED
 from .engine.files import progress
 from .engine.layers import (
     check_maps, last_spatial_layer, layer_outputs, Maps, target_layer)
@@ -59,7 +60,7 @@ def stretch(maps: Tensor,  # shape (N, h, w)
 def overlay(image: np.ndarray,     # shape (H, W, 3), floats from 0 to 1
             heat: np.ndarray,      # shape (H, W), floats from 0 to 1
             opacity: float = 0.5,  # of the heat map
-            colours: str = "inferno",  # a colour map of matplotlib's
+            colours="inferno",     # a colour map of matplotlib's, or its name
             ) -> np.ndarray:       # shape (H, W, 3), floats from 0 to 1
     "A heat map over the image in grey: from dark violet for 0 to bright yellow for 1."
     if not 0 <= opacity <= 1:
@@ -70,8 +71,9 @@ def overlay(image: np.ndarray,     # shape (H, W, 3), floats from 0 to 1
                          f"got {image.shape} and {heat.shape}")
     if not np.isfinite(heat).all(): raise ValueError("heat holds NaN or infinity")
     grey = image @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
-    coloured = plt.get_cmap(colours)(heat)[..., :3]
-    return (1 - opacity) * grey[..., None] + opacity * coloured
+    coloured = plt.get_cmap(colours)(heat)
+    opacity = opacity * coloured[..., 3:]  # less where a colour is transparent
+    return (1 - opacity) * grey[..., None] + opacity * coloured[..., :3]
 
 # %% ../nbs/05_gradcam.ipynb #n11
 @dataclass(frozen=True)
@@ -290,8 +292,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
         fig.text(0.5, 0.5, f"no mistakes in {mistakes.seen:,} images", ha="center")
         return fig
     images, p, names = mistakes.images, mistakes.probabilities, classes or mistakes.classes
-    if images is None:
-        raise ValueError("mistakes must hold their images, as those of find_mistakes do")
+    if images is None: raise ValueError("mistakes must hold images, as those of find_mistakes do")
     if len(names) != (k := p.shape[1]):
         raise ValueError(f"classes must be {k} names, got {len(names)}: "
                          "pass the class names of your data")
@@ -326,7 +327,7 @@ def draw_mistakes(model: nn.Module,      # that made the mistakes
             return f"{above:+.1f}" + (f" {below:+.1f}" if negative else "") + f" of {score:.1f}"
         notes = [[*map(amount, grids, scores)] for grids, (_, scores) in zip(maps, signed)]
         colours, ends = "inferno", ("0", f"{most:.2f}")
-        if negative: colours, ends = "PuOr_r", (f"{low:+.2f}", "0", f"{most:+.2f}")
+        if negative: colours, ends = SIGNED, (f"{low:+.2f}", "0", f"{most:+.2f}")
         last = isinstance(unwrap(model), ResNet) and target_layers(model) == [layer]
         text = f"units of the {'logit' if last else 'score'} at one place, all maps on one scale"
     else:
@@ -435,8 +436,7 @@ def check_drawing(plot_size, n, method, layers, scale, negative):
     "The columns for `n` mistakes, and the scale: as asked for, or as it fits the method."
     sizes = tuple(plot_size) if isinstance(plot_size, (tuple, list)) else (plot_size,)
     if len(sizes) != 2 or any(not isinstance(k, int) or k < 1 for k in sizes):
-        raise ValueError("plot_size must be two whole numbers, rows and columns, "
-                         f"got {plot_size!r}")
+        raise ValueError(f"plot_size must be two whole numbers, rows and columns, got {plot_size!r}")
     if (room := sizes[0] * sizes[1]) < n:
         raise ValueError(f"plot_size {sizes} has room for {room} images, "
                          f"wanted {n}: make it larger, or no_misclf smaller")

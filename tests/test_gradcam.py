@@ -10,6 +10,7 @@ import torch
 import torchvision
 import ttach
 from matplotlib import pyplot as plt
+from PIL import Image
 from pytorch_grad_cam import (
     AblationCAM, EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM)
 from pytorch_grad_cam.utils.image import show_cam_on_image
@@ -22,6 +23,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorData
 
 from cifar_gradcam.data import CLASSES, DatasetInfo, denormalize
 from cifar_gradcam.engine.devices import tuned
+from cifar_gradcam.engine.figures import SIGNED
 from cifar_gradcam.engine.models import check_order, unwrap
 from cifar_gradcam.gradcam import (
     check_against, check_drawing, check_explainable, DEFAULT_LAYERS, draw_mistakes, explain,
@@ -374,6 +376,10 @@ def test_overlay():
     colour = np.random.default_rng(1).random((8, 8, 3)).astype(np.float32)
     close(overlay(colour, np.zeros((8, 8)), 0)[..., 0], cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY), 1e-3)
     equal(overlay(colour, np.ones((8, 8)), 1)[0, 0], plt.get_cmap("inferno")(1.0)[:3])
+    # A colour that is transparent shows the picture, as when Pillow lays one picture on another.
+    paper = Image.fromarray((255 * grey).round().astype(np.uint8)).convert("RGBA")
+    paper.alpha_composite(Image.fromarray(SIGNED(heat, bytes=True)))
+    close(255 * overlay(grey, heat, 1, SIGNED), np.asarray(paper)[..., :3], 2)  # of 255
     refused(lambda: overlay(grey, heat, 1.5), contains="opacity must be from 0 to 1, got")
     refused(lambda: overlay(grey, heat[:4]), contains="got (32, 32, 3) and (4, 32)")
 
@@ -632,7 +638,7 @@ def test_one_scale_undone_is_the_maps_in_units_of_the_logit(narrow, few):
     most = max(maps.abs().amax().item() for maps, _ in raw.values())
     heat = (cv2.resize(raw[2][0][1].numpy(), (32, 32)) / most + 1) / 2
     close(fig.axes[10].images[0].get_array(),
-          overlay(denormalize(few.images[1]), heat, colours="PuOr_r"), 0.02)
+          overlay(denormalize(few.images[1]), heat, colours=SIGNED), 0.02)
     equal(len(fig.axes[10].get_title().split("\n")[-1].split()), 4)  # "+2.6 -0.3 of 2.3"
     fig = draw_mistakes(narrow, few, CLASSES, (3, 1), method="eigencam")  # asks for no class
     equal(len(fig.axes), 3 * 3 + 1)
@@ -690,7 +696,7 @@ def test_more_drawings_that_are_refused(narrow, few):
     empty = TensorDataset(torch.zeros(0, 3, 32, 32), torch.zeros(0).long())
     refused(lambda: plot_misclassified(narrow, DataLoader(empty)), contains="loader is empty", exc=ValueError)
     refused(lambda: draw_mistakes(narrow, few, CLASSES, (1, 2)), contains="room for 2")
-    refused(lambda: draw_mistakes(narrow, replace(few, images=None)), contains="must hold their images")
+    refused(lambda: draw_mistakes(narrow, replace(few, images=None)), contains="must hold images")
 
 # Any network
 

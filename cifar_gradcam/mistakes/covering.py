@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize
+from ..engine.figures import INK, SIGNED
 from ..engine.files import progress
 from ..engine.models import (
     dtype_and_device_of, logits_for, network_at, NotFinite)
@@ -293,9 +294,11 @@ def draw_facts(image: Tensor,    # normalized, shape (C, H, W)
     most = max(abs(v) for game in games.values() for v in game["values"]) or 1.0
     for ax, (name, game) in zip(axes[1:], games.items()):
         values = np.reshape(game["values"], (grid, grid))
-        drawn = ax.imshow(values, "PuOr_r", vmin=-most, vmax=most, **look)
+        drawn = ax.imshow(values, SIGNED, vmin=-most, vmax=most, **look)
         ax.set_title(f"{GAMES[name]}\nsum {values.sum():+.1f}", fontsize=9)
     for ax in axes:
+        ax.vlines(range(grid + 1), 0, grid, INK, lw=0.5)
+        ax.hlines(range(grid + 1), 0, grid, INK, lw=0.5)
         for cell in found["holds"]:
             corner = cell % grid + 0.05, cell // grid + 0.05
             for colour, width in (("black", 3), ("white", 1.2)):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES, denormalize, hard_labels, info_of
+from ..engine.figures import SIGNED
 from ..engine.files import write_whole
 from ..gradcam import overlay, signed_maps
 from .covering import draw_facts, facts, in_words
@@ -67,12 +68,12 @@ def draw_explanation(page: dict,  # from `explain_mistake`
              f"{predicted} rather than {against}")
     for ax, head, (name, grid) in zip(axes[1:], heads, grids.items()):
         large = F.interpolate(grid[None, None], picture.shape[:2], mode="bilinear")[0, 0]
-        ax.imshow(overlay(picture, (large.numpy() / most + 1) / 2, 0.6, "PuOr_r"),
+        ax.imshow(overlay(picture, (large.numpy() / most + 1) / 2, 0.8, SIGNED),
                   interpolation="nearest")
         ax.set_title(f"{head}\n+{grid.relu().sum():.1f} −{(-grid).relu().sum():.1f} "
                      f"of {page['maps'][name]['score']:.1f}", fontsize=9)
     for ax in axes: ax.axis("off")
-    colours = plt.cm.ScalarMappable(plt.Normalize(-most, most), "PuOr_r")
+    colours = plt.cm.ScalarMappable(plt.Normalize(-most, most), SIGNED)
     top.colorbar(colours, ax=axes, shrink=0.8, label="logit units at a place")
     found = page["facts"]
     names = {found["predicted"]: predicted, found["other"]: against}
