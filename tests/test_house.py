@@ -12,7 +12,7 @@ PACKAGE = HERE / "cifar_gradcam"
 TUTORIAL = {"data", "augment", "resnet", "lr_finder", "train", "gradcam"}
 # What every chapter of the lesson may lean on, and what one of them borrows besides.
 GROUND = {"engine.files", "engine.devices", "engine.models", "engine.layers", "engine.datasets"}
-LENT = {"train": {"engine.distributed", "engine.optimizers", "engine.runs"}, "gradcam": {"mistakes.predictions"}}
+LENT = {"train": {"engine.distributed", "engine.optimizers", "engine.runs"}, "gradcam": {"engine.figures", "mistakes.predictions"}}
 
 
 def name_of(path):
