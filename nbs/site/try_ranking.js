@@ -153,7 +153,6 @@ col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; 
 .rk-same:not(.rk-own) { background: repeating-linear-gradient(135deg, transparent 0 7px, var(--box) 7px 14px); }
 .rk-ticks { display: block; position: relative; height: 18px; width: calc((100% + .8rem) * 21.5 / 42.5); margin-left: -.4rem; font-size: 12px; font-weight: 400; color: var(--quiet); } .rk-ticks span { transform: translateX(-50%); }
 @media (max-width: 600px) {
-  #try-ranking .try-choice legend { float: none; margin: 0; width: 100%; }
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
   .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34% !important; } col.rk-drawing { width: 25% !important; } col.rk-number { width: 19% !important; } col.rk-tests { width: 22% !important; } #try-ranking .rk { font-size: 13px; } .rk-map button { white-space: nowrap; } .rk-own .rk-map button { white-space: normal; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
   .rk thead button::after { content: ""; }
