@@ -126,7 +126,7 @@ Book.attempt("cells", {}, async (box, data) => {
     word.style.color = colour(now) ? `var(--${colour(now)})` : "";
     answer.replaceChildren("It says ", word, now === own[2] ? " (right)" : now === own[1] && !n ? `; it is ${an(names[own[2]])}` : "");
     const chances = k === undefined ? [] : table.sure.slice(10 * k, 10 * k + 10);
-    sure.show(chances, chances.length ? `How sure it is: ${named(chances, 100)}` : `For this cover only the answer is stored. How sure it is, one sees with up to ${data.most} covered cells and near the covers that the buttons show.`, 100);
+    sure.show(chances, chances.length ? `How sure it is: ${named(chances, 100)}` : `For this cover only the answer is stored. Probabilities are stored for up to ${data.most} covered cells and near the covers that the buttons show.`, 100);
     const counts = new Array(10).fill(0), rest = 65535 & ~covered;
     for (let more = rest; ; more = more - 1 & rest) { counts[answers[covered | more]]++; if (!more) break; }
     const whole = 2 ** (16 - n);
