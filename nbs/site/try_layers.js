@@ -109,7 +109,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
   one.append(frame, ramp);
   const fade = slider({name: "Opacity", min: 0, max: 100, step: 5, value: 100 * opacity, words: v => `${v} %`}, v => { opacity = v / 100; draw(); });
   const work = make("div", "layers-work"), begin = data.pictures[0].place;
-  work.append(one, byClass, said, fade, all);
+  work.append(one, byClass, all, said, fade);
   box.append(style, pictures({name: "Picture", sheet: address, value: begin, options: data.pictures.map(({place, predicted, true: right}) => [place, `Test image ${place}: ${classes[right]}, taken for ${classes[predicted]}`])}, pick), work, key, believe);
   await pick(begin);
 });
