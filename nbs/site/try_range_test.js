@@ -64,7 +64,7 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     const reached = one => `${mean(one.reached).toFixed(1)} %`, seeds = one => one.reached.length > 1 ? ` (seeds ${Math.min(...one.reached).toFixed(1)} to ${Math.max(...one.reached).toFixed(1)})` : "";
     const ratio = found.none ? 0 : rate / test.lrs[found.tenths], times = v => v < 10 ? v.toFixed(1) : Math.round(v);
     const words = [`Test accuracy ${reached(nearest)} with a peak of ${nearest.peak}${seeds(nearest)}.`,
-      `That is the recorded peak nearest to your rate of ${three(rate)}${nearest.found ? "; a range test found it" : ""}. The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
+      `That is the recorded peak nearest to your rate of ${three(rate)}. ${nearest.found ? "A range test found this peak. " : ""}The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
       found.none ? `This test suggests no rate: ${found.none}.`
         : `This test suggests ${three(test.lrs[found.tenths])}${Math.abs(ratio - 1) < 0.01 ? ", which is your rate" : ratio > 1 ? `. Your rate is ${times(ratio)} times as high` : `, ${times(1 / ratio)} times your rate`}. At the suggested rate the loss has done nine tenths of its fall. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
       rates.length ? `All ${set.tests.length} tests of this network suggest ${three(Math.min(...rates))} to ${three(Math.max(...rates))}${rates.length < set.tests.length ? `; ${set.tests.length - rates.length} of them, nothing` : ""}.` : ""];
