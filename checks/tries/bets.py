@@ -9,6 +9,10 @@ from explorer import same
 NOTEBOOK = "16_experiments"
 BOX = "document.querySelector('#try-bets')"
 SAID = BOX + ".querySelector('.try-said').textContent"
+CROSSED = f"""[...{BOX}.querySelectorAll('svg [stroke-dasharray]')].flatMap(line => [...line.ownerSVGElement.querySelectorAll('text')].filter(text => {{
+  const [a, b] = [line, text].map(one => one.getBoundingClientRect());
+  return a.left < b.right && b.left < a.right + 1 && a.top < b.bottom - 3 && b.top + 3 < a.bottom;
+}}).map(text => text.textContent))"""
 QUARTER = "ResNet-18 with a quarter of its channels, four epochs"
 SMALL = f"{QUARTER}, Muon"
 NARROW = "ResNet-18 with an eighth of its channels, four epochs, SGD"
@@ -82,6 +86,7 @@ def check(browser):
                      *(points(one) for one in gain.by_seed)):
             if part not in said.replace("0.00", "+0.00"): raise AssertionError(f"{words}: {said!r} should say {part!r}")
         same(browser.run(f"{BOX}.querySelectorAll('svg')[0].querySelectorAll('circle').length"), len(gain.by_seed), "a circle for each seed")
+        same(browser.run(CROSSED), [], "labels that the line at zero crosses")
         return said
     same((interval(), browser.run(go + ".disabled")), ((-3, 3), True), "where the ends begin; no bet before one has moved")
     browser.run(ends[0] + ".focus()")

@@ -8,7 +8,8 @@ from explorer import PIXELS, same
 from readme import HERE
 
 NOTEBOOK = "08e_counting_facts"
-MOST = 3  # cells: for as many or fewer covered ones the page also says how sure the answer is
+MOST = 3  # cells: with as many or fewer covered the page also says how sure the answer is
+FEWEST = 16  # ways to cover the other cells: with fewer the page does not count their answers
 BOX = "document.querySelector('#try-cells')"
 SAID = BOX + ".querySelector('.try-said').textContent"
 CELLS = BOX + ".querySelectorAll('.cells-board button')"
@@ -21,9 +22,15 @@ def tables():
     return {int(key.split()[0]): table for key, table in found.items()}
 
 
-def few():
-    "The numbers of all subsets of at most `MOST` of 16 cells, as `all_subsets` counts them, in order."
-    return [s for s in range(2**16) if s.bit_count() <= MOST]
+def kept(table):
+    """The covers for which the page says how sure the answer is, numbered as by `all_subsets`: those of at most `MOST` cells,
+    of all cells, and those that the buttons show, with one cell changed or none. All 65,536 would take more than an hour."""
+    from cifar_gradcam.lab.facts import unpacked_answers
+    answers, sizes, shown = unpacked_answers(table["answers"]), np.array([s.bit_count() for s in range(2**16)]), [2**16 - 1]
+    for c in np.unique(answers):
+        hits = np.flatnonzero(answers == c)
+        shown += hits[sizes[hits] == (max if c == table["predicted"] else min)(sizes[hits])].tolist()
+    return sorted({*np.flatnonzero(sizes <= MOST).tolist(), *shown, *(s ^ 2**cell for s in shown for cell in range(16))})
 
 
 def images_at(places):
@@ -43,17 +50,18 @@ def probabilities(images, which, numbers):
 
 
 def parts(folder):
-    "The pictures side by side, and for each a file with its table, its exact values, and how sure the network is under a few cells."
+    "The pictures side by side, and for each a file with its table, its exact values, and how sure the network is under some covers."
     from PIL import Image
 
     from cifar_gradcam.data import CLASSES
     pixels, images = images_at(tables())
     Image.fromarray(np.concatenate(pixels, 1)).save(folder / "cells.webp", lossless=True, quality=100, method=6)
     for k, (place, table) in enumerate(tables().items()):
-        sure = probabilities(images, [k] * len(few()), few()).mul(100).round().byte()
-        about = {key: table[key] for key in ("answers", "values", "margins")} | {"sure": sure.numpy().tobytes().hex()}
+        numbers = kept(table)
+        sure = probabilities(images, [k] * len(numbers), numbers).mul(100).round().byte()
+        about = {key: table[key] for key in ("answers", "values", "margins")} | {"kept": np.array(numbers, "<u2").tobytes().hex(), "sure": sure.numpy().tobytes().hex()}
         (folder / f"cells-{place}.json").write_text(json.dumps(about, separators=(",", ":")))
-    return {"classes": CLASSES, "most": MOST,
+    return {"classes": CLASSES, "most": MOST, "fewest": FEWEST,
             "pictures": [[place, table["predicted"], table["other"]] for place, table in tables().items()]}
 
 
@@ -78,7 +86,7 @@ def check(browser):
     def covered(): return [k for k, on in enumerate(browser.run(f"[...{CELLS}].map(b => b.getAttribute('aria-pressed') === 'true')")) if on]
     def number(): return sum(2**cell for cell in covered())
 
-    def as_the_network_says(place):
+    def as_the_network_says(place, button=False):
         "The picture on the page is what the network saw; the answer, the chances and the count of covers agree."
         k, table, s = [*tables()].index(place), tables()[place], number()
         answers = unpacked_answers(table["answers"])
@@ -89,11 +97,17 @@ def check(browser):
         with torch.no_grad(): p = model(image).softmax(1)[0]
         names = [CLASSES[answers[s]], CLASSES[int(p.argmax())], browser.run(BOX + ".querySelector('.cells-answer b').textContent")]
         same(len({*names}), 1, f"image {place}, {covered()}: {names}")
-        bars = browser.run(f"[...{BOX}.querySelectorAll('.cells-side div > p')].map(p => p.textContent)")
-        chances = f"{names[0]} {100 * p.max():.0f}\xa0%" if subsets[s].sum() <= MOST else f"stored only for up to {MOST} covered cells."
-        if chances not in bars[0]: raise AssertionError(f"{bars[0]!r} lacks {chances!r}")
+        bars, seen, known = browser.run(f"[...{BOX}.querySelectorAll('.cells-side div > p')].map(p => p.textContent)"), browser.run(f"[...{BOX}.querySelectorAll('.cells-bar')].map(b => b.checkVisibility())"), s in kept(table)
         within = (subsets & subsets[s] == subsets[s]).all(1)
-        ways = (f"there are {within.sum():,} ways to cover or leave the others. Answers" if 0 < s < 65535 else "All cells are covered. Answer" if s else f"Answers over all {within.sum():,} ways to cover cells")
+        same(seen, [known, bool(within.sum() >= 16)], f"which bars one sees with {covered()} covered")
+        same(known or not button and subsets[s].sum() > MOST, True, "how sure the answer is with few cells and near what a button shows")
+        chances = f"{names[0]} {100 * p.max():.0f}\xa0%" if known else "For this cover only the answer is stored."
+        if chances not in bars[0]: raise AssertionError(f"{bars[0]!r} lacks {chances!r}")
+        if known:
+            parts = browser.run(f"[...{BOX}.querySelector('.cells-bar').children].map(c => parseFloat(c.style.width))")
+            wanted = [100 * float(p[table[key]]) for key in ("predicted", "other")]
+            if np.abs(np.subtract(parts, [*wanted, 100 - sum(wanted)])).max() > 1.01: raise AssertionError(f"the bar has {parts}, the network says {wanted}")
+        ways = f"there are {within.sum():,} ways to cover or leave the others. Answers" if s else f"Answers over all {within.sum():,} ways to cover cells"
         share = f"{ways}: {CLASSES[(most := np.bincount(answers[within])).argmax()]} {int(100 * most.max() / within.sum() + 0.5)}\xa0%"
         if share not in bars[1]: raise AssertionError(f"{bars[1]!r} lacks {share!r}")
 
@@ -130,13 +144,16 @@ def check(browser):
         size = len(wanted[0])
         end = f"This is number {len(wanted)} of {len(wanted)};" if len(wanted) > 1 else f"and no other {'single cell' if size == 1 else f'choice of {size} cells'} does."
         same(f"Fewer cells cannot give {CLASSES[goal]}" in (text := browser.run(SAID)) and end in text, True, text)
-        as_the_network_says(place)
+        as_the_network_says(place, True)
         browser.click(keep)
         left = 16 - subsets[answers == table["predicted"]].sum(1).max()
         same([16 - len(covered()), CLASSES[answers[number()]]], [left, CLASSES[table["predicted"]]], f"image {place}: fewest cells that are enough")
-        kept = ("Even the empty grey square is enough", "The one cell left is enough", f"The {left} cells left are enough")[min(left, 2)]
-        same(f"{kept} for {CLASSES[table['predicted']]}." in (text := browser.run(SAID)), True, text)
-        as_the_network_says(place)
+        enough = ("Even the empty grey square is enough", "The one cell left is enough", f"The {left} cells left are enough")[min(left, 2)]
+        same(f"{enough} for {CLASSES[table['predicted']]}." in (text := browser.run(SAID)), True, text)
+        as_the_network_says(place, True)
+        browser.click(CELL.format(5))
+        as_the_network_says(place, True)
+        browser.click(CELL.format(5))
         browser.click(f"{BOX}.querySelector('input[value=next]')")
         chips = browser.run(f"[...{CELLS}].map(b => b.textContent)")
         after = [answers[number() ^ 2**cell] for cell in range(16)]

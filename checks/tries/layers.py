@@ -94,8 +94,8 @@ def check(browser):
         wrong, right = row["predicted"], row["true"]
         layer = target_layer(model, [*LAYERS.values()][s])
         raw = [from_the_library(model, images[[at]], names[m], layer, *pair) for pair in ((wrong, None), (right, None), (wrong, right))]
-        pixels = np.reshape(browser.run(PIXELS.format(LARGE)), (32, 32, 4))[..., :3]
-        levels = np.abs(pixels[:, :, None] - colours).sum(-1).argmin(-1)
+        levels, small = (np.abs(np.reshape(browser.run(PIXELS.format(canvas)), (32, 32, 4))[:, :, None, :3] - colours).sum(-1).argmin(-1)
+                         for canvas in (LARGE, f"{TILES}[{5 * m + s}].querySelector('canvas')"))
         what = f"image {place}, {names[m]}, {[*LAYERS][s]}, class {k}"
         def far(sign):
             maps = np.maximum(sign * np.stack(raw), 0)
@@ -104,6 +104,8 @@ def check(browser):
         signs = (1, -1) if names[m] == "EigenCAM" else (1,)
         if min(map(far, signs)) > 0.01: raise AssertionError(f"{what}: {[far(sign) for sign in signs]} of the pixels are off")
         own = np.maximum(min((1, -1), key=far) * raw[k] if len(signs) > 1 else raw[k], 0)
+        off = np.abs(small - np.kron(255 * own / own.max(), np.ones((32 // len(own),) * 2)))  # one level of the large map is several of these
+        if (off > 3 + 0.5 * max(np.maximum(sign * one, 0).max() for one in raw for sign in signs) / own.max()).mean() > 0.01: raise AssertionError(f"{what}: the small map is off by up to {off.max():.0f} levels")
         said = browser.run(SAID)
         cells = own.reshape(4, len(own) // 4, 4, -1).max((1, 3))
         cell, ordered = int(cells.argmax()), np.sort(own.ravel())[::-1]

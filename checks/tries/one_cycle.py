@@ -10,6 +10,7 @@ from explorer import same
 NOTEBOOK = "04_onecycle_training"
 BOX = "document.querySelector('#try-one_cycle')"
 SAID = BOX + ".querySelector('.try-said').textContent"
+HEIGHT = BOX + ".querySelector('input[type=range]')"
 POINTS = 101  # at which a schedule is kept, over the whole run
 TRIALS = ("cifar_gradcam train --recipe reference --epochs 20 --max-lr-epoch 4 --batch-size 250 --max-lr 0.5 --matrix-lr 0.04 --final-lr 1e-4 "
           "--label-smoothing 0.1 --width 32 --limit 25000 --hold-out 5000, with one change a trial")
@@ -108,7 +109,7 @@ def check(browser):
         arms = next(arms for one, other, _, _, arms in sets() if (one, other) == (optimizer, length))
         epoch, epochs = (float(word) for word in value("Epoch of the peak").removeprefix("epoch ").split(" of "))
         final, peak = float(value("Final rate").split()[0]) / 100, float(value("Peak"))
-        mine = np.array(shares("OneCycle", max(epoch / epochs, 1e-9), max(final, 1e-9), anneal))
+        mine = np.array(shares("OneCycle", max(epoch / epochs, 1e-9), final, anneal))
         far = {name: np.abs(mine - shares(**shape_of(runs[0].recipe)[1])).mean() for name, runs in arms.items()}
         near = [run for name, runs in arms.items() for run in runs if np.isclose(far[name], min(far.values()))]
         nearest = min((peak_of(run) for run in near), key=lambda other: abs(np.log(other / peak)))
@@ -116,6 +117,8 @@ def check(browser):
         for run in near:
             if np.isclose(peak_of(run), nearest, rtol=0.01): by_images.setdefault(run.recipe.hold_out, []).append(run.accuracy)
         said, apart = browser.run(SAID), min(far.values())
+        same(browser.run(BOX + ".querySelector('.try-yours').textContent"), f"Yours: peak {value('Peak')} at epoch {epoch:g}, final rate {value('Final rate')[:-8]}it", "what is said to be dragged")
+        same(browser.run(f"[{HEIGHT}.getAttribute('aria-valuetext'), {HEIGHT}.nextElementSibling.textContent]"), [value("Peak")] * 2, "the slider of the peak")
         nearby = shape_of(near[0].recipe)[0]
         if f" rate {nearby}." not in said: raise AssertionError(f"{said!r} should say that the rate {nearby}")
         if apart > 0.105 and "is far from yours" not in said or 0.01 < apart < 0.095 and "differs from yours" not in said: raise AssertionError(f"{said!r}: the schedules differ by {apart:.3f}")
@@ -125,10 +128,15 @@ def check(browser):
             if wanted not in said: raise AssertionError(f"{optimizer}, {length}, peak {peak}, rise {epoch}, fall to {final}: {said!r} should say {wanted!r}")
         if f"peak of {float(f'{nearest:.3g}'):g}" not in said: raise AssertionError(f"{said!r} should name the peak {nearest:.3g}")
         return epoch, final, peak
-    same(as_said("SGD", "4 epochs"), (1, 0, 0.1), "it begins with the schedule of chapter 04")
+    same(as_said("SGD", "4 epochs"), (1, 1e-4, 0.1), "it begins with the schedule of chapter 04")
     browser.run(knob.format("Peak") + ".focus()")
     for _ in range(12): browser.press("ArrowRight")
     if not 0.25 < as_said("SGD", "4 epochs")[2] < 0.4: raise AssertionError("twelve steps by keyboard are half of a power of ten")
+    browser.run(HEIGHT + ".focus()")
+    for _ in range(12): browser.press("ArrowLeft")
+    same(as_said("SGD", "4 epochs")[2], 0.1, "and back with the slider")
+    browser.click(HEIGHT, 0.9)
+    if not 2 < (found := as_said("SGD", "4 epochs")[2]) < 5: raise AssertionError(f"a click near the right end of the slider gives a peak of {found}")
     for name, key, count in (("Epoch of the peak", "Home", 1), ("Final rate", "End", 1), ("Final rate", "PageDown", 4)):
         browser.run(steps.format(knob.format(name), count, key))
         as_said("SGD", "4 epochs")
@@ -149,4 +157,4 @@ def check(browser):
     for kind, up in (("mousePressed", 0), ("mouseMoved", 10), ("mouseMoved", 20), ("mouseReleased", 20)):
         browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y - up, button="left", buttons=1, clickCount=1)
     after = as_said("Muon", "20 epochs, 20,000 images")
-    if not before[1] == 0 < 0.05 < after[1] < 0.2: raise AssertionError(f"dragged up by 20 pixels, the final rate goes from {before[1]} to {after[1]}")
+    if not before[1] == 1e-4 < 0.05 < after[1] < 0.2: raise AssertionError(f"dragged up by 20 pixels, the final rate goes from {before[1]} to {after[1]}")

@@ -10,6 +10,11 @@ NOTEBOOK = "03_lr_finder"
 STILL = "fig-full-size"
 BOX = "document.querySelector('#try-range_test')"
 SAID = BOX + ".querySelector('.try-said').textContent"
+CROSSED = f"""(box => [...box.querySelectorAll('svg .named')].filter(name => {{
+  const a = name.getBoundingClientRect(), all = [...box.querySelectorAll('svg')[0].querySelectorAll('text, circle, polyline, .axis')];
+  return a.left < box.getBoundingClientRect().left || a.right > box.getBoundingClientRect().right
+    || all.map(one => [one, one.getBoundingClientRect()]).some(([one, b]) => one !== name && a.left < b.right && b.left < a.right && a.top < b.bottom - 3 && b.top + 3 < a.bottom);
+}}).map(name => name.textContent))({BOX})"""
 PEAKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4)  # of the small network: chapter 10a
 
 
@@ -73,6 +78,7 @@ def check(browser):
         except NoPeak: wanted.append("suggests no rate")
         for words in wanted:
             if words not in said: raise AssertionError(f"{network}, {test}, f {f}, rate {at}: {said!r} should say {words!r}")
+        same(browser.run(CROSSED), [], f"names that something crosses: {network}, {test}, f {f}")
         return at, said
     same(as_said("ResNet-18")[0], 0.0167, "it begins with the suggestion of the chapter")
     for network in recorded:
@@ -82,6 +88,11 @@ def check(browser):
             for test in (1, 2, len(recorded[network][0])):
                 put("test", test)
                 as_said(network)
+            browser.size(390, 844)
+            browser.until(f"{BOX}.querySelector('svg').clientWidth < 390")
+            as_said(network)
+            browser.size(1440, 900)
+            browser.until(f"{BOX}.querySelector('svg').clientWidth > 390")
     put("f", 2)
     before = as_said("small network")[0]
     browser.run(rate + ".focus()")

@@ -21,7 +21,7 @@ def groups_of(record):
 
 def compared(record, names, test, group):
     """Each row against each other: means on all images of a row and on those that all rows have, the ends of the 95 % intervals
-    of the differences for i < j, and for each row a letter against each other: better, worse; a capital if it survives Holm."""
+    of the differences for i < j, and for each row a letter against each other: better, worse; a capital if it survives Holm; + or - among controls."""
     from cifar_gradcam.lab.maps import CONTROLS, holm, image_scores, MEASURES
     scores = [100 * MEASURES[test] * image_scores(record, name, test) for name in names]
     least, n = min(map(len, scores)), np.array([len(s) for s in scores])
@@ -49,7 +49,8 @@ def compared(record, names, test, group):
     for c in range(len(names)):
         family = [i for i in range(len(names)) if i != c and not (known[c] and known[i])]  # as in the chapter: maps against a control
         sure = dict(zip(family, holm(p[family, c]) < 0.05))
-        letters.append("".join(letter.upper() if sure.get(i) else letter for i, letter in enumerate("wsb"[int(v) + 1] for v in better[:, c])))
+        signs = [("-s+" if known[c] and known[i] else "wsb")[int(v) + 1] for i, v in enumerate(better[:, c])]
+        letters.append("".join(letter.upper() if sure.get(i) else letter for i, letter in enumerate(signs)))
     sign = MEASURES[test]
     return {"means": [[round(sign * float(s[:k][group[:len(s[:k])]].mean()), 3) for s in scores] for k in (None, least)], "low": low, "high": high, "letters": letters}
 
@@ -103,11 +104,12 @@ def check(browser):
             mean, low, high = (100 * v for v in compare_maps(record, name, rival, test, groups[group]))
             shown = [float(v) for v in re.findall(r"[+-]?\d+\.\d", number.replace("−", "-"))]
             if max(abs(np.subtract(shown, (mean, low, high)))) > 0.07: raise AssertionError(f"{name} over {rival}: {number} on the page, {mean, low, high} computed")
-            same(number[0] in ("▲△" if low > 0 else "▼▽" if high < 0 else "="), True, f"the mark of {name}: {number}, {low} to {high}")
+            signs = "⊕⊖" if name.startswith(CONTROLS) and rival.startswith(CONTROLS) else ("▲△", "▼▽")
+            same(number[0] in (signs[0] if low > 0 else signs[1] if high < 0 else "="), True, f"the mark of {name}: {number}, {low} to {high}")
             values = image_scores(record, name, test)
             if abs(float(score.replace("−", "-")) - 100 * values[groups[group][:len(values)]].mean()) > 0.051: raise AssertionError(f"{name}: {score}")
         said = browser.run(BOX + ".querySelector('.try-said').textContent")
-        counts = [sum(number[0] in kinds for *_, number, _, own in found if not own) for kinds in ("▲△", "▼▽", "=")]
+        counts = [sum(number[0] in kinds for *_, number, _, own in found if not own) for kinds in ("▲△⊕", "▼▽⊖", "=")]
         better, worse, alike, sure = (f"{n or 'none'}|{'are' if n > 1 else 'is'}" for n in (*counts, sum(number[0] == "▲" for *_, number, _, own in found if not own)))
         words = f"{better.replace('|', f' of the {len(names) - 1} other rows ')} better, {worse} worse, and {alike} too close to tell. After Holm’s correction for all rows, {sure} still better."
         same(words.replace("|", " ") in said, True, said)

@@ -37,7 +37,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
   function show() {
     const drawing = axes(svg, 170, scale(), [0, 1, []], {place, name: "Points"}), {X} = drawing, middle = 92;
     const [low, high] = shown ? bets.at(-1).slice(1) : ends.map(k => values[k]);
-    svg.append(drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${drawing.top}V${drawing.bottom}`}),
+    svg.append(drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${middle - 20}V${drawing.bottom}`}),
       drawn("rect", {x: X(low), width: Math.max(2, X(high) - X(low)), y: middle - 14, height: 28, rx: 4, style: "fill: var(--two); fill-opacity: .3"}),
       drawn("text", {class: "m over", x: (X(low) + X(high)) / 2, y: middle - 28}, `${points(low)} to ${points(high)}`));
     knobs.forEach((knob, k) => { knob.hidden = shown; knob.put(ends[k], v => X(v), middle); });
@@ -75,12 +75,11 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     past.style.display = bets.length ? "" : "none";
     if (!bets.length) return;
     const drawing = axes(past, 38 * bets.length + 40, scale(), [0, 1, []], {place}), {X} = drawing;
-    past.append(drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${drawing.top}V${drawing.bottom}`}));
     bets.forEach(([name, low, high], k) => {
       const y = drawing.top + 38 * k + 24, mean = named(name).mean, within = held(bets[k]);
       past.append(drawn("text", {class: "over", x: drawing.left + 6, y: y - 12}, name), drawn("text", {class: "r", x: drawing.left - 8, y: y + 5}, within ? "hit" : "missed"),
         drawn("rect", {x: X(low), width: Math.max(2, X(high) - X(low)), y: y - 5, height: 10, rx: 3, style: `fill: var(--two); fill-opacity: ${within ? 0.35 : 0.8}`}),
-        drawn("path", {class: "one", d: `M${X(mean)} ${y - 9}v18`, style: "stroke-width: 4"}));
+        drawn("path", {class: "quiet", "stroke-dasharray": "2 4", d: `M${X(0)} ${y - 9}v18`}), drawn("path", {class: "one", d: `M${X(mean)} ${y - 9}v18`, style: "stroke-width: 4"}));
     });
     past.setAttribute("aria-label", `Your bets. ${bets.map(bet => `${bet[0]}: ${points(bet[1])} to ${points(bet[2])}, the mean is ${points(named(bet[0]).mean, 2)}, ${held(bet) ? "hit" : "missed"}`).join(". ")}.`);
   }
@@ -98,6 +97,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
   forget.addEventListener("click", () => { bets = []; keep(); ask(data.questions[0]); show(); knobs[0].focus(); });
   said.setAttribute("aria-live", "polite");
   buttons.append(go, skip, forget);
+  buttons.style.margin = ".6rem 0";
   box.append(question, setting, area, buttons, said, past, key);
   if (open().length) ask(open()[0]);
   else { shown = true; at = named(bets.at(-1)[0]); ends = [0, 1]; }

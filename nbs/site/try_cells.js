@@ -63,9 +63,9 @@ Book.attempt("cells", {}, async (box, data) => {
     part.append(head, strip);
     return Object.assign(part, {show(counts, text, whole) {  // by class
       head.textContent = text;
-      const order = [own[1], own[2], ...counts.keys()].filter((c, k, all) => all.indexOf(c) === k && counts[c]);
-      strip.replaceChildren(...order.map(c => { const span = make("span", colour(c)); span.style.width = `${100 * counts[c] / whole}%`; return span; }));
-      strip.style.visibility = order.length ? "" : "hidden";
+      const others = whole - counts[own[1]] - counts[own[2]];
+      strip.replaceChildren(...[[counts[own[1]], "one"], [counts[own[2]], "two"], [others, ""]].map(([count, name]) => { const span = make("span", name); span.style.width = `${100 * count / whole}%`; return span; }));
+      strip.hidden = !counts.length;
     }});
   }
   const colour = c => c === own[1] ? "one" : c === own[2] ? "two" : "";
@@ -126,13 +126,14 @@ Book.attempt("cells", {}, async (box, data) => {
     word.style.color = colour(now) ? `var(--${colour(now)})` : "";
     answer.replaceChildren("It says ", word, now === own[2] ? " (right)" : now === own[1] && !n ? `; it is ${an(names[own[2]])}` : "");
     const chances = k === undefined ? [] : table.sure.slice(10 * k, 10 * k + 10);
-    sure.show(chances, `How sure it is: ${chances.length ? named(chances, 100) : `stored only for up to ${data.most} covered cells.`}`, 100);
+    sure.show(chances, chances.length ? `How sure it is: ${named(chances, 100)}` : `For this cover only the answer is stored. Probabilities are stored for up to ${data.most} covered cells and near the covers that the buttons show.`, 100);
     const counts = new Array(10).fill(0), rest = 65535 & ~covered;
     for (let more = rest; ; more = more - 1 & rest) { counts[answers[covered | more]]++; if (!more) break; }
     const whole = 2 ** (16 - n);
-    const heading = n === 16 ? "All cells are covered. Answer" : n ? `With these cells covered, there are ${whole.toLocaleString("en")} ways to cover or leave the others. Answers`
+    const heading = n ? `With these cells covered, there are ${whole.toLocaleString("en")} ways to cover or leave the others. Answers`
       : `Answers over all ${whole.toLocaleString("en")} ways to cover cells`;
     ways.show(counts, `${heading}: ${named(counts, whole)}`, whole);
+    ways.hidden = whole < data.fewest;
 
     const least = covers(goal, 1).size, id = `${own[0]} ${goal}`;
     if (reached && !walk) best[id] = Math.min(best[id] ?? 17, n);
@@ -161,9 +162,8 @@ Book.attempt("cells", {}, async (box, data) => {
     const packed = Uint8Array.from(atob(about.answers), c => c.charCodeAt());
     const bytes = new Uint8Array(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
     if (wanted !== place) return;  // another was picked meanwhile
-    const answers = new Uint8Array(65536), few = new Map();
+    const answers = new Uint8Array(65536), few = new Map(Array.from(new Uint16Array(Book.bytesOf(about.kept).buffer), (s, k) => [s, k]));
     bytes.forEach((pair, k) => { answers[2 * k] = pair >> 4; answers[2 * k + 1] = pair & 15; });
-    for (let s = 0; s < 65536; s++) if (sizeOf(s) <= data.most) few.set(s, few.size);
     [own, table] = [chosen, {...about, answers, few, sure: Book.bytesOf(about.sure)}];
     const others = [...new Set(answers)].filter(c => c !== own[1]).sort((a, b) => (b === own[2]) - (a === own[2]) || covers(a, 1).size - covers(b, 1).size);
     select.replaceChildren(...others.map(c => Object.assign(make("option", "", c === own[2] ? `${names[c]} (the truth)` : names[c]), {value: c})));

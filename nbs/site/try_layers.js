@@ -49,21 +49,22 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     all.append(make("span", "", name + (m === EIGEN ? " (same for every class)" : "")));
     return layers.map((stage, l) => { const button = tile(all, "", "", () => { [method, layer] = [m, l]; }); button.called(`${name}, ${stage}`); return button; });
   });
+  all.append(make("span", "", "Each of these small maps has a scale of its own."));
   byArrows(tiles, layers.length);
   byArrows(kinds, 3);
 
-  const levelsOf = (m, k, l) => {  // each place of the layer as a square of pixels
-    const places = bytesOf(found.maps[m][k][l]), side = Math.sqrt(places.length), step = SIDE / side;
-    return Uint8Array.from({length: SIDE * SIDE}, (_, i) => places[side * Math.floor(Math.floor(i / SIDE) / step) + Math.floor(i % SIDE / step)]);
-  };
-  const paint = (target, m, k, l) => overlay(target, SIDE, found.picture, levelsOf(m, k, l), colours, opacity);
+  // Each place of the layer is a square of pixels; on the scale of the three classes, or on one of its own.
+  function paint(target, m, k, l, alone = false) {
+    const places = bytesOf(found.maps[m][k][l]), side = Math.sqrt(places.length), step = SIDE / side, top = alone && Math.max(...places) || 255;
+    overlay(target, SIDE, found.picture, Uint8Array.from({length: SIDE * SIDE}, (_, i) => Math.round(255 / top * places[side * Math.floor(Math.floor(i / SIDE) / step) + Math.floor(i % SIDE / step)])), colours, opacity);
+  }
   const goals = () => [classes[own.predicted], classes[own.true], `${classes[own.predicted]} − ${classes[own.true]}`];
   function draw() {
     const names = goals(), [cell, half, sum] = found.about[method][kind][layer], side = Math.sqrt(found.maps[method][kind][layer].length / 2);
     paint(canvas, method, kind, layer);
     tiles.forEach((button, t) => {
       const [m, l] = [Math.floor(t / layers.length), t % layers.length];
-      paint(button.small, m, kind, l);
+      paint(button.small, m, kind, l, true);
       button.setAttribute("aria-pressed", m === method && l === layer);
     });
     kinds.forEach((button, k) => {
@@ -103,12 +104,12 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     found.picture = new Uint8Array(4 * SIDE * SIDE).map((_, i) => i % 4 < 3 ? rgb[3 * (i >> 2) + i % 4] : 255);
     draw();
   }
-  key.textContent = "Squares are the places of a layer. The scale goes from 0 to the largest value that the three classes reach with this method at this layer. So compare classes by brightness, and methods or layers only by place.";
+  key.textContent = "Squares are the places of a layer. The scale of the large map, and of the three classes, goes from 0 to the largest value that they reach with this method at this layer. So compare classes by brightness, and methods or layers only by place.";
   believe.innerHTML = "The frame is around the cell of 4 × 4 with the strongest place. What covering it does was measured apart from the maps (<a href=\"covering.html\">chapter 08a</a>); how far to believe a map is the question of <a href=\"measuring_explanations.html\">chapter 08</a>. Score-CAM and AblationCAM need a pass for each channel and are not here.";
   one.append(frame, ramp);
   const fade = slider({name: "Opacity", min: 0, max: 100, step: 5, value: 100 * opacity, words: v => `${v} %`}, v => { opacity = v / 100; draw(); });
   const work = make("div", "layers-work"), begin = data.pictures[0].place;
-  work.append(one, byClass, said, fade, all);
+  work.append(one, byClass, all, said, fade);
   box.append(style, pictures({name: "Picture", sheet: address, value: begin, options: data.pictures.map(({place, predicted, true: right}) => [place, `Test image ${place}: ${classes[right]}, taken for ${classes[predicted]}`])}, pick), work, key, believe);
   await pick(begin);
 });

@@ -1,13 +1,13 @@
 // Chapter 04: a schedule to drag, and the nearest recorded runs. checks/tries/one_cycle.py makes the data.
 "use strict";
 Book.attempt("one_cycle", {}, (box, data, redraw) => {
-  const {make, drawn, axes, percents, choice, stage} = Book, points = data.sets[0].shapes[0].shares.length - 1;
+  const {make, drawn, axes, percents, slider, choice, stage} = Book, points = data.sets[0].shapes[0].shares.length - 1;
   const decade = [1, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.3, 4.6, 5, 5.5, 6, 6.8, 7.5, 8.2, 9];
   const peaks = (low, high) => [-5, -4, -3, -2, -1, 0].flatMap(e => decade.map(m => +(m * 10 ** e).toPrecision(2))).filter(p => p >= low && p <= high);
   const ranges = {SGD: [0.004, 6], Adam: [0.00005, 0.1], Muon: [0.004, 6]}, start = {SGD: 0.1, Adam: 0.005, Muon: 0.5};
-  const hundred = [...Array(101).keys()].map(k => k / 100), percent = share => `${Math.round(100 * share)} %`, one = v => v.toFixed(1);
+  const hundred = [...Array(101).keys()].map(k => k / 100), finals = [1e-4, ...hundred.slice(1)], percent = share => `${share < 0.005 ? +(100 * share).toFixed(2) : Math.round(100 * share)} %`, one = v => v.toFixed(1);
   const counts = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], count = n => counts[n] || `${n}`;
-  let set = data.sets[0], fall = "straight", rise = 0.25, final = 0, peak = 0.1;
+  let set = data.sets[0], fall = "straight", rise = 0.25, final = finals[0], peak = 0.1;
 
   // What was dragged, as shares of the peak at the places at which the recorded schedules are kept.
   function dragged() {
@@ -27,11 +27,11 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     const r = p / peak, times = v => v < 10 ? one(v) : Math.round(v);
     return Math.abs(r - 1) < 0.03 ? `${their} peak of ${p} is yours` : r > 1 ? `${their} peak of ${p} is ${times(r)} times yours` : `Yours is ${times(1 / r)} times ${their.toLowerCase()} peak of ${p}`;
   }
-  const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), top = make("div", "try-row"), grid = make("div", "try-cycle");
+  const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), yours = make("p", "try-yours"), top = make("div", "try-row"), grid = make("div", "try-cycle");
   for (const name of ["rate", "curves", "strip"]) { svg[name] = drawn("svg", {role: "img"}); area[name] = stage(svg[name]); }
   const knobs = {
     rise: area.rate.handle({name: "Epoch of the peak", values: hundred.slice(0, 91), words: v => `epoch ${+(v * set.epochs).toFixed(2)} of ${set.epochs}`}, k => { rise = hundred[k]; show(); }),
-    final: area.rate.handle({name: "Final rate", values: hundred, up: true, words: v => `${percent(v)} of the peak`}, k => { final = hundred[k]; show(); }),
+    final: area.rate.handle({name: "Final rate", values: finals, up: true, words: v => `${percent(v)} of the peak`}, k => { final = finals[k]; show(); }),
     peak: area.strip.handle({name: "Peak", values: [], words: String}, k => { peak = knobs.peak.values[k]; show(); })};
   knobs.peak.classList.add("grip");
 
@@ -46,9 +46,8 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     set.shapes.forEach((shape, k) => { if (k !== near) over.line(at(shape.shares), {class: "quiet", "stroke-opacity": 0.5}); });
     over.line(at(set.shapes[near].shares), {class: "one", "stroke-width": 3, "stroke-dasharray": "7 5"});
     over.line(at(mine), {class: "two", style: "stroke-width: 3"});
-    svg.rate.append(drawn("text", {class: "over", x: over.left + 10, y: over.Y(0) - 7}, `peak at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)}${box.clientWidth < 560 ? "" : " of the peak"}`));
     knobs.rise.put(Math.round(100 * rise), v => over.X(v * epochs), over.Y(1));
-    knobs.final.put(Math.round(100 * final), over.Y, over.right);
+    knobs.final.put(finals.indexOf(final), over.Y, over.right);
 
     const below = axes(svg.curves, 270, x, y, {name: "Epoch"});
     const curve = run => run.map((value, k) => [k + 1, value]);
@@ -57,15 +56,17 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
       below.line(curve(run), {class: "one"});
       for (const [a, b] of curve(run)) svg.curves.append(Book.mark(shape(arm), below.X(a), below.Y(b), true, 1, epochs > 5 ? 2 : 4));
     }
-    svg.curves.append(drawn("text", {x: below.left + 6, y: below.top + 4}, "right after each epoch"));
+    svg.curves.append(drawn("text", {x: below.left + 6, y: 4}, "right after each epoch"));
 
     const [lowest, highest] = ranges[set.optimizer], tens = [-4, -3, -2, -1, 0].map(e => +(10 ** e).toPrecision(1)).filter(v => v >= lowest && v <= highest);
     const beside = axes(svg.strip, 270, [lowest, highest, tens], percents(set.arms.flatMap(ends)), {place: Math.log, name: "Peak"});
     beside.line([[peak, -1e9], [peak, 1e9]], {class: "two"});
     for (const arm of [...set.arms.filter(arm => arm.shape !== near), ...arms.filter(arm => !nearest.includes(arm)), ...nearest])
       for (const end of ends(arm)) svg.strip.append(Book.mark(shape(arm), beside.X(arm.peak), beside.Y(end), nearest.includes(arm), arm.shape === near ? 1 : 0.35));
-    svg.strip.append(drawn("text", {x: beside.left + 6, y: beside.bottom - 10}, "right at the end"));
+    svg.strip.append(drawn("text", {x: beside.left + 6, y: 4}, "right at the end"));
     knobs.peak.put(knobs.peak.values.indexOf(peak), beside.X, beside.bottom);
+    height.set(knobs.peak.values.indexOf(peak));
+    yours.textContent = `Yours: peak ${peak} at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)} of it`;
 
     const groups = [0, ...new Set(arms.map(arm => arm.held))].map(held => arms.filter(arm => !arm.found && arm.held === held));
     const alike = groups.reduce((a, b) => new Set(b.map(arm => arm.peak)).size > new Set(a.map(arm => arm.peak)).size ? b : a);
@@ -82,7 +83,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
       [alike.length > 1 ? "" : "No other peak", set.shapes.length > 1 ? "" : "no other schedule"].filter(Boolean).join(" and ").replace(/^n/, "N")];
     if (words[3]) words[3] += ` was recorded with ${set.optimizer} at this length.`;
     said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", text)));
-    key.textContent = `Orange: yours. Blue: the nearest runs on record, a line or mark for each seed. Grey: the other runs of this choice; nothing is interpolated. `
+    key.textContent = `Blue: the nearest runs on record, a line or mark for each seed. Grey: the other runs of this choice; nothing is interpolated. `
       + (set.arms.some(arm => arm.held) && set.arms.some(arm => !arm.held) ? "Squares: measured on held-out training images. " : "")
       + (set.arms.some(arm => arm.found) ? "Triangles: peaks that a range test found. " : "") + `The network: ${set.what}. The records: `;
     key.append(make("code", "", set.command));
@@ -97,18 +98,20 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
   function take(optimizer) {
     set = data.sets.find(own => own.optimizer === optimizer);
     knobs.peak.values = peaks(...ranges[optimizer]);
+    height.input.max = knobs.peak.values.length - 1;
     peak = start[optimizer];
     const old = top.children[1], made = lengths();
     if (old) old.replaceWith(made);
     show();
   }
   const named = [...new Set(data.sets.map(own => own.optimizer))].map(name => [name, name]);
+  knobs.peak.values = peaks(...ranges.SGD);
+  const height = slider({name: "Peak rate", min: 0, max: knobs.peak.values.length - 1, step: 1, value: 0, words: k => `${knobs.peak.values[k]}`}, k => { peak = knobs.peak.values[k]; show(); });
   top.append(choice({name: "Optimizer", options: named, value: "SGD"}, take), lengths(),
     choice({name: "Fall", options: ["straight", "along a cosine", "in steps"].map(name => [name, name]), value: fall},
-      name => { fall = name; if (name === "in steps" && final < 0.01) final = 0.01; show(); }));
-  knobs.peak.values = peaks(...ranges.SGD);
+      name => { fall = name; if (name === "in steps" && final < 0.01) final = 0.01; show(); }), height);
   said.setAttribute("aria-live", "polite");
-  grid.append(area.rate, said, area.curves, area.strip);
-  box.append(top, grid, key);
+  grid.append(area.rate, said, area.curves, area.strip, key);
+  box.append(top, yours, grid);
   redraw(show);
 });

@@ -22,13 +22,14 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
   const move = k => { rate = test.lrs[k]; show(); };
   const knob = curve.handle({name: "Your rate", values: test.lrs, words: three}, move), again = trained.handle({name: "Your rate, as a peak", values: test.lrs, words: three}, move);
   again.classList.add("grip");
+  curve.style.margin = "10px 0 26px";  // names above, and the row of marks below
 
   function show() {
     const losses = smooth(test.raw), found = read(losses), at = test.lrs.indexOf(rate), all = set.tests.flatMap(one => [one.lrs[0], one.lrs.at(-1)]);
     const narrow = box.clientWidth < 560, tens = [-4, -3, -2, -1, 0, 1].map(e => +(10 ** e).toPrecision(1));
     const x = [Math.min(...all), Math.max(...all), tens.filter((v, k) => v > Math.min(...all) * 1.01 && (!narrow || k % 2))];
     const low = Math.min(...test.raw) - 0.1, high = Math.min(Math.max(...test.raw), 1.6 * test.raw[0]) + 0.1;
-    const area = axes(svg, 300, x, [low, high, [1, [Math.log(10), "ln 10"], 3, 4].filter(v => [v].flat()[0] > low && [v].flat()[0] < high)], {place: Math.log, name: "Rate"});
+    const area = axes(svg, 300, x, [low, high, [1, 2, [Math.log(10), "guess"], 3, 4].filter(v => [v].flat()[0] > low && [v].flat()[0] < high)], {place: Math.log, name: "Rate"});
     const rates = [];
     for (const one of set.tests) {
       const own = smooth(one.raw), read_ = read(own);
@@ -44,11 +45,11 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     for (const [k, [step, name, colour]] of marked.entries()) {
       const [X, Y] = [area.X(test.lrs[step]), area.Y(losses[step])];
       svg.append(drawn("path", {class: colour, "stroke-dasharray": "5 4", d: `M${X} ${Y}V${area.bottom}`}), drawn("circle", {cx: X, cy: Y, r: 5, style: `fill: var(--${colour})`}),
-        drawn("text", {class: k ? "over" : "r over", x: X + (k ? 6 : -6), y: area.bottom - 12}, name));
+        drawn("path", {d: `M${X} ${area.bottom + 24}l5 9h-10Z`, style: `fill: var(--${colour}); stroke: none`}), drawn("text", {class: k ? "named" : "r named", x: X + (k ? 9 : -9), y: area.bottom + 34}, name));  // in a row of its own
     }
     area.line([[rate, low], [rate, high]], {class: "two"});
     knob.values = again.values = test.lrs;
-    svg.append(drawn("text", {x: area.left + 6, y: area.top + 4}, "loss"));
+    svg.append(drawn("text", {x: area.left + 6, y: 4}, "loss"));
     knob.put(at, area.X, area.Y(losses[at]));
 
     const under = axes(below, 200, x, percents(set.trained.flatMap(one => one.reached)), {place: Math.log, name: "Peak"});
@@ -56,21 +57,21 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     under.line([[rate, -1e9], [rate, 1e9]], {class: "two"});
     for (const one of [...set.trained.filter(own => own !== nearest), nearest]) for (const value of one.reached)
       below.append(mark(one.found ? "triangle" : "circle", under.X(one.peak), under.Y(value), one === nearest));
-    below.append(drawn("text", {x: under.left + 6, y: under.bottom - 10}, "test accuracy"));
+    below.append(drawn("text", {x: under.left + 6, y: 4}, "test accuracy"));
     again.put(at, under.X, under.bottom);
 
     const tried = set.trained.filter(one => !one.found), best = tried.reduce((a, b) => mean(b.reached) > mean(a.reached) ? b : a);
     const reached = one => `${mean(one.reached).toFixed(1)} %`, seeds = one => one.reached.length > 1 ? ` (seeds ${Math.min(...one.reached).toFixed(1)} to ${Math.max(...one.reached).toFixed(1)})` : "";
     const ratio = found.none ? 0 : rate / test.lrs[found.tenths], times = v => v < 10 ? v.toFixed(1) : Math.round(v);
     const words = [`Test accuracy ${reached(nearest)} with a peak of ${nearest.peak}${seeds(nearest)}.`,
-      `That is the recorded peak nearest to your rate of ${three(rate)}${nearest.found ? "; a range test found it" : ""}. The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
+      `That is the recorded peak nearest to your rate of ${three(rate)}. ${nearest.found ? "A range test found this peak. " : ""}The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
       found.none ? `This test suggests no rate: ${found.none}.`
         : `This test suggests ${three(test.lrs[found.tenths])}${Math.abs(ratio - 1) < 0.01 ? ", which is your rate" : ratio > 1 ? `. Your rate is ${times(ratio)} times as high` : `, ${times(1 / ratio)} times your rate`}. At the suggested rate the loss has done nine tenths of its fall. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
       rates.length ? `All ${set.tests.length} tests of this network suggest ${three(Math.min(...rates))} to ${three(Math.max(...rates))}${rates.length < set.tests.length ? `; ${set.tests.length - rates.length} of them, nothing` : ""}.` : ""];
     said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", text)));
     svg.setAttribute("aria-label", `Training loss against learning rate: the range test ${test.words}. ${words[2]}`);
     below.setAttribute("aria-label", `Test accuracy against the peak of the training. ${words[0]}`);
-    key.textContent = `Dots: the loss of each batch. Blue line: their running average. Each new loss has weight f. Dotted: the loss of a random guess. Grey lines: the other tests, with a mark at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found" : ""}. Test shown: ${test.words}. The records: `;
+    key.textContent = `Dots: the loss of each batch. Blue line: their running average, in which each new loss has weight f; the smaller f, the smoother. Dotted: the loss of a random guess, ln 10. Grey lines: the other tests, with a mark at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found" : ""}. Test shown: ${test.words}. The records: `;
     key.append(make("code", "", set.command));
   }
   function begin(own) {  // with the first test of a network, at its suggestion

@@ -2,8 +2,9 @@
 "use strict";
 {
 const VERDICTS = {B: ["▲", "better, also after Holm’s correction"], b: ["△", "better, but not after Holm’s correction"], s: ["=", "no clear difference"],
-  w: ["▽", "worse, but not after Holm’s correction"], W: ["▼", "worse, also after Holm’s correction"]};
-const WORTH = {B: 1, b: 1, s: 0, w: -1, W: -1};
+  w: ["▽", "worse, but not after Holm’s correction"], W: ["▼", "worse, also after Holm’s correction"],
+  "+": ["⊕", "better, a control against a control"], "-": ["⊖", "worse, a control against a control"]};
+const WORTH = {B: 1, b: 1, "+": 1, s: 0, "-": -1, w: -1, W: -1};
 
 Book.attempt("ranking", {}, (box, data, redraw) => {
   const {make, choice} = Book, tests = Object.keys(data.tests);
@@ -122,7 +123,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   said.setAttribute("aria-live", "polite");
   hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
   key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. Two controls that are compared with each other get only these marks. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
   box.append(make("style", "", STYLE), choices, said, hint, sheet, key);
   redraw(show);
@@ -140,7 +141,7 @@ const STYLE = `
 .rk thead button { border: 0; background: none; padding: .2rem 0; min-height: 32px; font-weight: 600; white-space: nowrap; }
 .rk thead button::after { content: " ↕"; color: var(--quiet); font-weight: 400; }
 .rk [aria-sort=descending] button::after { content: " ↓"; color: var(--link); font-weight: 700; } .rk [aria-sort=ascending] button::after { content: " ↑"; color: var(--link); font-weight: 700; }
-col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; } col.rk-number { width: 21% !important; } col.rk-score { width: 9% !important; } col.rk-tests { width: 12% !important; } col.rk-passes { width: 9.5% !important; } .rk-number, td.rk-tests { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
+col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; } col.rk-number { width: 21% !important; } col.rk-score { width: 9% !important; } col.rk-tests { width: 11.2% !important; } col.rk-passes { width: 10.3% !important; } .rk-number, td.rk-tests { white-space: nowrap; } .rk td.rk-score, .rk td.rk-passes { text-align: right; padding-right: 1rem; }
 .rk-map button { width: 100%; min-height: 28px; padding: .1rem .3rem; border: 1px solid transparent; border-radius: 4px; background: none; text-align: left; }
 .rk tbody .rk-map button:hover { border-color: var(--link); }
 .rk small { font-size: 12.5px; color: var(--quiet); margin-left: .4rem; }
@@ -153,7 +154,6 @@ col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; 
 .rk-same:not(.rk-own) { background: repeating-linear-gradient(135deg, transparent 0 7px, var(--box) 7px 14px); }
 .rk-ticks { display: block; position: relative; height: 18px; width: calc((100% + .8rem) * 21.5 / 42.5); margin-left: -.4rem; font-size: 12px; font-weight: 400; color: var(--quiet); } .rk-ticks span { transform: translateX(-50%); }
 @media (max-width: 600px) {
-  #try-ranking .try-choice legend { float: none; margin: 0; width: 100%; }
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
   .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34% !important; } col.rk-drawing { width: 25% !important; } col.rk-number { width: 19% !important; } col.rk-tests { width: 22% !important; } #try-ranking .rk { font-size: 13px; } .rk-map button { white-space: nowrap; } .rk-own .rk-map button { white-space: normal; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
   .rk thead button::after { content: ""; }

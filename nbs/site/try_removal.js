@@ -189,8 +189,7 @@ const STYLE = `
 .rm-pictures figcaption, .rm-curves figcaption { font-size: .85rem; margin: .3rem 0 0; color: inherit; text-align: left; }
 .rm-bar { display: block; height: 10px; margin: .25rem 0; border: 1px solid var(--line); border-radius: 3px; background: linear-gradient(90deg, var(--colour) var(--part), transparent 0); }
 .rm-curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .4rem 1rem; margin: .8rem 0 .4rem; }
-@media (max-width: 500px) { .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; }
-  #try-removal .try-choice legend { float: none; margin: 0; width: 100%; } #try-removal .try-choice span { padding: .3rem .55rem; } }
+@media (max-width: 500px) { .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; } }
 .rm-more { margin: .3rem 0 0; }
 .rm-dot { stroke: none; fill: currentColor; } .rm-dot.one { fill: var(--one); } .rm-dot.two { fill: var(--two); } .rm-dot.three { fill: var(--three); } .rm-dot.four { fill: var(--four); } .rm-dot.quiet { fill: var(--quiet); }
 .try svg .rm-spread { stroke-width: 8; } .try svg .rm-mean { stroke-width: 8; } .try svg .rm-chosen { font-weight: 700; }

@@ -14,7 +14,7 @@ Book.attempt("temperature", {still: ""}, (box, data, redraw) => {
       if (!count) return;
       const x = area.X(k * width) + 1, right = one.right[k] / count * 100, wide = area.X((k + 1) * width) - x - 1;
       svg.append(drawn("rect", {x, width: wide, y: area.Y(right), height: area.bottom - area.Y(right), ...count < FEW ? {fill: "none", stroke: "var(--one)", "stroke-dasharray": "3 3"} : {fill: "var(--one)", "fill-opacity": 0.2 + 0.8 * Math.sqrt(count / data.images)}}),
-        drawn("path", {class: "two", d: `M${x} ${area.Y(one.confidence[k])}h${wide}`, "stroke-width": 3}));
+        ...["stroke: var(--under); stroke-width: 6", "stroke: var(--two); stroke-width: 3"].map(style => drawn("path", {d: `M${x} ${area.Y(one.confidence[k])}h${wide}`, style})));
     });
     const surest = one.sure === 0 ? "No answer is at least 99 % sure." : one.sure === 1 ? `1 answer is at least 99 % sure, and it is ${one.sure_right ? "right" : "wrong"}.`
       : `${one.sure.toLocaleString("en")} answers are at least 99 % sure, and ${(100 * one.sure_right / one.sure).toFixed(1)} % of them are right.`;
@@ -22,8 +22,14 @@ Book.attempt("temperature", {still: ""}, (box, data, redraw) => {
     svg.setAttribute("aria-label", `Reliability diagram at a temperature of ${data.temperatures[at].toFixed(2)}. ${said.textContent}`);
   }
   said.setAttribute("aria-live", "polite");
-  key.textContent = `Bars: how often the answers of a bin were right. Stronger colours have more answers, and hollow bars have fewer than ${FEW}, so they say little. Orange: their mean confidence. Dashed line: where bars and orange would meet if the network were calibrated. The loss on these images is lowest at a temperature of ${data.temperatures[lowest].toFixed(2)}.`;
+  key.textContent = `Bars: how often the answers of a bin were right. Stronger colours have more answers, and hollow bars have fewer than ${FEW}, so they say little. Orange: their mean confidence. Dashed line: where bars and orange would meet if the network were calibrated.`;
   svg.style.marginBottom = "1.4rem";  // the name of the axis
-  box.append(slider({name: "Temperature", min: 0, max: data.temperatures.length - 1, step: 1, value: at, words: k => data.temperatures[k].toFixed(2)}, k => { at = k; show(); }), svg, said, key);
+  const control = slider({name: "Temperature", min: 0, max: data.temperatures.length - 1, step: 1, value: at, words: k => data.temperatures[k].toFixed(2)}, k => { at = k; show(); });
+  const fitted = make("button", "", `Lowest loss: ${data.temperatures[lowest].toFixed(2)}`), row = make("div", "try-row");
+  fitted.type = "button";
+  fitted.addEventListener("click", () => { control.set(at = lowest); show(); });
+  row.style.alignItems = "center";
+  row.append(control, fitted);
+  box.append(row, svg, said, key);
   redraw(show);
 });
