@@ -1,40 +1,76 @@
-"The front page: a dog that the network calls a cat, with a map for each class; one covers parts of the picture by tapping."
+"The front page: pictures that the network gets wrong, with a map for each class; one covers parts of them by tapping."
+import json
+
 import numpy as np
 
 from explorer import same
 
 NOTEBOOK = "index"
 STILL = "fig-front"
-PLACE = 9360  # in the test set
-# What each cell of the grid shows, row by row.
-CELLS = ["the upper left corner", "the tip of the tail", "the ears", "the edge of an ear",
-         "the background behind the dog", "the back", "the face", "the muzzle",
-         "the hind leg", "the belly", "the chest", "the far front leg",
-         "the lower left corner", "the shadow", "the near front leg", "the paws"]
+MOST, MOST_WAYS = 4, 2  # cells covered at once: with the mean colour, and in the two other ways
+# Place in the test set -> what one sees; which cells to try first; what each cell of the grid shows, row by row.
+PICTURES = {
+    9360: ("A small orange dog leaps to the right", [2, 3], [
+        "the upper left corner", "the tip of the tail", "the ears", "the edge of an ear",
+        "the background behind the dog", "the back", "the face", "the muzzle",
+        "the hind leg", "the belly", "the chest", "the far front leg",
+        "the lower left corner", "the shadow", "the near front leg", "the paws"]),
+    5722: ("A red airplane in a blue sky, from below", [6, 5], [
+        "the upper left corner", "the sky at the top, on the left", "the sky at the top, on the right", "the upper right corner",
+        "the sky above the left wing", "the left side of the nose", "the nose", "the sky above the right wing",
+        "the left wing", "the middle", "the right wing", "the tip of the right wing",
+        "the lower left corner", "the tail", "the sky below the right wing", "the lower right corner"]),
+    8535: ("A white horse walks to the right", [8, 5], [
+        "the upper left corner", "the trees above the back", "the trees behind the neck", "the face",
+        "the top of the tail", "the rump", "the shoulder", "the muzzle",
+        "the tail", "the hind legs", "the top of a foreleg", "the grass in front of the horse",
+        "the lower left corner", "the hind hooves", "a front hoof", "the other front hoof"]),
+    4556: ("A small bird with an orange breast sits on a log", [14, 13], [
+        "the upper left corner", "the background at the top, on the left", "the background at the top, on the right", "the upper right corner",
+        "the background on the left", "the left side of the head", "the right side of the head", "the background on the right",
+        "the left end of the log’s edge", "the tail", "the belly", "the right end of the log’s edge",
+        "the lower left corner", "the log below the tail", "the log below the bird", "the lower right corner"])}
 ROOT = "document.querySelector('#try-front')"
 
 
 def parts(folder):
-    "The picture; for each class, its score and its map; for each way to cover, the shares of all classes, in 10,000: whole, then without each cell."
+    """The first picture and what all share; a file for each other one, and all side by side.
+
+    For each: the scores and maps of the two classes, and the answers to all covers of at most `MOST` cells, in the order of their
+    numbers: the class that wins, its share, that of the class which wins when nothing is covered and that of the right one, in per cent.
+    For covers of at most `MOST_WAYS` cells also what wins in the two other ways of covering, and its share.
+    """
     import torch
+    from PIL import Image
 
     from cifar_gradcam.augment import download_data
     from cifar_gradcam.data import CIFAR10_MEAN
     from cifar_gradcam.engine.datasets import cifar10, data_source, DataError
     from cifar_gradcam.engine.runs import load_reference
     from cifar_gradcam.gradcam import signed_maps
-    from cifar_gradcam.mistakes.covering import covered_logits, GAMES
-    if data_source() != "real": raise DataError("the picture is one of CIFAR-10")
-    model, (_, test, _, _, classes) = load_reference(), download_data()
-    image, true = test[PLACE]
-    hidden = torch.cat([torch.zeros(1, 16), torch.eye(16)]).bool().reshape(-1, 4, 4)
-    shares = [covered_logits(model, image[None], torch.zeros(17, dtype=torch.long), hidden, game).double().softmax(1) for game in GAMES]
-    predicted = shares[0][0].argmax().item()
-    maps, scores = signed_maps(model, image[None].repeat(2, 1, 1, 1), torch.tensor([predicted, true]))
-    return {"place": PLACE, "pixels": cifar10(train=False).data[PLACE].tobytes().hex(), "classes": list(classes), "true": int(true), "predicted": predicted,
+    from cifar_gradcam.mistakes.covering import all_subsets, covered_logits
+    if data_source() != "real": raise DataError("the pictures are of CIFAR-10")
+    model, (_, test, _, _, classes), pixels, found = load_reference(), download_data(), cifar10(train=False).data, {}
+    covers = all_subsets(16)
+    few, fewer = (covers[covers.sum(1) <= most].reshape(-1, 4, 4) for most in (MOST, MOST_WAYS))
+    for place, (about, hints, cells) in PICTURES.items():
+        image, true = test[place]
+        def shares(hidden, way): return covered_logits(model, image[None], torch.zeros(len(hidden), dtype=torch.long), hidden, way).double().softmax(1)
+        grey = shares(few, "mean")
+        predicted = grey[0].argmax().item()
+        maps, scores = signed_maps(model, image[None].repeat(2, 1, 1, 1), torch.tensor([predicted, true]))
+        def winner(rows): return [rows.argmax(1), (100 * rows.amax(1)).round()]
+        def packed(columns): return torch.stack([column.byte() for column in columns], 1).numpy().tobytes().hex()
+        found[place] = {
+            "about": about, "hints": hints, "cells": cells, "predicted": predicted, "true": int(true), "pixels": pixels[place].tobytes().hex(),
             "scores": [round(score, 4) for score in scores.tolist()], "maps": [[round(v, 4) for v in grid.flatten().tolist()] for grid in maps],
-            "cover": [round(255 * mean) for mean in CIFAR10_MEAN],
-             "shares": [(10_000 * way).round().int().tolist() for way in shares], "cells": CELLS}
+            "answers": packed([*winner(grey), *(100 * grey[:, [predicted, true]]).round().T]),
+            "ways": packed([column for way in ("blur", "imputed") for column in winner(shares(fewer, way))])}
+    first, *others = found
+    for place in others: (folder / f"front-{place}.json").write_text(json.dumps(found[place], separators=(",", ":")))
+    Image.fromarray(np.concatenate([pixels[place] for place in found], 1)).save(folder / "front.webp", lossless=True, quality=100, method=6)
+    return {"classes": list(classes), "cover": [round(255 * mean) for mean in CIFAR10_MEAN], "most": MOST, "mostWays": MOST_WAYS,
+            "pictures": [[place, one["predicted"], one["true"]] for place, one in found.items()], "first": found[first]}
 
 
 def check(browser):
