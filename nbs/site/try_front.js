@@ -7,7 +7,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   const inWords = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "13", "14", "15", "16"];
   const style = make("style");
   style.textContent = `
-    #try-front { --side: clamp(260px, 39vh, 460px); }
+    #try-front { --side: clamp(240px, 37vh, 460px); }
     #try-front .front { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
     #try-front .front > div { min-width: 0; }
     #try-front .front-old { opacity: .5; }
@@ -32,8 +32,8 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     #try-front .front-bars b:not(.now) { font-weight: 400; }
     #try-front .front-bars span { text-align: right; font-variant-numeric: tabular-nums; }
     #try-front .front-head { display: flex; align-items: center; min-height: 38px; margin: 0 0 .5rem; }
-    #try-front .try-choice:not(.try-pictures) { min-height: 38px; margin: 0 0 .5rem; gap: .25rem; font-size: .92rem; }
-    #try-front .try-choice:not(.try-pictures) span { padding: .3rem .5rem; }
+    #try-front .try-choice:not(.try-pictures) { min-height: 38px; margin: 0 0 .5rem; gap: .25rem; font-size: .88rem; }
+    #try-front .try-choice:not(.try-pictures) span { padding: .4rem .4rem; }
     #try-front .try-said { min-height: 6.1em; max-width: 460px; }
     #try-front .front-full { animation: front-full .5s 2; }
     #try-front .try-said span { display: block; margin-top: .3rem; }
@@ -43,7 +43,6 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     #try-front .front-key canvas { height: 14px; }
     #try-front .try-slider { max-width: 460px; min-height: 40px; grid-template-columns: auto 1fr 3.4em; }
     @media (max-width: 600px) {
-      #try-front { --side: clamp(240px, 37vh, 460px); }
       #try-front .front > div { display: flex; flex-direction: column; }
       #try-front .front-head { order: -2; min-height: 0; }
       #try-front .front-bars { order: -1; margin: 0 0 .6rem; }
@@ -125,17 +124,16 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   }
   const names = cover => listed(inside(cover).map(k => own.cells[k]));
   // What to try next.
-  function hint(now) {
+  function hint(now, right) {
     const size = sizeOf(covered), step = own.hints[size];
     if (size === data.most) {
-      const {shares} = answer(covered), top = Math.max(...Object.keys(rowOf).map(cover => answer(cover).shares[1])), link = make("a", "", "Chapter 08e");
-      link.href = "counting_facts.html#try-cells";
-      return [shares[1] < top ? `Can you bring ${data.classes[own.true]} to ${percent(top)}? ` : `No other cover brings ${data.classes[own.true]} above ${percent(top)}. `, link, " lets you cover all 16 parts, of other pictures."];
+      const share = answer(covered).shares[1], top = Math.max(...Object.keys(rowOf).map(cover => answer(cover).shares[1]));
+      return share < top ? `Can you bring ${right} to ${percent(top)}?` : `No other cover brings ${right} above ${percent(top)}.`;
     }
     if (step !== undefined && inside(covered).every(k => own.hints.slice(0, size).includes(k)))
-      return [size ? `Now cover ${own.cells[step]} too.` : `Cover ${own.cells[step]}: what does it say then?`];
+      return size ? `Now cover ${own.cells[step]} too.` : `Cover ${own.cells[step]}: what does it say then?`;
     const turning = [...Array(16).keys()].filter(k => !(covered >> k & 1) && answer(covered | 1 << k).best !== now).length;
-    return [turning ? `Cover one more: ${inWords[turning]} of the other ${inWords[16 - size]} would change the answer.` : `No single other part changes the answer now.`];
+    return turning ? `Cover one more: ${inWords[turning]} of the other ${inWords[16 - size]} would change the answer.` : `No single other part changes the answer now.`;
   }
   function showAnswer() {
     const [predicted, right] = [own.predicted, own.true].map(k => data.classes[k]), start = answer(0), {best, words, shares} = answer(covered), size = sizeOf(covered);
@@ -146,12 +144,12 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     pen.fillStyle = `rgb(${data.cover})`;
     for (const k of inside(covered)) pen.fillRect(k % 4 * SIZE / 4, (k >> 2) * SIZE / 4, SIZE / 4, SIZE / 4);
     buttons.forEach((one, k) => {
-      one.setAttribute("aria-pressed", covered >> k & 1);
+      one.setAttribute("aria-pressed", (covered >> k & 1) === 1);
       one.setAttribute("aria-disabled", size === data.most && !(covered >> k & 1));
     });
     uncover.hidden = !covered;
     head.textContent = size === data.most ? `${upper(inWords[size])} is the most: tap one to uncover it` : `${upper(an(right))} that the network calls ${an(predicted)}`;
-    const more = make("span", "try-quiet"), next = make("span", "front-next"), said = covered ? [`Without ${names(covered)}, the network says `, make("b", "", words), ". "] : ["The network says ", make("b", "", predicted), `. It gives ${predicted} ${percent(start.shares[0])} and ${right} ${percent(start.shares[1])}.`];
+    const more = make("span", "try-quiet"), said = covered ? [`Without ${names(covered)}, the network says `, make("b", "", words), ". "] : ["The network says ", make("b", "", predicted), `. It gives ${predicted} ${percent(start.shares[0])} and ${right} ${percent(start.shares[1])}.`];
     if (covered) {
       const k = best === own.true ? 0 : 1;
       said.push(`${upper([predicted, right][k])} goes from ${percent(start.shares[k])} to ${percent(shares[k])}.`);
@@ -162,8 +160,12 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
       const verdict = {0: `The answer stays ${predicted} with all three ways of covering.`, 3: `All three ways of covering change the answer, so it depends ${depends}.`}[turned] || "The three ways of covering disagree, so we cannot tell.";
       more.textContent = `If ${part} blurred, it says ${blur.words}. If ${it} filled with the colours around ${them}, it says ${filled.words}. ${verdict}`;
     }
-    next.append(...hint(best));
-    told.replaceChildren(...said, next, more);
+    if (size === data.most) {
+      const link = make("a", "", "chapter 08e");
+      link.href = "counting_facts.html#try-cells";
+      more.append("You can cover all 16 parts of other pictures in ", link, ".");
+    }
+    told.replaceChildren(...said, make("span", "front-next", hint(best, right)), more);
     picture.setAttribute("aria-label", `${own.about}${covered ? `; ${names(covered)} covered with grey` : ""}. The answer is ${words}.`);
   }
   function showMap() {
