@@ -136,7 +136,7 @@ def check_picture(browser, k, place, hints, names):
     elif k: browser.click(f"{ROOT}.querySelectorAll('.try-pictures input')[{k}]")
     browser.until(f"{ROOT}.querySelector('.front-head').textContent.endsWith('calls {'an' if own[0] == 'a' else 'a'} {own}')")
     same(any(file in url for url in browser.requested), k > 0, f"{file} when it is asked for")
-    same(f"The network says {own}. It gives {own} {whole[wrong]:.0f} % and {right} {whole[true]:.0f} %.Cover {names[hints[0]]}:" in browser.run(SAID.format(0)), True, f"{place}: the answer to the whole picture")
+    same(f"The network says {own}. It gives {own} {whole[wrong]:.0f} % and {right} {whole[true]:.0f} %. Cover {names[hints[0]]}:" in browser.run(SAID.format(0)), True, f"{place}: the answer to the whole picture")
     large = np.asarray(Image.fromarray(pixels).resize((512, 512), Image.Resampling.LANCZOS)).astype(int)
     for x, y in ((100, 300), (300, 60), (400, 470)):
         if abs(colour(x, y, BIG.format(0)) - large[y, x]).max() > 6: raise AssertionError(f"{place} enlarged has {colour(x, y, BIG.format(0))} at {x}, {y}, not {large[y, x]}")

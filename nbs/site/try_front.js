@@ -165,7 +165,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
       link.href = "counting_facts.html#try-cells";
       more.append("You can cover all 16 parts of other pictures in ", link, ".");
     }
-    told.replaceChildren(...said, make("span", "front-next", hint(best, right)), more);
+    told.replaceChildren(...said, " ", make("span", "front-next", hint(best, right)), " ", more);
     picture.setAttribute("aria-label", `${own.about}${covered ? `; ${names(covered)} covered with grey` : ""}. The answer is ${words}.`);
   }
   function showMap() {
