@@ -44,7 +44,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     #try-front .try-slider { max-width: 460px; min-height: 40px; grid-template-columns: auto 1fr 3.4em; }
     @media (max-width: 600px) {
       #try-front .front > div { display: flex; flex-direction: column; }
-      #try-front .front-head { order: -2; min-height: 0; }
+      #try-front .front-head { order: -2; min-height: 0; font-size: .95rem; }
       #try-front .front-bars { order: -1; margin: 0 0 .6rem; }
       #try-front .front-board { flex-direction: column; }
       #try-front .front-square { width: 100%; max-width: var(--side); }
