@@ -26,6 +26,11 @@ def test_the_tables_are_the_sidebar():
             assert first.startswith(f"# {number} "), notebook
 
 
+def test_each_other_page_of_the_sidebar_is_named_beside_the_map():
+    sidebar = (HERE / "_quarto.yml").read_text(encoding="utf-8").split("sidebar:")[1]
+    equal(set(re.findall(r"\]\((\w+\.qmd)\)", TABLES)), set(re.findall(r"- (\w+\.qmd)", sidebar)))
+
+
 def test_both_drawings_have_each_chapter_as_a_link_inside_their_frame():
     drawn = with_map(TABLES)
     pages = [f"{page_name(notebook)}.html" for _, _, chapters in parts(TABLES) for _, _, notebook, _ in chapters]

@@ -1,48 +1,77 @@
-// The front page: a picture whose parts one covers, and beside it the map for each class. checks/tries/front.py makes the data.
+// The front page: pictures whose parts one covers, and beside each the map for each class. checks/tries/front.py makes the data.
 "use strict";
 Book.attempt("front", {still: "fig-front"}, (box, data) => {
-  const {make, slider, choice, bytesOf} = Book, SIDE = 32, SIZE = 512, FIRST = [255, 122, 0], SECOND = [134, 62, 255];
-  const [cat, dog] = [data.predicted, data.true].map(k => data.classes[k]), percent = n => `${Math.round(n / 100)} %`, upper = word => word[0].toUpperCase() + word.slice(1);
+  const {make, slider, choice, pictures, byArrows, bytesOf, parts, web} = Book, SIDE = 32, SIZE = 512, FIRST = [255, 122, 0], SECOND = [134, 62, 255];
+  const upper = word => word[0].toUpperCase() + word.slice(1), an = word => `${/^a/.test(word) ? "an" : "a"} ${word}`, percent = share => `${share}\u00a0%`;
+  const listed = words => words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+  const inWords = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "13", "14", "15", "16"];
   const style = make("style");
   style.textContent = `
-    #try-front .front { --side: clamp(260px, 44vh, 460px); display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
+    #try-front { --side: clamp(240px, 37vh, 460px); }
+    #try-front .front { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
     #try-front .front > div { min-width: 0; }
     #try-front .front-old { opacity: .5; }
-    #try-front .front-square { position: relative; max-width: var(--side); }
+    #try-front .front-board { display: flex; gap: 12px; }
+    #try-front .front-square { position: relative; flex: 1; max-width: min(var(--side), 100% - 76px); align-self: start; }
     #try-front .front-square > canvas { image-rendering: auto; border-radius: 8px; aspect-ratio: 1; }
     #try-front .front-cells { position: absolute; inset: 0; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr); }
     #try-front .front-cells button { min-height: 0; padding: 0; border: 1px solid #fff3; border-radius: 0; background: none; cursor: pointer; }
     #try-front .front-cells button:hover { border: 2px solid #fff; }
     #try-front .front-cells button[aria-pressed=true] { border: 2px solid #fff; }
+    #try-front .front-cells button[aria-disabled=true] { border-color: #fff1; cursor: not-allowed; }
     #try-front .front-cells button:focus-visible { outline: 3px solid #fff; outline-offset: -4px; box-shadow: inset 0 0 0 1px #000; }
-    #try-front .front-answer { display: grid; grid-template-columns: auto 1fr; gap: .8rem; align-items: center; margin-top: .7rem; max-width: 460px; }
-    #try-front .front-answer canvas { width: 76px; }
-    #try-front .front-bars { display: grid; grid-template-columns: auto 1fr 3.4em; gap: 2px .6rem; align-items: center; }
+    #try-front .front-more { display: flex; flex-direction: column; gap: 8px; width: 64px; font-size: .85rem; line-height: 1.2; }
+    #try-front .front-more p { margin: 0; }
+    #try-front .front-more button { padding: .3rem 0; }
+    #try-front .try-pictures { display: grid; grid-template-columns: 56px; gap: 8px; margin: 0; }
+    #try-front .try-pictures legend { position: static; clip-path: none; float: none; margin: 0 0 .2rem; width: 64px; font-size: .8rem; }
+    #try-front .try-pictures span { padding: 0; border: 0; }
+    #try-front .try-pictures input:checked + span { box-shadow: 0 0 0 2px var(--under), 0 0 0 4px var(--link); }
+    #try-front .front-bars { display: grid; grid-template-columns: 4.6em 1fr 3.4em; gap: 2px .6rem; align-items: center; margin-top: .7rem; max-width: 460px; }
     #try-front .front-bars i { height: 14px; border-radius: 3px; background: var(--own); transition: width .25s; }
     #try-front .front-bars b:not(.now) { font-weight: 400; }
     #try-front .front-bars span { text-align: right; font-variant-numeric: tabular-nums; }
     #try-front .front-head { display: flex; align-items: center; min-height: 38px; margin: 0 0 .5rem; }
-    #try-front .try-choice { min-height: 38px; margin: 0 0 .5rem; gap: .25rem; }
-    #try-front .try-choice span { padding: .3rem .5rem; }
-    @media (max-width: 600px) { #try-front .front > div { display: flex; flex-direction: column; } #try-front .front-answer { order: -1; margin: 0 0 .6rem; } #try-front .front-head { order: -2; } #try-front .try-choice legend { width: 100%; } #try-front .try-said { min-height: 0; } }
+    #try-front .try-choice:not(.try-pictures) { min-height: 38px; margin: 0 0 .5rem; gap: .25rem; font-size: .88rem; }
+    #try-front .try-choice:not(.try-pictures) span { padding: .4rem .4rem; }
     #try-front .try-said { min-height: 6.1em; max-width: 460px; }
+    #try-front .front-full { animation: front-full .5s 2; }
+    #try-front .try-said span { display: block; margin-top: .3rem; }
+    #try-front .front-next { font-weight: 600; }
+    @keyframes front-full { 50% { background: color-mix(in srgb, var(--one) 35%, transparent); } }
     #try-front .front-key { display: grid; grid-template-columns: auto 1fr auto; gap: .6rem; align-items: center; margin-top: .7rem; max-width: 460px; font-size: .9rem; }
     #try-front .front-key canvas { height: 14px; }
     #try-front .try-slider { max-width: 460px; min-height: 40px; grid-template-columns: auto 1fr 3.4em; }
-    @media (prefers-reduced-motion: reduce) { #try-front .front-bars i { transition: none; } }`;
+    @media (max-width: 600px) {
+      #try-front .front > div { display: flex; flex-direction: column; }
+      #try-front .front-head { order: -2; min-height: 0; font-size: .95rem; }
+      #try-front .front-bars { order: -1; margin: 0 0 .6rem; }
+      #try-front .front-board { flex-direction: column; }
+      #try-front .front-square { width: 100%; max-width: var(--side); }
+      #try-front .front-more { flex-direction: row; align-items: center; width: auto; }
+      #try-front .front-more button { padding: .3rem .6rem; }
+      #try-front .try-pictures legend { position: absolute; clip-path: inset(50%); }
+      #try-front .try-pictures { grid-template-columns: repeat(${data.pictures.length}, 44px); }
+      #try-front .try-choice:not(.try-pictures) legend { width: 100%; }
+      #try-front .try-said { min-height: 0; }
+    }
+    @media (prefers-reduced-motion: reduce) { #try-front .front-bars i { transition: none; } #try-front .front-full { animation-duration: 1ms; } }`;
   // The picture at 512 pixels a side, by Lanczos' kernel of three pixels, one direction after the other.
-  const pixels = bytesOf(data.pixels), kernel = x => x === 0 ? 1 : Math.abs(x) >= 3 ? 0 : 3 * Math.sin(Math.PI * x) * Math.sin(Math.PI * x / 3) / (Math.PI * x) ** 2;
+  const kernel = x => x === 0 ? 1 : Math.abs(x) >= 3 ? 0 : 3 * Math.sin(Math.PI * x) * Math.sin(Math.PI * x / 3) / (Math.PI * x) ** 2;
   const taps = Array.from({length: SIZE}, (_, i) => {
     const at = (i + .5) * SIDE / SIZE - .5, near = [-2, -1, 0, 1, 2, 3].map(k => Math.floor(at) + k), own = near.map(k => kernel(at - k)), sum = own.reduce((a, b) => a + b);
     return near.map((k, n) => [Math.min(SIDE - 1, Math.max(0, k)), own[n] / sum]);
   });
-  const wide = new Float32Array(SIDE * SIZE * 3), large = new Float32Array(SIZE * SIZE * 3);
-  for (let y = 0; y < SIDE; y++) for (let x = 0; x < SIZE; x++) for (let c = 0; c < 3; c++)
-    wide[(y * SIZE + x) * 3 + c] = taps[x].reduce((sum, [k, w]) => sum + w * pixels[(y * SIDE + k) * 3 + c], 0);
-  for (let y = 0; y < SIZE; y++) for (let i = 0; i < SIZE * 3; i++) {
-    let sum = 0;
-    for (const [k, w] of taps[y]) sum += w * wide[k * SIZE * 3 + i];
-    large[y * SIZE * 3 + i] = sum;
+  function enlarged(pixels) {
+    const wide = new Float32Array(SIDE * SIZE * 3), large = new Float32Array(SIZE * SIZE * 3);
+    for (let y = 0; y < SIDE; y++) for (let x = 0; x < SIZE; x++) for (let c = 0; c < 3; c++)
+      wide[(y * SIZE + x) * 3 + c] = taps[x].reduce((sum, [k, w]) => sum + w * pixels[(y * SIDE + k) * 3 + c], 0);
+    for (let y = 0; y < SIZE; y++) for (let i = 0; i < SIZE * 3; i++) {
+      let sum = 0;
+      for (const [k, w] of taps[y]) sum += w * wide[k * SIZE * 3 + i];
+      large[y * SIZE * 3 + i] = sum;
+    }
+    return large;
   }
   // A map of 4 × 4 values between the middles of its cells: straight, as the book enlarges maps.
   const places = Array.from({length: SIZE}, (_, i) => {
@@ -53,124 +82,168 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     const [r, v] = places[n / SIZE | 0], [c, u] = places[n % SIZE], k = 4 * r + c;
     return (1 - v) * ((1 - u) * grid[k] + u * grid[k + 1]) + v * ((1 - u) * grid[k + 4] + u * grid[k + 5]);
   });
-  const contrast = data.maps[0].map((v, k) => v - data.maps[1][k]);
-  const [forCat, forDog] = data.maps.map(grid => grid.map(v => Math.max(0, v)));
-  const most = Math.max(...forCat, ...forDog, ...contrast.map(Math.abs)), tint = v => (Math.abs(v) / most) ** .7;  // one scale for all
-  // Orange counts for the answer, violet for the class: the map for the class alone is violet.
-  const views = {
-    both: {name: `${cat} rather than ${dog}`, heat: between(contrast), grid: contrast},
-    first: {name: cat, heat: between(forCat), grid: forCat, score: data.scores[0], colour: "Orange"},
-    second: {name: dog, heat: between(forDog.map(v => -v)), grid: forDog, score: data.scores[1], colour: "Violet"}};
-  let view = "both", opacity = 75, covered = -1;
+  // A cover is a number with a bit for each cell. Those of few cells have answers, in the order of their numbers.
+  const sizeOf = cover => inside(cover).length, inside = cover => [...Array(16).keys()].filter(k => cover >> k & 1), rowOf = {};
+  for (let cover = 0, rows = [0, 0]; cover < 1 << 16; cover++) {
+    const size = sizeOf(cover);
+    if (size <= data.most) rowOf[cover] = [rows[0]++, size <= data.mostWays ? rows[1]++ : -1];
+  }
+  let own, large, views, most, view = "both", opacity = 75, covered = 0, wanted;
+  const tint = v => (Math.abs(v) / most) ** .7;  // one scale for all maps of a picture
 
   function draw(canvas, heat, strength) {
     canvas.width = canvas.height = SIZE;
     const out = new ImageData(SIZE, SIZE), o = out.data, toGrey = Math.min(1, strength / 30);
     for (let n = 0; n < SIZE * SIZE; n++) {
       const [r, g, b] = [large[3 * n], large[3 * n + 1], large[3 * n + 2]], grey = .299 * r + .587 * g + .114 * b;
-      const part = heat ? strength / 100 * tint(heat[n]) : 0, own = heat && heat[n] < 0 ? SECOND : FIRST;
-      for (let c = 0; c < 3; c++) o[4 * n + c] = (1 - part) * (toGrey * grey + (1 - toGrey) * large[3 * n + c]) + part * own[c];
+      const part = heat ? strength / 100 * tint(heat[n]) : 0, colour = heat && heat[n] < 0 ? SECOND : FIRST;
+      for (let c = 0; c < 3; c++) o[4 * n + c] = (1 - part) * (toGrey * grey + (1 - toGrey) * large[3 * n + c]) + part * colour[c];
       o[4 * n + 3] = 255;
     }
     canvas.getContext("2d").putImageData(out, 0, 0);
   }
-  const cover = (canvas, cell, size) => {
-    if (cell < 0) return;
-    const pen = canvas.getContext("2d");
-    pen.fillStyle = `rgb(${data.cover})`;
-    pen.fillRect(cell % 4 * size, (cell >> 2) * size, size, size);
-  };
 
-  const picture = make("canvas"), small = make("canvas"), map = make("canvas"), cells = make("div", "front-cells"), bars = make("div", "front-bars");
-  const told = make("p", "try-said"), why = make("p", "try-said"), buttons = [];
-  for (const one of [told, why]) one.setAttribute("aria-live", "polite");
-  for (const one of [picture, small, map]) one.setAttribute("role", "img");
-  small.setAttribute("aria-label", "The same picture in its 32 × 32 pixels");
+  const picture = make("canvas"), map = make("canvas"), cells = make("div", "front-cells"), bars = make("div", "front-bars"), head = make("p", "front-head");
+  const told = make("p", "try-said"), why = make("p", "try-said"), uncover = make("button", "", "Uncover all"), whole = make("div", "front");
+  for (const one of [head, told, why]) one.setAttribute("aria-live", "polite");
+  for (const one of [picture, map]) one.setAttribute("role", "img");
   cells.setAttribute("role", "group");
-  cells.setAttribute("aria-label", "Cover a part of the picture");
-  const rows = [[cat, FIRST], [dog, SECOND], ["others", [125, 130, 136]]].map(([name, colour]) => {
-    const row = {name: make("b", "", name), bar: make("i"), value: make("span")}, frame = make("div");
+  cells.setAttribute("aria-label", "Cover parts of the picture");
+  const rows = [FIRST, SECOND, [125, 130, 136]].map(colour => {
+    const row = {name: make("b"), bar: make("i"), value: make("span")}, frame = make("div");
     row.bar.style.cssText = `display: block; --own: rgb(${colour})`;
     frame.append(row.bar);
     bars.append(row.name, frame, row.value);
     return row;
   });
 
-  function answer(way, cell) {
-    const shares = data.shares[way][cell + 1], best = shares.indexOf(Math.max(...shares));
-    return {shares, best, words: `${data.classes[best]}, ${percent(shares[best])}`};
+  // What the network answers under a cover; the first way is grey, the others are blurred and filled.
+  function answer(cover, way = 0) {
+    const [best, share, first, second] = way ? own.ways.subarray(4 * rowOf[cover][1] + 2 * way - 2) : own.answers.subarray(4 * rowOf[cover][0]);
+    return {best, words: `${data.classes[best]}, ${percent(share)}`, shares: [first, second]};
+  }
+  const names = cover => listed(inside(cover).map(k => own.cells[k]));
+  // What to try next.
+  function hint(now, right) {
+    const size = sizeOf(covered), step = own.hints[size];
+    if (size === data.most) {
+      const share = answer(covered).shares[1], top = Math.max(...Object.keys(rowOf).map(cover => answer(cover).shares[1]));
+      return share < top ? `Can you bring ${right} to ${percent(top)}?` : `No other cover brings ${right} above ${percent(top)}.`;
+    }
+    if (step !== undefined && inside(covered).every(k => own.hints.slice(0, size).includes(k)))
+      return size ? `Now cover ${own.cells[step]} too.` : `Cover ${own.cells[step]}: what does it say then?`;
+    const turning = [...Array(16).keys()].filter(k => !(covered >> k & 1) && answer(covered | 1 << k).best !== now).length;
+    return turning ? `Cover one more: ${inWords[turning]} of the other ${inWords[16 - size]} would change the answer.` : `No single other part changes the answer now.`;
   }
   function showAnswer() {
-    const {shares, best} = answer(0, covered), own = [shares[data.predicted], shares[data.true]];
-    [...own, 10000 - own[0] - own[1]].forEach((share, k) => { rows[k].bar.style.width = `${share / 100}%`; rows[k].value.textContent = percent(share); });
-    rows.forEach((row, k) => row.name.classList.toggle("now", [data.predicted, data.true][k] === best));
+    const [predicted, right] = [own.predicted, own.true].map(k => data.classes[k]), start = answer(0), {best, words, shares} = answer(covered), size = sizeOf(covered);
+    [...shares, 100 - shares[0] - shares[1]].forEach((share, k) => { rows[k].bar.style.width = `${share}%`; rows[k].value.textContent = percent(share); });
+    rows.forEach((row, k) => row.name.classList.toggle("now", [own.predicted, own.true][k] === best));
     draw(picture, null, 0);
-    cover(picture, covered, SIZE / 4);
-    small.width = small.height = SIDE;
-    const whole = new ImageData(SIDE, SIDE);
-    for (let n = 0; n < SIDE * SIDE; n++) whole.data.set([pixels[3 * n], pixels[3 * n + 1], pixels[3 * n + 2], 255], 4 * n);
-    small.getContext("2d").putImageData(whole, 0, 0);
-    cover(small, covered, SIDE / 4);
-    buttons.forEach((one, k) => one.setAttribute("aria-pressed", k === covered));
-    const [mean, blur, filled] = [0, 1, 2].map(way => answer(way, covered)), turned = [mean, blur, filled].filter(one => one.best !== data.predicted).length;
-    const verdict = {0: `The answer stays ${cat} with all three ways of covering.`, 3: "All three ways of covering change the answer, so it depends on this part."}[turned] || "The three ways of covering disagree, so we cannot tell.";
-    const other = best === data.true ? data.predicted : data.true, changed = `${upper(data.classes[other])} goes from ${percent(data.shares[0][0][other])} to ${percent(shares[other])}.`;
-    told.replaceChildren(...covered < 0 ?
-      ["The network says ", make("b", "", cat), `. It gives ${cat} ${percent(own[0])} and ${dog} ${percent(own[1])}. The right answer is ${dog}. Cover the ears: what does it say then?`] :
-      [`Without ${data.cells[covered]}, the network says `, make("b", "", mean.words), `. ${changed} If that part is blurred, it says ${blur.words}. If it is filled with the colours around it, it says ${filled.words}. ${verdict}`]);
-    picture.setAttribute("aria-label", `A small orange dog leaps to the right${covered < 0 ? "" : `; ${data.cells[covered]} covered with grey`}. The answer is ${mean.words}.`);
+    const pen = picture.getContext("2d");
+    pen.fillStyle = `rgb(${data.cover})`;
+    for (const k of inside(covered)) pen.fillRect(k % 4 * SIZE / 4, (k >> 2) * SIZE / 4, SIZE / 4, SIZE / 4);
+    buttons.forEach((one, k) => {
+      one.setAttribute("aria-pressed", (covered >> k & 1) === 1);
+      one.setAttribute("aria-disabled", size === data.most && !(covered >> k & 1));
+    });
+    uncover.hidden = !covered;
+    head.textContent = size === data.most ? `${upper(inWords[size])} is the most: tap one to uncover it` : `${upper(an(right))} that the network calls ${an(predicted)}`;
+    const more = make("span", "try-quiet"), said = covered ? [`Without ${names(covered)}, the network says `, make("b", "", words), ". "] : ["The network says ", make("b", "", predicted), `. It gives ${predicted} ${percent(start.shares[0])} and ${right} ${percent(start.shares[1])}.`];
+    if (covered) {
+      const k = best === own.true ? 0 : 1;
+      said.push(`${upper([predicted, right][k])} goes from ${percent(start.shares[k])} to ${percent(shares[k])}.`);
+    }
+    if (covered && size <= data.mostWays) {
+      const [blur, filled] = [1, 2].map(way => answer(covered, way)), turned = [best, blur.best, filled.best].filter(one => one !== own.predicted).length;
+      const [part, it, them, depends] = size > 1 ? ["those parts are", "they are", "them", "on these parts"] : ["that part is", "it is", "it", "on this part"];
+      const verdict = {0: `The answer stays ${predicted} with all three ways of covering.`, 3: `All three ways of covering change the answer, so it depends ${depends}.`}[turned] || "The three ways of covering disagree, so we cannot tell.";
+      more.textContent = `If ${part} blurred, it says ${blur.words}. If ${it} filled with the colours around ${them}, it says ${filled.words}. ${verdict}`;
+    }
+    if (size === data.most) {
+      const link = make("a", "", "chapter 08e");
+      link.href = "counting_facts.html#try-cells";
+      more.append("You can cover all 16 parts of other pictures in ", link, ".");
+    }
+    told.replaceChildren(...said, " ", make("span", "front-next", hint(best, right)), " ", more);
+    picture.setAttribute("aria-label", `${own.about}${covered ? `; ${names(covered)} covered with grey` : ""}. The answer is ${words}.`);
   }
   function showMap() {
-    const {name, heat, grid, score, colour} = views[view], sum = f => grid.reduce((total, v) => total + f(v), 0), top = data.cells[grid.indexOf(Math.max(...grid))];
+    const {name, heat, grid, score, colour} = views[view], sum = f => grid.reduce((total, v) => total + f(v), 0), [predicted, right] = [views.first.name, views.second.name];
+    const top = own.cells[grid.indexOf(Math.max(...grid))], least = own.cells[grid.indexOf(Math.min(...grid))];
     draw(map, heat, opacity);
-    const lead = data.scores[0] - data.scores[1], plus = sum(v => Math.max(0, v)), minus = sum(v => Math.min(0, v)), rest = lead - plus - minus;
-    map.classList.toggle("front-old", covered >= 0);
-    why.textContent = `Grad-CAM of the whole picture${covered < 0 ? "" : ", uncovered"}. ` + (view === "both" ?
-      `The score of ${cat} is ${lead.toFixed(2)} higher than that of ${dog}. Orange parts add ${plus.toFixed(2)}, most of all ${top}. Violet parts count for ${dog} and take ${(-minus).toFixed(2)} away, most of all ${data.cells[grid.indexOf(Math.min(...grid))]}. The remaining ${rest < 0 ? "−" : "+"}${Math.abs(rest).toFixed(2)} is a constant that does not depend on the picture.` :
-      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does that part also count for ${dog}? Press “${dog}”, then “${views.both.name}”.` : `${upper(cat)} has ${data.scores[0].toFixed(2)}, so ${cat} wins.`}`);
+    const lead = own.scores[0] - own.scores[1], plus = sum(v => Math.max(0, v)), minus = sum(v => Math.min(0, v)), rest = lead - plus - minus;
+    map.classList.toggle("front-old", covered > 0);
+    const link = make("a", "", "Grad-CAM");
+    link.href = "gradcam.html";
+    why.replaceChildren(link, ` of the whole picture${covered ? ", uncovered" : ""}. ` + (view === "both" ?
+      `The score of ${predicted} is ${lead.toFixed(2)} higher than that of ${right}. Orange parts add ${plus.toFixed(2)}, most of all ${top}. ${minus ? `Violet parts count for ${right} and take ${(-minus).toFixed(2)} away, most of all ${least}.` : `No part is violet: none counts for ${right} rather than ${predicted}.`} The remaining ${rest < 0 ? "−" : "+"}${Math.abs(rest).toFixed(2)} is a constant that does not depend on the picture.` :
+      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does it also count for ${right}? Press “${right}”, then “${views.both.name}”.` : `${upper(predicted)} has ${own.scores[0].toFixed(2)}, so ${predicted} wins.`}`));
     map.setAttribute("aria-label", `Map of what counts for ${name}, over the picture in grey. ${why.textContent}`);
   }
-  data.cells.forEach((name, k) => {
+  const put = cover => {
+    head.classList.remove("front-full");
+    if (sizeOf(cover) > data.most) { void head.offsetWidth; head.classList.add("front-full"); return; }  // the animation begins anew
+    covered = cover;
+    showAnswer();
+    showMap();
+  };
+  const buttons = Array.from({length: 16}, (_, k) => {
     const button = make("button");
-    Object.assign(button, {type: "button", tabIndex: k === 2 ? 0 : -1, title: name});
-    button.setAttribute("aria-label", `Cover ${name}`);
-    button.addEventListener("click", () => { covered = covered === k ? -1 : k; showAnswer(); showMap(); });
-    button.addEventListener("keydown", event => {
-      const step = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -4, ArrowDown: 4}[event.key], next = k + step;
-      if (!step) return;
-      event.preventDefault();
-      if (next < 0 || next > 15 || Math.abs(step) === 1 && next >> 2 !== k >> 2) return;
-      button.tabIndex = -1;
-      buttons[next].tabIndex = 0;
-      buttons[next].focus();
-    });
-    buttons.push(button);
+    button.type = "button";
+    button.addEventListener("click", () => put(covered ^ 1 << k));
+    return button;
   });
   cells.append(...buttons);
-  const key = make("div", "front-key"), scale = make("canvas");
-  [scale.width, scale.height] = [201, 1];
+  byArrows(buttons, 4);
+  uncover.type = "button";
+  uncover.addEventListener("click", () => { put(0); buttons.find(one => one.tabIndex === 0).focus({preventScroll: true}); });
+
+  const key = make("div", "front-key"), scale = make("canvas"), ends = [make("span"), make("span")], asked = make("div");
+  [scale.width, scale.height, most] = [201, 1, 1];
   for (let x = 0; x < 201; x++) {
-    const v = (x - 100) / 100 * most, part = tint(v), own = v < 0 ? SECOND : FIRST;
-    scale.getContext("2d").fillStyle = `rgb(${own.map(c => part * c + (1 - part) * 150)})`;
+    const v = (x - 100) / 100, colour = v < 0 ? SECOND : FIRST;
+    scale.getContext("2d").fillStyle = `rgb(${colour.map(c => tint(v) * c + (1 - tint(v)) * 150)})`;
     scale.getContext("2d").fillRect(x, 0, 1, 1);
   }
   scale.setAttribute("role", "img");
   scale.setAttribute("aria-label", "Colours of the map");
-  key.append(make("span", "", `for ${dog}`), scale, make("span", "", `for ${cat}`));
-  const column = (head, canvas, ...more) => {
-    const part = make("div"), square = make("div", "front-square");
-    square.append(canvas);
-    part.append(head, square, ...more);
-    return [part, square];
-  };
-  const answers = make("div", "front-answer"), whole = make("div", "front");
-  answers.append(small, bars);
-  const [left, square] = column(make("p", "front-head", `Tap a part, such as ${data.cells[2]}, to cover or uncover it`), picture, answers, told);
-  square.append(cells);
-  const [right] = column(choice({name: "What counts for", options: ["first", "second", "both"].map(key => [key, views[key].name]), value: view}, key => { view = key; showMap(); }), map, key,
-    slider({name: "Opacity", min: 0, max: 100, step: 1, value: opacity, words: v => `${v} %`}, v => { opacity = v; showMap(); }), why);
+  key.append(ends[0], scale, ends[1]);
+
+  // Orange counts for the answer, violet for the right class: the map for that class alone is violet.
+  function show(found) {
+    own = {...found, answers: bytesOf(found.answers), ways: bytesOf(found.ways)};
+    large = enlarged(bytesOf(own.pixels));
+    const [predicted, right] = [own.predicted, own.true].map(k => data.classes[k]), contrast = own.maps[0].map((v, k) => v - own.maps[1][k]);
+    const [first, second] = own.maps.map(grid => grid.map(v => Math.max(0, v)));
+    most = Math.max(...first, ...second, ...contrast.map(Math.abs));
+    views = {
+      both: {name: `${predicted} rather than ${right}`, heat: between(contrast), grid: contrast},
+      first: {name: predicted, heat: between(first), grid: first, score: own.scores[0], colour: "Orange"},
+      second: {name: right, heat: between(second.map(v => -v)), grid: second, score: own.scores[1], colour: "Violet"}};
+    [predicted, right, "others"].forEach((name, k) => { rows[k].name.textContent = name; });
+    ends.forEach((end, k) => { end.textContent = `for ${[right, predicted][k]}`; });
+    own.cells.forEach((name, k) => { buttons[k].title = name; buttons[k].setAttribute("aria-label", `Cover ${name}`); });
+    asked.replaceChildren(choice({name: "What counts for", options: ["first", "second", "both"].map(one => [one, views[one].name]), value: view}, one => { view = one; showMap(); }));
+    put(0);
+  }
+  const loaded = {[data.pictures[0][0]]: data.first};
+  async function open(place) {
+    wanted = place;
+    const found = loaded[place] || await parts(`front-${place}.json`);
+    if (wanted !== place) return;
+    if (found.missing) told.textContent = `This picture is not in this copy of the site: it ${found.missing}.`;
+    else show(loaded[place] = found);
+  }
+  const board = make("div", "front-board"), square = make("div", "front-square"), more = make("div", "front-more"), left = make("div"), right = make("div"), frame = make("div", "front-square");
+  square.append(picture, cells);
+  more.append(pictures({name: "Another picture", sheet: new URL("front.webp", web), value: data.pictures[0][0],
+    options: data.pictures.map(([place, predicted, right]) => [place, `${upper(an(data.classes[right]))}, called ${an(data.classes[predicted])}`])}, open), uncover);
+  board.append(square, more);
+  left.append(head, board, bars, told);
+  frame.append(map);
+  right.append(asked, frame, key, slider({name: "Opacity", min: 0, max: 100, step: 1, value: opacity, words: v => `${v} %`}, v => { opacity = v; showMap(); }), why);
   whole.append(left, right);
   box.append(style, whole);
-  showAnswer();
-  showMap();
+  show(data.first);
 });
