@@ -9,11 +9,15 @@ import re
 from collections import Counter
 from urllib.parse import urldefrag
 
+import numpy as np
 from bs4 import BeautifulSoup
+from inks import INK, ink_of
+from PIL import Image
 from readme import HERE, page_name, settings
 
 SITE = settings()["doc_host"] + settings()["doc_baseurl"] + "/"
 WIDTH = 88  # characters of code that fit the column
+LINES = 26  # of code before a figure; what is longer folds
 HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 
 
@@ -39,8 +43,7 @@ def package():
 # --- Links that the site makes itself
 
 def links(name, page, commands):
-    "Links to this site by its address; to what has no place on it; and to a function, if the word means something else."
-    for link in page.select(f"main a[href^='{SITE}']"): yield f"{name} links to its own site by its address: {link['href']}"
+    "Links to what has no place on this site; and to a function, if the word means something else."
     code = "\n".join(cell.get_text() for cell in page.select(".cell pre") if not cell.find_parent("details", "book-api"))
     here = {word for line in re.findall(r"^([\w, ]+?) = ", code, re.M) for word in line.split(", ")}
     for link in page.select("main a:has(> code)"):
@@ -108,6 +111,25 @@ def recipe(page):
     wanted = [(field.name, "none" if field.default is None else repr(field.default).replace("'", '"')) for field in dataclasses.fields(Recipe)]
     if [(row[0], row[2]) for row in rows] != wanted: yield "runs: the table of the recipe is not that of the class"
     if not all(row[1] and row[3] for row in rows): yield "runs: the table of the recipe has an empty cell"
+
+
+# --- Figures
+
+def inks(site):
+    "Figures whose grey is the same on light and on dark pages, and so below a contrast of 4.5 on both."
+    for path in sorted(site.glob("*_files/**/*.*")):
+        if path.suffix == ".svg": one = INK in (text := path.read_text(encoding="utf-8")) and "prefers-color-scheme: dark" not in text
+        elif path.suffix in (".png", ".webp"): one = ink_of(np.asarray(Image.open(path).convert("RGBA"))).any()
+        else: continue
+        if one: yield f"{path.relative_to(site)} has one ink for both pages"
+
+
+def plots(name, page):
+    "Long code that stands open before its figure."
+    for cell in page.select(".cell"):
+        for code in cell.select("pre.sourceCode"):
+            lines = len(code.get_text().strip().split("\n"))
+            if cell.select(".cell-output-display img") and lines > LINES and not code.find_parent("details"): yield f"{name} has {lines} lines of code open before a figure: {code.get_text().strip()[:40]}"
 
 
 # --- References
@@ -187,6 +209,7 @@ def faults(site):
         page, name = soup(path), path.stem
         yield from links(name, page, commands)
         yield from solutions(name, page)
+        yield from plots(name, page)
         yield from signatures(name, page, classes)
         own = set()  # the headings that stand in the notebook
         if name in numbers: own = set(re.findall(r'"#{2,4} (\w+)(?:\\n)?"', (HERE / "nbs" / f"{numbers[name]}.ipynb").read_text(encoding="utf-8")))
@@ -197,6 +220,7 @@ def faults(site):
         if name == "glossary": yield from (f"glossary: no anchor for {anchor}" for anchor in glossary if not page.select(f"dt [id='{anchor}']"))
         if name in numbers and name != "index": yield from terms(name, numbers[name], page, glossary)
         met |= {urldefrag(link["href"])[1] for link in page.select("a.book-term")}
+    yield from inks(site)
     yield from (f"glossary: no chapter uses the words of {anchor}" for anchor, (words, *_) in glossary.items() if words and anchor not in met)
 
 
