@@ -338,7 +338,7 @@ def faults_of_ways(browser, address):
         yield from same(browser.run(focus), ["#quarto-document-content", True], f"at {width} px the first Tab leads to")
         browser.press("Enter")
         browser.press("Tab")
-        yield from same(browser.run("!!document.activeElement.closest('main')"), True, "after the skip link the focus is in the text")
+        yield from same(browser.run("!!document.activeElement?.closest('main')"), True, "after the skip link the focus is in the text")
     parts = "[...document.querySelectorAll('#quarto-sidebar .sidebar-item-section > div > .sidebar-item-text')]"
     open_parts = parts + ".map(e => [e.role, e.ariaExpanded])"
     for page in ("index.html", "lr_finder.html"):
