@@ -239,8 +239,9 @@ TOUCHING = """(() => {
   const title = document.querySelector('#title-block-header h1')?.getBoundingClientRect(), next = document.querySelector('#title-block-header .description')?.getBoundingClientRect();
   return title && next && next.top - title.bottom < 5 ? ['title and description touch'] : [];
 })()"""
-# Of brackets, for which the fonts of many systems have none of the tables that formulas need
-GAPS = """[...document.querySelectorAll('main math mi + mo')].filter(e => e.textContent === '(' && e.checkVisibility()).map(e => [e, parseFloat(getComputedStyle(e).fontSize)])
+# Many systems have no font with the tables that formulas need: brackets stand apart from their letters.
+GAPS = """[...document.querySelectorAll('main math')].some(e => e.checkVisibility()) && ![...document.fonts].some(font => font.family.includes('STIX') && font.status === 'loaded')
+  ? ['formulas are not in their font'] : [...document.querySelectorAll('main math mi + mo')].filter(e => e.textContent === '(' && e.checkVisibility()).map(e => [e, parseFloat(getComputedStyle(e).fontSize)])
   .filter(([e, em]) => e.getBoundingClientRect().left - e.previousElementSibling.getBoundingClientRect().right > 0.15 * em || e.getBoundingClientRect().width > 0.7 * em)
   .map(([e]) => 'a gap in a formula: ' + e.previousElementSibling.textContent + e.textContent)"""
 MENU = """(() => {
@@ -359,7 +360,8 @@ def faults_of_ways(browser, address):
     cut = "[...document.querySelectorAll('#quarto-sidebar .menu-text')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
     yield from same(browser.run(cut), 0, "chapters whose name is cut on a phone")
     opened(390)
-    if shown(".book-contents > summary"):
+    if not shown(".book-contents > summary"): yield "there are no contents on a phone"
+    else:
         yield from same(shown(".book-contents a"), False, "the contents are folded")
         browser.run("document.querySelector('.book-contents > summary').focus()")
         browser.press("Enter")
@@ -418,8 +420,8 @@ def first_hit(browser, address, words):
     # Typed again while nothing comes: the index is fetched when the search opens.
     typed = ("(() => { const i = document.querySelector('.aa-Input'); i.focus(); "
              f"i.value = {json.dumps(words)}; i.dispatchEvent(new Event('input', {{bubbles: true}})); ")
-    browser.until(typed + "return new Promise(done => setTimeout(() => "
-                  "done(!!document.querySelector('.search-result-link')), 1000)); })()")
+    came = typed + "return new Promise(done => setTimeout(() => done(!!document.querySelector('.search-result-link')), 1000)); })()"
+    if not any(browser.run(came) for _ in range(60)): return "nothing"
     return Path(urlparse(browser.run("document.querySelector('.search-result-link').href")).path).stem
 
 
