@@ -232,7 +232,8 @@ def check_own_screen(browser):
 
 def check_plain_words(browser):
     "Words that only some readers know stand under How it works, and not before."
-    before = browser.run("(end => [...document.querySelectorAll('main *')].filter(e => e.checkVisibility() && !e.children.length && e.textContent.trim() && e.compareDocumentPosition(end) & 4).map(e => e.textContent).join(' '))(document.getElementById('how') || document.getElementById('yp-about'))")
+    before = browser.run("(end => { const range = new Range(); range.setStart(document.querySelector('main'), 0); range.setEndBefore(end); const text = range.cloneContents(); "
+                         "text.querySelectorAll('script, style').forEach(e => e.remove()); return text.textContent; })(document.getElementById('how') || document.getElementById('yp-about'))")
     same([word for word in ("logit", "8 bit", "float32", "steps", "tensor") if word in before], [], "words for experts")
 
 
