@@ -9,11 +9,15 @@ import re
 from collections import Counter
 from urllib.parse import urldefrag
 
+import numpy as np
 from bs4 import BeautifulSoup
+from inks import INK, ink_of
+from PIL import Image
 from readme import HERE, page_name, settings
 
 SITE = settings()["doc_host"] + settings()["doc_baseurl"] + "/"
 WIDTH = 88  # characters of code that fit the column
+LINES = 26  # of code before a figure; what is longer folds
 HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 
 
@@ -39,8 +43,7 @@ def package():
 # --- Links that the site makes itself
 
 def links(name, page, commands):
-    "Links to this site by its address; to what has no place on it; and to a function, if the word means something else."
-    for link in page.select(f"main a[href^='{SITE}']"): yield f"{name} links to its own site by its address: {link['href']}"
+    "Links to what has no place on this site; and to a function, if the word means something else."
     code = "\n".join(cell.get_text() for cell in page.select(".cell pre") if not cell.find_parent("details", "book-api"))
     here = {word for line in re.findall(r"^([\w, ]+?) = ", code, re.M) for word in line.split(", ")}
     for link in page.select("main a:has(> code)"):
@@ -108,6 +111,25 @@ def recipe(page):
     wanted = [(field.name, "none" if field.default is None else repr(field.default).replace("'", '"')) for field in dataclasses.fields(Recipe)]
     if [(row[0], row[2]) for row in rows] != wanted: yield "runs: the table of the recipe is not that of the class"
     if not all(row[1] and row[3] for row in rows): yield "runs: the table of the recipe has an empty cell"
+
+
+# --- Figures
+
+def inks(site):
+    "Figures whose grey is the same on light and on dark pages, and so below a contrast of 4.5 on both."
+    for path in sorted(site.glob("*_files/**/*.*")):
+        if path.suffix == ".svg": one = INK in (text := path.read_text(encoding="utf-8")) and "prefers-color-scheme: dark" not in text
+        elif path.suffix in (".png", ".webp"): one = ink_of(np.asarray(Image.open(path).convert("RGBA"))).any()
+        else: continue
+        if one: yield f"{path.relative_to(site)} has one ink for both pages"
+
+
+def plots(name, page):
+    "Long code that stands open before its figure."
+    for cell in page.select(".cell"):
+        for code in cell.select("pre.sourceCode"):
+            lines = len(code.get_text().strip().split("\n"))
+            if cell.select(".cell-output-display img") and lines > LINES and not code.find_parent("details"): yield f"{name} has {lines} lines of code open before a figure: {code.get_text().strip()[:40]}"
 
 
 # --- References
@@ -187,6 +209,7 @@ def faults(site):
         page, name = soup(path), path.stem
         yield from links(name, page, commands)
         yield from solutions(name, page)
+        yield from plots(name, page)
         yield from signatures(name, page, classes)
         own = set()  # the headings that stand in the notebook
         if name in numbers: own = set(re.findall(r'"#{2,4} (\w+)(?:\\n)?"', (HERE / "nbs" / f"{numbers[name]}.ipynb").read_text(encoding="utf-8")))
@@ -197,6 +220,7 @@ def faults(site):
         if name == "glossary": yield from (f"glossary: no anchor for {anchor}" for anchor in glossary if not page.select(f"dt [id='{anchor}']"))
         if name in numbers and name != "index": yield from terms(name, numbers[name], page, glossary)
         met |= {urldefrag(link["href"])[1] for link in page.select("a.book-term")}
+    yield from inks(site)
     yield from (f"glossary: no chapter uses the words of {anchor}" for anchor, (words, *_) in glossary.items() if words and anchor not in met)
 
 
@@ -213,7 +237,9 @@ def faults_of_words(browser, address, page="gradcam.html"):
 
     def expect(script, what):
         browser.run("new Promise(done => setTimeout(done, 500))")
-        if not browser.run(script): faults.append(f"{page}: {what}")
+        good = browser.run(script)
+        if not good: faults.append(f"{page}: {what}")
+        return good
 
     def point(x, y): browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
@@ -238,10 +264,10 @@ def faults_of_words(browser, address, page="gradcam.html"):
             if not said.endswith(": " + meaning.replace("'", "’")): faults.append(f"{page} says {said!r}, the glossary {meaning!r}")
         if width > 600:
             point(*middle(link))
-            expect(SHOWN, f"pointing at {kind} shows nothing")
-            inside = browser.run(f"(() => {{ const r = {TIP}[0].getBoundingClientRect(); return [r.x + 9, r.y + 9]; }})()")
-            point(*inside)
-            expect(SHOWN, f"what {kind} shows cannot be pointed at")
+            if expect(SHOWN, f"pointing at {kind} shows nothing"):
+                inside = browser.run(f"(() => {{ const r = {TIP}[0].getBoundingClientRect(); return [r.x + 9, r.y + 9]; }})()")
+                point(*inside)
+                expect(SHOWN, f"what {kind} shows cannot be pointed at")
             browser.press("Escape")
             expect(HIDDEN, f"Escape does not hide what {kind} shows")
             browser.run(f"{link}.scrollIntoView({{block: 'center', behavior: 'instant'}}); const all = [...document.querySelectorAll('a, button, summary, input')].filter(e => e.checkVisibility() && e.tabIndex >= 0); all[all.indexOf({link}) - 1].focus()")
@@ -252,12 +278,12 @@ def faults_of_words(browser, address, page="gradcam.html"):
         else:
             browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
             touch(*middle(link))
-            expect(f"location.pathname.endsWith('{page}') && {SHOWN}", "a tap shows no definition")
-            expect(f"{TIP}.every(tip => {{ const r = tip.getBoundingClientRect(); return r.left >= 0 && r.right <= {width}; }})", "a definition sticks out of a phone")
-            if browser.run("document.documentElement.scrollHeight") != height: faults.append(f"{page}: a definition moves the page")
-            touch(*middle(link))
-            browser.until("document.readyState === 'complete'")
-            expect("location.pathname.endsWith('glossary.html')", "a second tap does not lead to the glossary")
+            if expect(f"location.pathname.endsWith('{page}') && {SHOWN}", "a tap shows no definition"):
+                expect(f"{TIP}.every(tip => {{ const r = tip.getBoundingClientRect(); return r.left >= 0 && r.right <= {width}; }})", "a definition sticks out of a phone")
+                if browser.run("document.documentElement.scrollHeight") != height: faults.append(f"{page}: a definition moves the page")
+                touch(*middle(link))
+                browser.until("document.readyState === 'complete'")
+                expect("location.pathname.endsWith('glossary.html')", "a second tap does not lead to the glossary")
             browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
     browser.size(1440, 900)
     browser.call("Page.navigate", url=f"{address}{page}#explain")

@@ -88,6 +88,21 @@ def choose(browser, select, value):
     browser.run(f"(s => {{ s.value = {value!r}; s.dispatchEvent(new Event('change')); }})(document.querySelector('#{select}'))")
 
 
+def check_start(browser, pictures, record):
+    "At first one sees the pictures, and what the marks and the fields mean; with maps, what their colours mean."
+    told = "['kind-told', 'note-told', 'map-told'].map(id => (e => e.checkVisibility() && e.innerText.trim())(document.getElementById(id)))"
+    scale = "document.querySelector('.scale').checkVisibility()"
+    first = np.argsort(-record.confidence, kind="stable")[0]
+    same(abs(pixels(browser, TILES + "[0].querySelector('canvas')")[..., :3] - pictures[first]).max(), 0, "a picture without its map")
+    wanted = ["Covering: parts of a picture were hidden, in three ways. Shown: the strongest finding that holds in all three.", "! a note", "Choose a picture to see its maps."]
+    same(browser.run(told), wanted, "what is explained")
+    same(browser.run("document.getElementById(document.querySelector('#kind').getAttribute('aria-describedby'))?.id"), "kind-told", "a screen reader has it with the field")
+    same(browser.run(f"[{scale}, document.querySelector('#opacity').disabled]"), [False, True], "no map, no scale")
+    browser.run("document.querySelector('#heat input').focus()")
+    browser.press("ArrowRight")
+    same(browser.run(f"[document.activeElement.value, {told}[2], {scale}, document.querySelector('#opacity').disabled]"), ["predicted", False, True, False], "the maps by keyboard")
+
+
 def check_filters(browser, record):
     n, surest = len(record), record.indices[np.argsort(-record.confidence, kind="stable")].tolist()
     same(shown(browser), surest, "the most confident come first")
@@ -211,9 +226,12 @@ def check_sizes(browser, folder):
     browser.size(1280, 800)
     browser.open(page_of(folder, "sizes", build_explorer(pictures, heats, record)), READY)
     same(browser.run("document.querySelector('#kind-field').checkVisibility()"), False, "no facts, no filter")
+    same(browser.run("document.querySelector('#kind-told').checkVisibility()"), False, "no facts, no word of them")
     place, canvas = np.argsort(-record.confidence, kind="stable"), f"{TILES}[{{}}].querySelector('canvas')"
     facts = found(record, place[0], "one cell costs half of the lead", grid=3) | dict(halves=[1, 8])
     browser.open(page_of(folder, "thirds", build_explorer(pictures, heats, record, facts={int(place[0]): facts})), READY)
+    same(browser.run("document.querySelector('#note-told').checkVisibility()"), False, "no notes, no word of them")
+    browser.click("document.querySelector('#heat input[value=predicted]')")
     for t in (0, 29):
         i = place[t]
         close(pixels(browser, canvas.format(t)), overlay(pictures[i] / 255, heats[0][i], 0.5), "a map of 48 × 64")
@@ -280,18 +298,19 @@ def check_pixels(browser, pictures, heats, record):
          "the slider by keyboard")
 
 
-def check_bare_picture(browser, pictures, record):
-    "The mouse over a tile takes the map away, and leaving it brings the map back."
+def check_bare_picture(browser, pictures, heats, record):
+    "The mouse over a tile takes the map away, or shows it where there is none, and leaving it undoes that."
     k = int(np.flatnonzero(record.indices == shown(browser)[0])[0])
     canvas, place = TILES + "[0].querySelector('canvas')", browser.run(f"(t => {{ t.scrollIntoView({{block: 'center', behavior: 'instant'}}); const r = t.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 3]; }})({TILES}[0])")
-    before = pixels(browser, canvas)[..., :3] / 255
-    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
-    browser.until(f"{TILES}[0].matches(':hover')")
-    close(pixels(browser, canvas), pictures[k] / 255, "the picture beneath the mouse")
-    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
-    browser.until(f"!{TILES}[0].matches(':hover')")
-    close(pixels(browser, canvas), before, "its map, when the mouse has gone")
-    if abs(before - pictures[k] / 255).max() < 0.05: raise AssertionError("the map of this tile cannot be told from its picture")
+    slide(browser, "#opacity", 50)
+    picture, map_over = pictures[k] / 255, overlay(pictures[k] / 255, heats[0][k], 0.5)
+    if abs(map_over - picture).max() < 0.05: raise AssertionError("the map of this tile cannot be told from its picture")
+    for which, usual, beneath in (("predicted", map_over, picture), ("none", picture, map_over)):
+        browser.click(f"document.querySelector('#heat input[value={which}]')")
+        for what, x, y, wanted in (("before", 1, 1, usual), ("beneath the mouse", *place, beneath), ("when the mouse has gone", 1, 1, usual)):
+            browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+            browser.until(f"{TILES}[0].matches(':hover') === {'false' if x == 1 else 'true'}")
+            close(pixels(browser, canvas), wanted, f"heat map {which}, {what}")
 
 
 def slide(browser, slider, value):
@@ -616,11 +635,12 @@ def main(folder_of_pictures=None, page_to_show=None):
         page = page_of(folder, "explorer", explorer)
         browser.size(1280, 800)
         browser.open(page, READY)
+        check_start(browser, pictures, record)
         check_filters(browser, record)
         check_facts(browser, record)
         check_matrix(browser, record)
         check_pixels(browser, pictures, heats, record)
-        check_bare_picture(browser, pictures, record)
+        check_bare_picture(browser, pictures, heats, record)
         check_view(browser, pictures, heats, record)
         check_labels(browser)
         check_targets(browser, "on a desk")

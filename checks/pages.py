@@ -28,6 +28,7 @@ def check_screen(browser, app):
     axe = axe_source()
     for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
         browser.size(width, 844, dark)
+        browser.run("new Promise(done => setTimeout(done, 500))")  # the colours of links take a moment to change
         same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
         check_targets(browser, f"at {width} px", app)
         if axe:

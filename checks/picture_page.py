@@ -103,9 +103,13 @@ def check_answer(browser, model, path, label=""):
     same([found["first"], found["second"]], [first, second], f"{path.name}: the likeliest class, and the next one or the right one")
     everyone = torch.arange(len(CLASSES))
     close(found["maps"], signed_maps(model, image.expand(len(CLASSES), -1, -1, -1), everyone)[0], f"{path.name}: maps in units of the logit")
-    wanted = [f"logit {found['logits'][c]:.1f})".replace("-", "−") for c in (first, second)]
+    lead = found["logits"][first] - found["logits"][second]
+    wanted = [*(f"score {found['logits'][c]:.1f}".replace("-0.0", "0.0").replace("-", "−") for c in (first, second)), f"score {abs(lead):.1f} {'lower' if lead < 0 else 'higher'}"]
     shown = browser.run("[...document.querySelectorAll('#yp-maps figcaption')].map(one => one.textContent)")
-    same([words.endswith(end) for words, end in zip(shown, wanted)], [True, True], f"{path.name}: {shown}, {wanted}")
+    a, b = CLASSES[first], CLASSES[second]
+    same([words.startswith(f"evidence for {what}: ") and words.endswith(end) for words, what, end in zip(shown, (a, b, f"{a} rather than {b}"), wanted)], [True] * 3, f"{path.name}: {shown}, {wanted}")
+    colours = browser.run("[...document.querySelectorAll('#yp-maps figure')].map(one => ['canvas', 'figcaption i'].map(part => getComputedStyle(one.querySelector(part)).borderTopColor))")
+    same([mark == border for mark, border in colours] + [len({border for border, _ in colours})], [True] * 3 + [3], f"{path.name}: a mark beside each name has the colour of the frame")
     check_maps(browser, model, path, found["heats"], [(first, None), (second, None), (first, second)])
     # Two other classes, by the selects.
     choose(browser, "yp-first", order[-1])
@@ -226,6 +230,13 @@ def check_own_screen(browser):
     same(browser.run("[...document.querySelectorAll('#yp-app canvas')].every(c => c.getAttribute('aria-label'))"), True, "names of the pictures")
 
 
+def check_plain_words(browser):
+    "Words that only some readers know stand under How it works, and not before."
+    before = browser.run("(end => { const range = new Range(); range.setStart(document.querySelector('main'), 0); range.setEndBefore(end); const text = range.cloneContents(); "
+                         "text.querySelectorAll('script, style').forEach(e => e.remove()); return text.textContent; })(document.getElementById('how') || document.getElementById('yp-about'))")
+    same([word for word in ("logit", "8 bit", "float32", "steps", "tensor") if word in before], [], "words for experts")
+
+
 def check_opacity(browser):
     first = "document.querySelectorAll('#yp-maps canvas')[0]"
     before = canvas(browser, first)
@@ -294,6 +305,7 @@ def check_page(browser, folder, address, screenshots=None):
         check_claims(browser, folder)
         check_bars(browser)
         check_opacity(browser)
+        check_plain_words(browser)
         check_own_screen(browser)
         if screenshots: keep_screenshots(browser, screenshots)
         same(browser.logged, [], "logged as error or warning")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
@@ -20,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from browser import Browser, find_browser
 from picture_app import build_app
+from book_parts import SITE
 from readme import HERE, page_name, picture, settings
 from slim import slim
 from train_app import build_train
@@ -31,8 +33,7 @@ MOST_BYTES = 1_000_000
 # The explorer holds all mistakes with their maps; chapter 18 shows photographs.
 MOST_OF_PAGE = {"index.html": 300_000, "explorer.html": 1_700_000, "pictures.html": 1_300_000}
 COMPRESSED = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".wasm")  # by every server, the rest is so already
-# Places in pages that their scripts read: a curve to train with, a mistake to open.
-READ_BY_SCRIPTS = {"train_here.html": r"[\d.]+,.*", "explorer.html": r"mistake-\d+"}
+READ_BY_SCRIPTS = {"train_here.html": r"[\d.]+,.*"}  # a curve to train with
 # What people look for, and the page they should find.
 SEARCHES = {"residual networks": "residual_networks", "LR finder": "lr_finder", "one cycle": "onecycle_training",
             "cutout": "augmentations", "checkpoint": "runs", "Grad-CAM": "gradcam", "install": "index", "how to train": "index"}
@@ -88,7 +89,7 @@ def build(out: Path) -> Path:
 
 
 class Page(HTMLParser):
-    "The links and the anchors of a page."
+    "The links and the anchors of a page, and the mistakes that its explorer opens."
     def __init__(self, path):
         super().__init__()
         self.links, self.anchors = [], set()
@@ -96,17 +97,19 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         for name, value in attrs:
-            if name in ("href", "src") and value: self.links.append(value)
+            if name in ("href", "src") and value and ("rel", "canonical") not in attrs: self.links.append(value)
+            if name == "srcdoc": self.anchors |= {f"mistake-{i}" for found in re.findall(r'"index":\[([\d,]+)\]', value) for i in found.split(",")}
             if name == "id" or (name == "name" and tag == "a"): self.anchors.add(value)
 
 
 def dead_links(site):
-    "Links to pages, files or places in pages that are not there."
+    "Links to pages, files or places in pages that are not there, and links to this site by its address, which nothing would follow."
     pages, dead = {path: Page(path) for path in site.rglob("*.html")}, []
     for path, page in pages.items():
         for link in page.links:
             address, anchor = urldefrag(link)
             url = urlparse(address)
+            if link.startswith(SITE): dead.append(f"{path.name}: {link}, by the address of the site")
             if url.scheme or url.netloc: continue
             # The page for lost addresses names the others by their place on the server.
             base, place = path.parent, unquote(url.path)
@@ -118,6 +121,22 @@ def dead_links(site):
             elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
                 dead.append(f"{path.name}: {link}")
     return dead
+
+
+def without_skip_link(site):
+    "Pages on which the keyboard does not reach first what leads past the navigation."
+    for path in sorted(site.glob("*.html")):
+        first = re.search(r"<(?:a|button|input|select|summary)\b[^>]*>", path.read_text(encoding="utf-8").partition("<body")[2])
+        if not first or "book-skip" not in first[0]: yield f"{path.name} does not begin with the skip link"
+
+
+def tex_in_search(site):
+    "Formulas that the search has as TeX too, beside what a page shows."
+    entries = json.loads((site / "search.json").read_text(encoding="utf-8"))
+    for path in sorted(site.glob("*.html")):
+        formulas = {unescape(tex) for tex in re.findall(r'<annotation encoding="application/x-tex">(.*?)</annotation>', path.read_text(encoding="utf-8"), re.S)}
+        text = "\n".join(entry["text"] for entry in entries if urldefrag(entry["href"])[0] == path.name)
+        if found := [tex for tex in formulas if "\\" in tex and tex in text]: yield f"the search has {len(found)} formulas of {path.name} as TeX: {found[0]}"
 
 
 def raw_links(site):
@@ -216,6 +235,25 @@ HERE_IN_SIDEBAR = """(() => {
 })()"""
 
 
+TOUCHING = """(() => {
+  const title = document.querySelector('#title-block-header h1')?.getBoundingClientRect(), next = document.querySelector('#title-block-header .description')?.getBoundingClientRect();
+  return title && next && next.top - title.bottom < 5 ? ['title and description touch'] : [];
+})()"""
+# Many systems have no font with the tables that formulas need: brackets stand apart from their letters.
+GAPS = """[...document.querySelectorAll('main math')].some(e => e.checkVisibility()) && ![...document.fonts].some(font => font.family.includes('STIX') && font.status === 'loaded')
+  ? ['formulas are not in their font'] : [...document.querySelectorAll('main math mi + mo')].filter(e => e.textContent === '(' && e.checkVisibility()).map(e => [e, parseFloat(getComputedStyle(e).fontSize)])
+  .filter(([e, em]) => e.getBoundingClientRect().left - e.previousElementSibling.getBoundingClientRect().right > 0.15 * em || e.getBoundingClientRect().width > 0.7 * em)
+  .map(([e]) => 'a gap in a formula: ' + e.previousElementSibling.textContent + e.textContent)"""
+MENU = """(() => {
+  const bar = document.getElementById('quarto-sidebar'), names = [...bar?.querySelectorAll('.menu-text') || []].filter(e => e.checkVisibility()), found = [];
+  const room = innerHeight - document.getElementById('quarto-header').getBoundingClientRect().bottom;
+  if (names.length && names.at(-1).getBoundingClientRect().bottom - names[0].getBoundingClientRect().top > room) found.push('the menu is longer than the window');
+  for (const name of names) if (name.closest('.sidebar-section') && name.getClientRects().length > 1) found.push('two lines in the menu: ' + name.textContent);
+  return found;
+})()"""
+LIT = """(image => image && getComputedStyle(image).colorScheme !== 'dark' ? ['figures are told that this page is light'] : [])(document.querySelector('main .cell-output-display img'))"""
+
+
 def deep_link(path):
     "The place of a heading in the middle of a page."
     places = re.findall(r'<section id="([^"]+)" class="level[23]', path.read_text(encoding="utf-8"))
@@ -238,12 +276,13 @@ def faults_of_page(browser, address, width, dark, axe):
     browser.until("(box => !box || box.dataset.ready === '' || box.textContent.includes('not in this copy'))(document.querySelector('.try'))")
     # The last image of a long page is drawn when it is seen: measure as if all had been.
     browser.run("Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => 0); })).then(() => 0)")
+    if not dark: yield from browser.run(TOUCHING)
     if width < 600:
         if (wide := browser.run("document.documentElement.scrollWidth")) > width: yield f"pans sideways: {wide} px wide"
         if not dark: yield from browser.run(ON_A_PHONE)
     else:
         yield from browser.run(WIDE_OUTPUTS)
-        if not dark: yield from browser.run(RAW_FLOATS)
+        for script in (LIT,) if dark else (RAW_FLOATS, GAPS, MENU): yield from browser.run(script)
         if not browser.run(HERE_IN_SIDEBAR): yield "the sidebar does not show where one is"
     if axe:
         browser.run(axe + "; 0")
@@ -287,10 +326,10 @@ def faults_of_ways(browser, address):
     "The ways through a chapter by keyboard: skip link, contents, chapters on a phone, and the switch of the code."
     def shown(selector): return browser.run(f"[...document.querySelectorAll({json.dumps(selector)})].some(e => e.checkVisibility() && e.getBoundingClientRect().width > 1)")
 
-    def opened(width, dark=False):
+    def opened(width, dark=False, page="lr_finder.html"):
         browser.size(width, 900, dark)
         browser.call("Page.navigate", url="about:blank")
-        browser.call("Page.navigate", url=address + "lr_finder.html")
+        browser.call("Page.navigate", url=address + page)
         browser.until("document.readyState === 'complete' && location.protocol === 'http:'")
 
     for width in (390, 1440):
@@ -300,7 +339,19 @@ def faults_of_ways(browser, address):
         yield from same(browser.run(focus), ["#quarto-document-content", True], f"at {width} px the first Tab leads to")
         browser.press("Enter")
         browser.press("Tab")
-        yield from same(browser.run("!!document.activeElement.closest('main')"), True, "after the skip link the focus is in the text")
+        yield from same(browser.run("!!document.activeElement?.closest('main')"), True, "after the skip link the focus is in the text")
+    parts = "[...document.querySelectorAll('#quarto-sidebar .sidebar-item-section > div > .sidebar-item-text')]"
+    open_parts = parts + ".map(e => [e.role, e.ariaExpanded])"
+    for page in ("index.html", "lr_finder.html"):
+        opened(1440, page=page)
+        yield from same(browser.run(open_parts), [["button", "true"], *[["button", "false"]] * 3], f"{page}: parts of the menu that are open")
+        browser.run("[...document.querySelectorAll('#quarto-sidebar a[href$=\\'gradcam.html\\']')].at(-1).focus()")
+        browser.press("Tab")
+        yield from same(browser.run(f"document.activeElement === {parts}[1]"), True, f"{page}: Tab leads to the next part")
+        for key, wanted in (("Enter", True), (" ", False)):
+            browser.press(key)
+            browser.run("new Promise(done => setTimeout(done, 800))")
+            yield from same([shown("#quarto-sidebar a[href$='explorer.html']"), browser.run(open_parts)[1][1]], [wanted, str(wanted).lower()], f"{page}: a part of the menu by keyboard")
     opened(390)
     browser.run("document.querySelector('#quarto-header [data-bs-toggle=collapse]').focus()")
     browser.press("Enter")
@@ -309,7 +360,8 @@ def faults_of_ways(browser, address):
     cut = "[...document.querySelectorAll('#quarto-sidebar .menu-text')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
     yield from same(browser.run(cut), 0, "chapters whose name is cut on a phone")
     opened(390)
-    if shown(".book-contents > summary"):
+    if not shown(".book-contents > summary"): yield "there are no contents on a phone"
+    else:
         yield from same(shown(".book-contents a"), False, "the contents are folded")
         browser.run("document.querySelector('.book-contents > summary').focus()")
         browser.press("Enter")
@@ -339,6 +391,25 @@ def faults_of_ways(browser, address):
         yield from same(shown(code), True, "back with code")
 
 
+def faults_of_places(browser, address):
+    "What has to stand where one sees it first: the buttons of the front page, and the explorer on its page, as wide as there is room."
+    def opened(page, width, ready):
+        browser.size(width, 900)
+        browser.call("Page.navigate", url=address + page)
+        browser.until(f"document.readyState === 'complete' && {ready}")
+
+    for width in (390, 1440):
+        opened("index.html", width, "true")
+        links = browser.run("[...document.querySelectorAll('main a')].filter(a => a.checkVisibility() && a.getBoundingClientRect().bottom <= 900).map(a => a.getAttribute('href').split('/').pop())")
+        yield from same([page for page in ("data.html", "explorer.html", "your_picture.html", "train_here.html") if page not in links], [], f"at {width} px the first screen of the front page leads not to")
+        frame = "document.querySelector('main iframe')"
+        opened("explorer.html", width, f"{frame}.contentDocument?.documentElement?.dataset.ready === ''")
+        tiles = f"[...{frame}.contentDocument.querySelectorAll('.tile')]"
+        top, row = browser.run(f"[{frame}.getBoundingClientRect().top, {tiles}.filter(e => e.offsetTop === {tiles}[0].offsetTop).length]")
+        before = browser.run(f"[...document.querySelectorAll('main .cell-code, main figure')].filter(e => !e.contains({frame}) && e.compareDocumentPosition({frame}) & 4).length")
+        yield from same([top < 600, row >= (3 if width < 600 else 6), before], [True, True, 0], f"at {width} px the explorer is high up, its mistakes fill the width, nothing stands before it")
+
+
 def first_hit(browser, address, words):
     "Where the search of the front page leads first."
     browser.size(1440, 900)
@@ -349,8 +420,8 @@ def first_hit(browser, address, words):
     # Typed again while nothing comes: the index is fetched when the search opens.
     typed = ("(() => { const i = document.querySelector('.aa-Input'); i.focus(); "
              f"i.value = {json.dumps(words)}; i.dispatchEvent(new Event('input', {{bubbles: true}})); ")
-    browser.until(typed + "return new Promise(done => setTimeout(() => "
-                  "done(!!document.querySelector('.search-result-link')), 1000)); })()")
+    came = typed + "return new Promise(done => setTimeout(() => done(!!document.querySelector('.search-result-link')), 1000)); })()"
+    if not any(browser.run(came) for _ in range(60)): return "nothing"
     return Path(urlparse(browser.run("document.querySelector('.search-result-link').href")).path).stem
 
 
@@ -364,6 +435,7 @@ def faults_in_browser(site, program, axe):
                 for fault in faults_of_page(browser, address + page + deep_link(site / page), width, dark, axe):
                     yield f"{page} at {width} px{', dark' * dark}: {fault}"
         yield from faults_of_ways(browser, address)
+        yield from faults_of_places(browser, address)
         yield from heavy_pages(browser, site, address, pages)
         for words, wanted in SEARCHES.items():
             if (found := first_hit(browser, address, words)) != wanted:
@@ -380,7 +452,7 @@ def faults(site):
     missing = [name for name in notebooks if not (site / f"{page_name(name)}.html").exists()]
     found = [f"not built: {name}" for name in missing]
     found += [f"dead link: {link}" for link in dead_links(site)] + [*raw_links(site), *raw_markup(site)]
-    found += [*book_parts.faults(site), *without_card(site)]
+    found += [*book_parts.faults(site), *without_card(site), *without_skip_link(site), *tex_in_search(site)]
     program, axe = find_browser(), axe_source()
     if program: found += faults_in_browser(site, program, axe)
     skipped = ["no browser: widths, requests and search"] * (not program) + ["no axe-core"] * (not axe)

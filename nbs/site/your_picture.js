@@ -259,17 +259,18 @@ function showMaps() {
   at("first").value = first;
   at("second").value = second;
   for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
-  const signed = v => v.toFixed(1).replace("-", "−"), logit = c => `logit ${signed(logits[c])}`;
+  const size = v => Math.abs(v).toFixed(1), score = c => `score ${logits[c] < 0 && size(logits[c]) > 0 ? "−" : ""}${size(logits[c])}`, lead = logits[first] - logits[second];
   const found = [
-    ["yp-first", evidence(first), `evidence for ${a}`, logit(first)],
-    ["yp-second", evidence(second), `evidence for ${b}`, logit(second)],
-    ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `the logits differ by ${signed(logits[first] - logits[second])}`],
+    ["yp-first", evidence(first), `evidence for ${a}`, score(first)],
+    ["yp-second", evidence(second), `evidence for ${b}`, score(second)],
+    ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `score ${size(lead)} ${lead < 0 ? "lower" : "higher"}`],
   ], most = Math.max(...found.map(([, {heat}]) => heat.reduce((a, b) => Math.max(a, b)))) || 1;
   drawn = found.map(([kind, {heat: values, amount}, about, score]) => {
-    const box = make("figure", kind), canvas = make("canvas"), heat = values.map(v => v / most);
+    const box = make("figure", kind), canvas = make("canvas"), caption = make("figcaption"), heat = values.map(v => v / most);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", amount ? `Map of the ${about}, strongest ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
-    box.append(canvas, make("figcaption", "", `${about}: ${amount.toFixed(1)} (${score})`));
+    caption.append(make("i", "yp-mark"), `${about}: ${amount.toFixed(1)}`, make("br"), score);
+    box.append(canvas, caption);
     return {box, canvas, heat, empty: !amount, levels: levelsOf(heat)};
   });
   at("maps").replaceChildren(...drawn.map(map => map.box));
@@ -348,7 +349,7 @@ function about() {  // the size of the network, and what smaller weights cost, i
   if (!precisions) return file;
   const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
   return `${file} The network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, ${share(chosen) === share("float32") ? "as in float32" : `in float32 on ${share("float32")}`}. `
-    + `In 99 of 100 images, the weights ${precision} change no place of the map by more than ${moved.toFixed(1)} of 256 colour steps.`;
+    + `In 99 of 100 images, the rounded weights change no part of the map by more than ${moved.toFixed(1)} of 256 colour steps.`;
 }
 async function main() {
   app = await Book.parts("app.json");
