@@ -36,8 +36,8 @@ def check_screen(browser, app):
     check_names(browser, app)
 
 
-def check_in_browser(what, build_alone, about, check_page):
-    """The command of such a check: `check_page(browser, folder, address, screenshots)` on a page that is served.
+def check_in_browser(what, build_alone, about, *checks):
+    """The command of such a check: each of `checks`, a function and the flags of its browser, as `check(browser, folder, address, screenshots)` on a page that is served.
 
     `build_alone(folder)` makes the page without the book and says what it lacks; `about` is the JSON file that says so in a built site.
     """
@@ -55,6 +55,7 @@ def check_in_browser(what, build_alone, about, check_page):
             print(f"skipped: {what} {missing}")
             return
         server, address = served(folder)
-        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
+        for check, *flags in checks:
+            with Browser(program, wait=600, flags=flags) as browser: check(browser, folder, address, words.screenshots)
         server.shutdown()
     print(f"{what} works in {Path(program).name}")
