@@ -61,6 +61,12 @@ def test_each_step_is_torchs_step(folder, name, batches):
         row = wanted.float()
 
 
+def test_nothing_in_a_step_waits_for_the_processor(folder):
+    "WebGPU has no kernel for these, so a step would stop in the middle. What only reads the labels may run there."
+    import onnx
+    assert not {node.op_type for node in onnx.load(folder / "step.onnx").graph.node} & {"LogSoftmax", "Softmax", "Not", "ScatterElements", "ConstantOfShape"}
+
+
 def test_the_test_gives_torchs_logits_and_its_maps_add_up_to_them(folder, name, batches):
     network = train_app.network_of(name, 1).train()
     with torch.no_grad():
