@@ -28,6 +28,8 @@ def check_screen(browser, app):
     axe = axe_source()
     for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
         browser.size(width, 844, dark)
+        browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        browser.until("document.getAnimations().every(one => !(one instanceof CSSTransition))")  # colours that are on their way to those of the theme
         same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
         check_targets(browser, f"at {width} px", app)
         if axe:
