@@ -15,6 +15,7 @@ from readme import HERE
 RUNTIME = "onnxruntime-web@1.30.0"
 # All that the processor alone needs, as (name in the package, name on the site); packed, since not every server packs what it sends.
 RUNTIME_FILES = (("ort.wasm.bundle.min.mjs", "ort.js"), ("ort-wasm-simd-threaded.wasm", "ort.wasm.gz"))
+WEBGPU_FILES = (("ort.webgpu.bundle.min.mjs", "ort.gpu.js"), ("ort-wasm-simd-threaded.asyncify.wasm", "ort.gpu.wasm.gz"))  # the same with WebGPU
 NEEDED = ("onnx", "onnxscript")  # torch writes graphs with both
 ALONE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -64,19 +65,19 @@ def write_parts(path, parts_of, needs=NEEDED, npm=True):
     return about.get("missing")
 
 
-def bring_runtime(folder):
-    "The files of onnxruntime-web, kept in the user's cache; npm compares what it brings with the registry's checksum."
+def bring_runtime(folder, files=RUNTIME_FILES):
+    "Files of onnxruntime-web, kept in the user's cache; npm compares what it brings with the registry's checksum."
     from cifar_gradcam.engine.files import cache_folder
     cache = cache_folder() / "npm" / RUNTIME
-    if not all((cache / here).exists() for _, here in RUNTIME_FILES):
+    if not all((cache / here).exists() for _, here in files):
         with tempfile.TemporaryDirectory() as aside:
             subprocess.run([shutil.which("npm"), "pack", "--loglevel=error", "--pack-destination", aside, RUNTIME], check=True, capture_output=True)
             cache.mkdir(parents=True, exist_ok=True)
             with tarfile.open(next(Path(aside).glob("*.tgz"))) as archive:
-                for name, here in RUNTIME_FILES:
+                for name, here in files:
                     content = archive.extractfile(f"package/dist/{name}").read()
                     (cache / here).write_bytes(gzip.compress(content, mtime=0) if here.endswith(".gz") else content)
-    for _, here in RUNTIME_FILES: shutil.copy(cache / here, folder / here)
+    for _, here in files: shutil.copy(cache / here, folder / here)
 
 
 def tell(what, missing, folder, page):

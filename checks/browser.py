@@ -24,9 +24,9 @@ def find_browser():
 
 class Browser:
     "One tab. What it and its workers log and ask the network for is kept in `logged` and `requested`; `workers` are their sessions."
-    def __init__(self, program, wait=300):  # seconds; a busy machine may need many
+    def __init__(self, program, wait=300, flags=()):  # seconds; a busy machine may need many
         self.home, self.wait = tempfile.mkdtemp(), wait
-        self.process = subprocess.Popen([program, *FLAGS, f"--user-data-dir={self.home}", "about:blank"],
+        self.process = subprocess.Popen([program, *FLAGS, *flags, f"--user-data-dir={self.home}", "about:blank"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.logged, self.requested, self.workers, self.number, self.socket = [], [], [], 0, None
         try: self._connect()

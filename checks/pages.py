@@ -28,7 +28,8 @@ def check_screen(browser, app):
     axe = axe_source()
     for width, dark in ((390, False), (390, True), (1440, False), (1440, True)):
         browser.size(width, 844, dark)
-        browser.run("new Promise(done => setTimeout(done, 500))")  # the colours of links take a moment to change
+        browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        browser.until("document.getAnimations().every(one => !(one instanceof CSSTransition))")  # colours that are on their way to those of the theme
         same(browser.run(f"document.documentElement.scrollWidth <= {width}"), True, f"nothing sticks out at {width} px")
         check_targets(browser, f"at {width} px", app)
         if axe:
@@ -37,8 +38,8 @@ def check_screen(browser, app):
     check_names(browser, app)
 
 
-def check_in_browser(what, build_alone, about, check_page):
-    """The command of such a check: `check_page(browser, folder, address, screenshots)` on a page that is served.
+def check_in_browser(what, build_alone, about, *checks):
+    """The command of such a check: each of `checks`, a function and the flags of its browser, as `check(browser, folder, address, screenshots)` on a page that is served.
 
     `build_alone(folder)` makes the page without the book and says what it lacks; `about` is the JSON file that says so in a built site.
     """
@@ -56,6 +57,7 @@ def check_in_browser(what, build_alone, about, check_page):
             print(f"skipped: {what} {missing}")
             return
         server, address = served(folder)
-        with Browser(program, wait=600) as browser: check_page(browser, folder, address, words.screenshots)
+        for check, *flags in checks:
+            with Browser(program, wait=600, flags=flags) as browser: check(browser, folder, address, words.screenshots)
         server.shutdown()
     print(f"{what} works in {Path(program).name}")

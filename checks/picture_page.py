@@ -321,4 +321,4 @@ def keep_screenshots(browser, folder):
     keep_pictures(browser, folder)
 
 
-if __name__ == "__main__": check_in_browser("the page of your own picture", build_alone, "app.json", check_page)
+if __name__ == "__main__": check_in_browser("the page of your own picture", build_alone, "app.json", (check_page,))

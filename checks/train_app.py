@@ -18,7 +18,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from apps import bring_runtime, RUNTIME, tell, write_alone, write_parts
+from apps import bring_runtime, RUNTIME, RUNTIME_FILES, tell, WEBGPU_FILES, write_alone, write_parts
 from readme import HERE
 
 PAGE = HERE / "nbs" / "train_here.qmd"
@@ -132,13 +132,30 @@ def batch_norm_backward(back, x, w, mean, variance, found, scale, training, eps,
     return (back - over(by_b) / n - normal * (over(by_w) / n)) * over(w * scale), by_w, by_b
 
 
+# A graphics processor has no kernel for the logarithm of a softmax, nor for the choice by label: it would wait for the other one.
+def log_softmax(x, dim, half):
+    apart = x - x.amax(dim, keepdim=True)
+    return apart - apart.exp().sum(dim, keepdim=True).log()
+
+
+def one_hot(labels, x): return (labels.view(-1, 1) == torch.arange(x.shape[1])).to(x.dtype)
+
+
+def nll_loss(x, labels, weight, reduction, ignored):
+    return -(x * one_hot(labels, x)).sum() / len(x), torch.tensor(float(len(x)))
+
+
+def nll_loss_backward(back, x, labels, weight, reduction, ignored, total): return -one_hot(labels, x) * (back / len(x))
+
+
 def plain_step(network, example):
     "The step without autograd and without changes in place: what ONNX can hold."
     from torch._decomp import core_aten_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
     table = dict(core_aten_decompositions()) | {
         aten.convolution_backward.default: convolution_backward, aten.native_batch_norm.default: batch_norm,
-        aten.native_batch_norm_backward.default: batch_norm_backward,
+        aten.native_batch_norm_backward.default: batch_norm_backward, aten._log_softmax.default: log_softmax,
+        aten.nll_loss_forward.default: nll_loss, aten.nll_loss_backward.default: nll_loss_backward,
         aten.threshold_backward.default: lambda back, x, least: back * (x > 0).to(back.dtype)}
     unrolled = make_fx(training_step(network), decomposition_table=table)(*example)
     # The running statistics were still written in place: a second pass makes new ones of them.
@@ -312,10 +329,11 @@ def parts_of_app(folder):
     networks = {name: {"graph": graph, "beginnings": beginnings(network_of(name)), "sizes": sizes_of([path for path in graphs if path.name.startswith(graph)])}
                 for name, graph in NETWORKS.items()}
     files = [*graphs, folder / "images.webp"]
-    bring_runtime(folder)
+    bring_runtime(folder, RUNTIME_FILES + WEBGPU_FILES)
     version = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
     found = json.loads(RECORD.read_text(encoding="utf-8"))
-    return {"version": version, "runtime": RUNTIME, "sizes": sizes_of([folder / "images.webp", folder / "ort.wasm.gz"]), **images,
+    return {"version": version, "runtime": RUNTIME, "sizes": sizes_of([folder / "images.webp", folder / "ort.wasm.gz"]),
+            "gpu": sizes_of([folder / here for _, here in WEBGPU_FILES]), **images,
             "train": TRAIN, "test": TEST, "across": ACROSS, "batch": BATCH, "tested": TESTED, "epochs": EPOCHS, "smooth": SMOOTH, "first": FIRST,
             "mean": CIFAR10_MEAN, "std": CIFAR10_STD, "classes": CLASSES, "colours": colour_table(), "networks": networks,
             "ways": [{"name": name, "shape": WAYS[name], **found["ways"][name]} for name in WAYS],

@@ -4,6 +4,7 @@ Where there is no Chromium or Chrome, no npm or no onnx it says so and ends well
 """
 import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -130,14 +131,14 @@ def check_failure(browser):
     browser.logged.clear()  # the browser's own word about that
 
 
-def check_step(browser, folder, name, seed=5):
+def check_step(browser, folder, name, seed=5, runtime="runtime", provider="wasm"):
     "One step in the browser is torch's step: same images, same changes, same weights, same decisions at the ReLUs."
     done(browser)
     graph = base64.b64encode(with_decisions(folder / "web" / f"{NETWORKS[name]}-step.onnx")).decode()
     found = browser.run(f"""(async () => {{
       const row = begin(app.networks.{name}.beginnings, chance({seed})), chosen = Uint16Array.from({{length: app.batch}}, (_, k) => 31 * k);
-      const drawn = [], random = chance(9), found = await step(graphs[app.networks.{name}.graph][0], row, chosen, 0.2, () => {{ const x = random(); drawn.push(x); return x; }});
-      const open = await runtime.InferenceSession.create(Uint8Array.from(atob("{graph}"), c => c.charCodeAt(0)), {{executionProviders: ["wasm"]}}), passed = [];
+      const drawn = [], random = chance(9), found = await step(await made({runtime}, graphs[app.networks.{name}.graph].file, "{provider}"), row, chosen, 0.2, () => {{ const x = random(); drawn.push(x); return x; }});
+      const open = await made({runtime}, Uint8Array.from(atob("{graph}"), c => c.charCodeAt(0)), "{provider}"), passed = [];
       const again = await step({{run: async given => {{
         const {{new_row, loss, ...values}} = await open.run(given);
         for (const {{data}} of open.outputNames.slice(2).map(name => values[name])) {{
@@ -190,11 +191,13 @@ def check_compared(browser):
     length = browser.run(f"{LAB}.app.epochs * Math.floor({LAB}.app.train / {LAB}.app.batch)")
 
     def said(*given):  # curve, seed, loss
-        return browser.run(f"{LAB}.compared({json.dumps([{'end': '', 'network': 'small', 'shape': {'start': peak, 'peak': peak, 'end': peak, 'place': 1}, 'seed': seed, 'losses': [loss] * length} for peak, seed, loss in given])})")
+        return browser.run(f"{LAB}.compared({json.dumps([{'end': '', 'network': 'small', 'shape': {'start': peak, 'peak': peak, 'end': peak, 'place': 1}, 'seed': seed, 'losses': [loss] * length, 'by': ''.join(by)} for peak, seed, loss, *by in given])})")
     same(said((1, 0, 2.0)), "", "one run")
     same("same run" in said((1, 0, 2.0), (1, 0, 2.0)), True, "the same run twice")
     same("2 seeds: the losses end 0.10 apart" in said((1, 0, 2.0), (1, 1, 1.9), (1, 1, 1.9)), True, "two seeds")
     same("2 curves, one seed each: the losses end up to 0.30 apart" in said((1, 0, 2.0), (2, 0, 1.7)), True, "two curves")
+    same("same seed, on the processor and with WebGPU: the losses end 0.030 apart" in said((1, 0, 2.0), (1, 1, 1.9), (1, 0, 1.97, "with WebGPU")), True, "one run in two ways")
+    same("2 seeds: the losses end 0.10 apart" in said((1, 0, 2.0), (1, 1, 1.9, "with WebGPU")), True, "two seeds, in two ways")
     for runs, word in ((((1, 0, 2.0), (1, 1, 1.9), (2, 0, 1.7), (2, 1, 1.62)), "a hint, not a proof"), (((1, 0, 2.0), (1, 1, 1.7), (2, 0, 1.8)), "do not show which")):
         by = {peak: [loss for other, _, loss in runs if other == peak] for peak, *_ in runs}
         between, within = np.ptp([np.mean(v) for v in by.values()]), max(np.ptp(v) for v in by.values())
@@ -218,6 +221,8 @@ def check_runs(browser):
     one = browser.run(f"(r => ({{seed: r.seed, n: r.losses.length, tests: r.tests.map(t => t.accuracy), first: r.losses[0], last: r.smooth.at(-1), end: r.end}}))({LAB}.runs[0])")
     same((one["seed"], one["n"], len(one["tests"]), one["end"]), (0, 186, 7, ""), "a whole run")
     if not (2 < one["first"] < 3 and one["last"] < one["first"] - 0.3): raise AssertionError(f"it did not learn: {one}")
+    for way, about in json.loads(RECORD.read_text(encoding="utf-8"))["ways"].items():
+        same(f"{way}: {min(about['accuracies']):.1f} to {max(about['accuracies']):.1f}" in browser.run(f"{button('accuracies')}.textContent"), True, "what the recorded runs got")
     same(browser.run("document.querySelectorAll('#th-film canvas').length"), 8, "the picture, a map before training and after each epoch")
     per_step = (busy(browser) - before) / 186
     if per_step > 0.02: raise AssertionError(f"the page itself needed {1000 * per_step:.0f} ms of the processor a step; it is to draw, and no more")
@@ -259,6 +264,103 @@ def check_range(browser):
         except NoPeak: wanted = None
         got = browser.run(f"{LAB}.suggest({json.dumps(rates[:len(losses)])}, {json.dumps(losses)})")
         same(got if got is None else round(got, 9), wanted if wanted is None else round(wanted, 9), "a recorded curve, read as Python does")
+
+
+def train_a_little(browser, steps=3):
+    "Press Train, and stop after a few steps: the run, and what stands on its card."
+    made = browser.run(f"{LAB}.runs.at(-1)?.number ?? 0")
+    press(browser, "train")
+    browser.until(f"!{LAB}.busy || {LAB}.runs.at(-1)?.number > {made} && {LAB}.runs.at(-1).losses.length >= {steps}")
+    press(browser, "stop")
+    done(browser)
+    same(browser.run(f"{LAB}.runs.at(-1).number"), made + 1, "a run")
+    return browser.run(f"(({{losses, by}}) => ({{losses, by, card: document.querySelector('#th-runs li:last-child').textContent}}))({LAB}.runs.at(-1))")
+
+
+def try_webgpu(browser, change=""):
+    "Ask for WebGPU again after a change in the worker, and train a little: the run, and what the page says of WebGPU."
+    if change: browser.run(change + "; 0", browser.workers[-1])
+    while not browser.run(f"{button('gpu')}.checked") or change:
+        press(browser, "gpu", " ")
+        if browser.run(f"{button('gpu')}.checked"): break
+    run = train_a_little(browser, 6)
+    return run, browser.run(f"{button('gpu-said')}.textContent")
+
+
+def check_webgpu(browser, folder, address, screenshots=None):
+    "In a browser with WebGPU, where a program is the graphics processor: it comes when one asks, its steps are torch's, and only a faster one that agrees trains."
+    browser.size(1440, 900)
+    open_page(browser, address)
+    press(browser, "more > summary")
+    browser.until(f"{button('webgpu')}.checkVisibility()")
+    alone = train_a_little(browser, 6)
+    asked = "[...new Set(performance.getEntriesByType('resource').map(e => e.name))].filter(name => name.includes('ort.gpu')).length"
+    same((browser.run(asked), alone["by"], "trained" in alone["card"]), (0, "", False), "WebGPU, before one asked")
+    press(browser, "gpu", " ")
+    size = sum((folder / "web" / name).stat().st_size for name in ("ort.gpu.js", "ort.gpu.wasm.gz"))
+    same(f"loads {size / 1e6:.0f} MB" in browser.run(f"{button('gpu-said')}.textContent"), True, "what it would load")
+    # The first steps: both are timed, the program is the slower one, and a stopwatch beside the page agrees.
+    run, said = try_webgpu(browser)
+    figures = re.fullmatch(r"One step took ([\d.]+) ms on the processor and ([\d.]+) ms with WebGPU. So the processor trains this network.", said)
+    if not figures: raise AssertionError(f"the page says: {said}")
+    processor, gpu = map(float, figures.groups())
+    same((run["by"], run["losses"][:6]), ("", alone["losses"][:6]), "the slower one does not train")
+    timed = browser.run("""(async () => {
+      const found = [], row = begin(app.networks.small.beginnings, chance(0)), chosen = Uint16Array.from({length: app.batch}, (_, k) => k);
+      for (const session of [graphs.small.step, await made(webgpu, graphs.small.file, "webgpu")]) {
+        const times = [];
+        for (let k = 0; k < 5; k++) {
+          const started = Date.now();
+          await step(session, row, chosen, 0.1, chance(0));
+          times.push(Date.now() - started);
+        }
+        found.push(Math.min(...times));
+      }
+      return found; })()""", browser.workers[-1])
+    for one, other in zip((processor, gpu), timed):
+        if not 0.1 < one / other < 10: raise AssertionError(f"the page says {processor} and {gpu} ms, a stopwatch {timed}")
+    if screenshots: keep_pictures(browser, screenshots, "webgpu-slower-")
+    check_step(browser, folder, "small", 5, "webgpu", "webgpu")
+    # A processor that waits: now WebGPU is the faster one, and trains the same run but for rounding.
+    browser.run(f"globalThis.kept = graphs.small.step; globalThis.calls = 0; graphs.small.step = {{run: async given => {{ calls++; await new Promise(done => setTimeout(done, {3 * gpu})); return kept.run(given); }}}}; 0", browser.workers[-1])
+    run, said = try_webgpu(browser, "0")
+    same((said.endswith("ms with WebGPU. So WebGPU trains this network."), run["by"], "trained with WebGPU" in run["card"]), (True, "with WebGPU", True), "the faster one trains")
+    same(browser.run("calls", browser.workers[-1]), 4, "steps on the processor, all of them to compare")
+    gap = np.abs(np.subtract(run["losses"][:6], alone["losses"][:6])).max()
+    if not 0 < gap < 1e-3: raise AssertionError(f"losses of the same run on the processor and with WebGPU: {alone['losses']}, {run['losses']}")
+    same(browser.run("document.querySelector('#th-runs li').textContent.includes('trained on the processor')"), True, "and the others say what trained them")
+    if screenshots: keep_pictures(browser, screenshots, "webgpu-faster-")
+    check_own_screen(browser)
+    # WebGPU that is wrong, that does not come and that goes away. Here the processor's own session plays it, with the fault.
+    browser.run("graphs.small.step = {run: async given => { await new Promise(done => setTimeout(done, 200)); return kept.run(given); }}; 0", browser.workers[-1])
+    play = "webgpu.InferenceSession.create = async () => ({release() {}, run: async given => { const found = await kept.run(given), row = found.new_row.data.slice(); %s }})"
+    parts = browser.run(f"{LAB}.app.networks.small.beginnings.map(part => part.length)")
+    same(parts[13], 16, "the momenta of the 16 biases of the first batch norm")
+    for wrong in ("row[row.length - 1] += 1; return {...found, new_row: {data: row}};", f"row.fill(0, {sum(parts[:13])}, {sum(parts[:14])}); return {{...found, new_row: {{data: row}}}};", "return {...found, loss: {data: [found.loss.data[0] + 0.001]}};"):
+        run, said = try_webgpu(browser, play % wrong)
+        same((said, run["by"]), ("One step gave different numbers on the processor and with WebGPU. So the processor trains this network.", ""), wrong)
+    run, said = try_webgpu(browser, "webgpu.InferenceSession.create = async () => { throw new Error('no device'); }")
+    same((said, run["by"], run["losses"][:6]), ("WebGPU did not work (no device). So the processor trains this network.", "", alone["losses"][:6]), "without a device")
+    run, said = try_webgpu(browser, play % "return found;")
+    same((said.endswith("So WebGPU trains this network."), run["by"], run["losses"][:6]), (True, "with WebGPU", alone["losses"][:6]), "a session that is right")
+    press(browser, "find")
+    browser.until(f"!!{LAB}.range()")
+    done(browser)
+    same(browser.run(f"{button('advice')}.textContent.endsWith('The steps were computed with WebGPU.')"), True, "what computed a range test")
+    browser.click(f"[...{button('ways')}.querySelectorAll('button')].at(-1)")
+    browser.run("globalThis.calls = 0; 0", browser.workers[-1])
+    run, said = try_webgpu(browser, play % "if (++calls > 7) throw new Error('the device is lost'); return found;")
+    same((said, run["by"], run["losses"][:3]), ("WebGPU failed (the device is lost). So the processor trains this network.",
+         "with WebGPU for 3 steps, then on the processor, because WebGPU failed", alone["losses"][:3]), "a device that goes away")
+    open_page(browser, address)
+    press(browser, "more > summary")
+    browser.until(f"{button('webgpu')}.checkVisibility()")
+    browser.call("Network.setBlockedURLs", urls=["*ort.gpu.wasm*"])
+    run, said = try_webgpu(browser)
+    same((said, run["by"]), ("WebGPU did not work (Failed to fetch). So the processor trains this network.", ""), "a file that does not come")
+    browser.call("Network.setBlockedURLs", urls=[])
+    same([one for one in browser.logged if "ort.gpu.wasm" not in str(one)], [], "logged as error or warning")
+    same([url for url in browser.requested if not url.startswith(address) and not url.startswith("blob:")], [], "asked of another server")
 
 
 def check_own_screen(browser):
@@ -327,9 +429,10 @@ def check_page(browser, folder, address, screenshots=None):
     check_link(browser, address)
     if screenshots: keep_screenshots(browser, screenshots, address)
     check_still(browser, address)
-    same(browser.logged, [], "logged as error or warning")
+    same(([url for url in browser.requested if "ort.gpu" in url], browser.run(f"{button('webgpu')}.checkVisibility()")), ([], False), "WebGPU, in a browser without it")
+    same([one for one in browser.logged if one.get("text") != "No available adapters."], [], "logged as error or warning")
     same([url for url in browser.requested if not url.startswith(address) and not url.startswith("blob:")], [], "asked of another server")
     check_missing(browser, folder, address)
 
 
-if __name__ == "__main__": check_in_browser("the page on which one trains", build_alone, "train.json", check_page)
+if __name__ == "__main__": check_in_browser("the page on which one trains", build_alone, "train.json", (check_page,), (check_webgpu, "--enable-unsafe-webgpu"))

@@ -30,6 +30,7 @@ function choose(name) {
   document.querySelector(`#th-networks [value="${name}"]`).checked = true;
   showCurve();
   showRuns();
+  showVerdict();
 }
 const address = () => `#${curve.start},${curve.peak},${curve.end},${curve.place},seed=${seed}${network === "small" ? "" : `,${network}`}`;
 function follow() {
@@ -52,7 +53,7 @@ function ask(task, words, hear = null) {  // one task at a time; `hear` is told 
       else if ("fault" in data) asked.reject(new Error(data.fault));
       else asked.hear(data);
     };
-    worker.onerror = event => { worker = pictures = null; taken.clear(); asked.reject(new Error(event.message || "its script did not come")); };
+    worker.onerror = event => { worker = pictures = null; taken.clear(); verdicts.clear(); asked.reject(new Error(event.message || "its script did not come")); };
   }
   return new Promise((resolve, reject) => { asked = {resolve, reject, hear}; worker.postMessage({task, ...words}); });
 }
@@ -72,6 +73,35 @@ async function load() {  // what is not here yet: at the first press, and at the
   at("train").textContent = "Train";
 }
 
+// ---- WebGPU, where the browser has it and one asks for it. A step is timed on both, and the faster one trains.
+const verdicts = new Map();  // by graph: whether WebGPU trains it, and why
+const verdict = () => at("gpu").checked && verdicts.get(app.networks[network].graph);
+async function offer() {
+  at("webgpu").hidden = !await navigator.gpu?.requestAdapter().catch(() => null);
+  showVerdict();
+}
+function showVerdict() {
+  const load = taken.has("gpu") ? "The next run" : `The next run loads ${megabytes(sum(app.gpu))} more. It`;
+  at("gpu-said").textContent = !at("gpu").checked ? "" : verdict()?.why ?? `${load} times one step on the processor and one with WebGPU. The faster one then trains.`;
+}
+async function compare() {
+  const name = Object.keys(app.gpu).find(name => name.endsWith("wasm.gz")), {graph} = app.networks[network], ms = time => `${+time.toPrecision(2)} ms`;
+  const decide = (gpu, why) => { verdicts.set(graph, {gpu, why: `${why} ${gpu ? "WebGPU" : "the processor"} trains this network.`}); showVerdict(); };
+  try {
+    say("Loading WebGPU …");
+    at("progress").value = 0;
+    const wasm = taken.has("gpu") ? null : await Book.bytes(name, app.runtime, n => { at("progress").value += n / app.gpu[name]; });
+    if (halted) return;
+    say("Timing a step on the processor and with WebGPU …");
+    const found = await ask("compare", {network, address: new URL(`ort.gpu.js?${app.runtime}`, base).href, wasm});
+    taken.add("gpu");
+    if (!found) return;
+    const {processor, gpu, agree} = found;
+    if (agree) decide(gpu < processor, `One step took ${ms(processor)} on the processor and ${ms(gpu)} with WebGPU. So`);
+    else decide(false, "One step gave different numbers on the processor and with WebGPU. So");
+  } catch (fault) { decide(false, `WebGPU did not work (${fault.message}). So`); }
+}
+
 // ---- Runs
 const runs = [];
 let busy = false, halted = false, running = null, seed = 0, made = 0, range = null, watched = 0;
@@ -83,12 +113,16 @@ async function work(task) {  // one at a time
   at("progress").value = 0;
   at("progress").hidden = false;
   buttons();
-  try { await load(); } catch (fault) {
+  try {
+    await load();
+    if (at("gpu").checked && !verdict() && !halted) await compare();
+  } catch (fault) {
     say(`It could not be loaded (${fault.message}). Check your connection and try again.`, true);
     task = null;
   }
   if (task && halted) { say("Stopped."); task = null; }
   try { if (task) await task(); } catch (fault) { say(`Something went wrong: ${fault.message}`, true); }
+  running = null;
   busy = false;
   at("progress").hidden = true;
   buttons();
@@ -106,8 +140,13 @@ function redraw() {  // at most once a frame
   if (!due) requestAnimationFrame(() => { due = false; showRuns(); showPlace(); if (range) showRange(); });
   due = true;
 }
+function lose(fault, steps) {  // WebGPU failed in the middle of a run, and the processor goes on
+  verdicts.set(app.networks[network].graph, {gpu: false, why: `WebGPU failed (${fault}). So the processor trains this network.`});
+  showVerdict();
+  return `with WebGPU for ${steps} steps, then on the processor, because WebGPU failed`;
+}
 async function train() {
-  const steps = perEpoch() * app.epochs, run = {number: ++made, network, seed, shape: {...curve}, losses: [], smooth: [], tests: [], end: ""};
+  const steps = perEpoch() * app.epochs, run = {number: ++made, network, seed, shape: {...curve}, losses: [], smooth: [], tests: [], end: "", by: verdict()?.gpu ? "with WebGPU" : ""};
   while (runs.length > 3) runs.shift();
   run.colour = [0, 1, 2, 3].find(c => runs.every(other => other.colour !== c));
   runs.push(run);
@@ -115,8 +154,9 @@ async function train() {
   showCurve();
   say(`Run ${run.number}, seed ${seed}: training …`);
   const started = performance.now(), rates = Array.from({length: steps}, (_, k) => rateAt(run.shape, k / perEpoch()));
-  await ask("train", {network, seed, rates, tested: true}, ({loss, test}) => {
-    if (test) {
+  await ask("train", {network, seed, rates, tested: true, gpu: !!run.by}, ({loss, test, lost}) => {
+    if (lost) run.by = lose(lost, run.losses.length);
+    else if (test) {
       run.tests.push(test);
       if (run.losses.length) say(`Run ${run.number}, epoch ${run.tests.length - 1} of ${app.epochs}: loss ${run.smooth.at(-1).toFixed(2)}, test accuracy ${test.accuracy.toFixed(1)} %`);
       showFilm();
@@ -139,8 +179,11 @@ async function train() {
 }
 // Are the differences between curves larger than those between seeds? A sentence, or nothing if there is nothing to compare.
 function compared(runs) {
-  const whole = runs.filter(run => !run.end && run.losses.length === perEpoch() * app.epochs), groups = {};
-  for (const run of whole) (groups[`${run.network} ${words(run.shape)}`] ??= new Map()).set(run.seed, mean(run.losses.slice(-20)));
+  const whole = runs.filter(run => !run.end && run.losses.length === perEpoch() * app.epochs), groups = {}, end = run => mean(run.losses.slice(-20));
+  const setting = run => `${run.network} ${words(run.shape)}`, last = whole.at(-1);
+  const twin = whole.find(run => run.by !== last.by && run.seed === last.seed && setting(run) === setting(last));
+  if (twin) return `The same curve and the same seed, on the processor and with WebGPU: the losses end ${Math.abs(end(twin) - end(last)).toFixed(3)} apart. The two round differently, and in many steps this adds up.`;
+  for (const run of whole) (groups[setting(run)] ??= new Map()).set(run.seed, end(run));
   const ends = Object.values(groups).map(seeds => [...seeds.values()]), apart = values => Math.max(...values) - Math.min(...values);
   if (whole.length < 2) return "";
   const between = apart(ends.map(mean)), within = Math.max(...ends.map(apart)), repeated = ends.some(values => values.length > 1);
@@ -163,14 +206,15 @@ function suggest(rates, losses, skip = 10) {
   return rates[skip + curve.findIndex(loss => loss <= curve[0] - 0.9 * (curve[0] - curve[lowest]))];
 }
 async function find() {
-  const own = range = {rates: [], losses: [], suggestion: null, done: false};
+  const own = range = {rates: [], losses: [], suggestion: null, done: false, by: verdict()?.gpu ? "with WebGPU" : ""};
   at("ranged").hidden = false;
   at("advice").textContent = "";
   say("Range test: the rate climbs …");
   const rates = Array.from({length: SPAN.steps}, (_, k) => SPAN.from * (SPAN.to / SPAN.from) ** (k / (SPAN.steps - 1)));
-  await ask("train", {network, seed, rates, tested: false}, ({loss}) => {
+  await ask("train", {network, seed, rates, tested: false, gpu: !!own.by}, ({loss, lost}) => {
     const k = own.losses.length;
-    if (own.done) return;
+    if (lost) own.by = lose(lost, k);
+    if (own.done || lost) return;
     own.rates.push(rates[k]);
     own.losses.push(k ? 0.05 * loss + 0.95 * own.losses[k - 1] : loss);
     at("progress").value = (k + 1) / SPAN.steps;
@@ -185,7 +229,7 @@ async function find() {
   const peak = Math.min(MOST, found);
   Object.assign(curve, {start: +(peak / 100).toPrecision(2), peak: +peak.toPrecision(2), end: 0});
   showCurve();
-  at("advice").textContent = `At a rate of ${short(found)}, nine tenths of the fall in loss are done. This rate is now the peak of your curve.`;
+  at("advice").textContent = `At a rate of ${short(found)}, nine tenths of the fall in loss are done. This rate is now the peak of your curve.${own.by && ` The steps were computed ${own.by}.`}`;
   say(`The range test suggests a peak of ${short(found)}. It is on your curve now; press Train.`);
 }
 
@@ -251,8 +295,9 @@ function showRuns() {
   at("loss").setAttribute("aria-label", `Training loss over six epochs, mean of ${app.smooth} steps. `
     + (runs.map(run => `Run ${run.number} ends at ${run.smooth.at(-1)?.toFixed(2)}.`).join(" ") || "No run yet."));
   at("greys").textContent = deep ? "Show the three networks, each recorded with one cycle to 0.3, in grey" : "Show the recorded runs of chapter 04 in grey";
-  const span = ({ends}) => `${Math.min(...ends).toFixed(2)} to ${Math.max(...ends).toFixed(2)}`;
-  at("measured").textContent = deep ? `Recorded with one cycle to 0.3, three seeds each, loss of the last 20 steps: ${grey.map(one => `${NAMES[one.name]}: ${span(one)}`).join("; ")}.` : "";
+  const spans = (part, places) => grey.map(one => `${NAMES[one.name] ?? one.name}: ${Math.min(...one[part]).toFixed(places)} to ${Math.max(...one[part]).toFixed(places)}`).join("; ");
+  at("measured").textContent = deep ? `Recorded with one cycle to 0.3, three seeds each, loss of the last 20 steps: ${spans("ends", 2)}.` : "";
+  at("accuracies").textContent = `Counted on ${app.test} test images, so each value can be off by about 4 points. The recorded runs were tested on 2,000. They got, in %, from three seeds each: ${spans("accuracies", 1)}.`;
   at("verdict").textContent = compared(runs);
   at("tested").hidden = !runs.length;
   if (runs.length) {
@@ -272,6 +317,7 @@ function showRuns() {
     card.append(title, make("span", "", `${run.network === "small" ? "" : `${NAMES[run.network]}; `}${words(run.shape)}`),
       make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last ${Math.min(20, run.losses.length)} steps)` : ""),
       make("span", "", run.tests.length > 1 ? `test accuracy ${accuracies(run)} %` : ""));
+    if (runs.some(one => one.by)) card.append(make("span", "", `trained ${run.by || "on the processor"}`));
     if (run.end) card.append(make("span", "", run.end));
     return card;
   }));
@@ -338,6 +384,8 @@ function listen() {
   at("again").addEventListener("click", () => { if (!busy) seed++; work(train); });
   at("find").addEventListener("click", () => work(find));
   at("stop").addEventListener("click", () => { halted = true; worker?.postMessage({task: "stop"}); });
+  at("more").addEventListener("toggle", offer, {once: true});
+  at("gpu").addEventListener("change", () => { verdicts.clear(); showVerdict(); });
   at("networks").addEventListener("change", event => choose(event.target.value));
   at("link").addEventListener("click", () => navigator.clipboard?.writeText(at("link").href)
     .then(() => "The link is copied, and stands in the address bar.", () => "The address bar now has the link to this curve.").then(text => say(text)));

@@ -2,8 +2,8 @@
 // A message asks for a task; the answer has `done` or `fault`. While it trains, each loss and each test is a message of its own.
 "use strict";
 const SIDE = 32, AREA = SIDE * SIDE;
-let app = null, runtime = null, halted = false;
-const graphs = {};  // a step and a test, by name
+let app = null, runtime = null, webgpu = null, halted = false;  // webgpu: a second runtime, if one asked for it
+const graphs = {};  // by name: a step, its file, a test and, if it is the faster one, the step with WebGPU
 
 // ---- Chance. One seed gives the first weights, the orders and the changes of the images.
 function chance(seed) {  // numbers from 0 to 1: mulberry32
@@ -82,10 +82,23 @@ async function test(graph, row) {  // accuracy in %, and logits and maps of all 
   }
   return {...found, accuracy: 100 * right / n};
 }
+// How far two rows are apart: for each part the distance as a share of the way from `before`, and of these the largest.
+function apart(beginnings, before, row, other) {
+  const far = (a, b, from, to) => { let sum = 0; for (let k = from; k < to; k++) sum += (a[k] - b[k]) ** 2; return Math.sqrt(sum); };
+  let start = 0, most = 0;
+  for (const {length} of beginnings) {
+    const end = start + length, distance = far(row, other, start, end);
+    if (distance !== 0) most = Math.max(most, distance / far(row, before, start, end));
+    start = end;
+  }
+  return most;
+}
 // Between two steps it may hear a message. (A message of its own comes at once; a timer would wait.)
 const channel = new MessageChannel(), waiting = [];
 channel.port1.onmessage = () => waiting.shift()();
 const pause = () => new Promise(done => { waiting.push(done); channel.port2.postMessage(0); });
+
+const made = (runtime, file, provider) => runtime.InferenceSession.create(file, {executionProviders: [provider], logSeverityLevel: 3});
 
 // ---- Tasks
 const tasks = {
@@ -104,22 +117,49 @@ const tasks = {
     return shown;
   },
   async take({graph, files}) {
-    const made = [];
-    for (const file of files) made.push(await runtime.InferenceSession.create(file, {executionProviders: ["wasm"]}));
-    graphs[graph] = made;
+    const [step, test] = [await made(runtime, files[0], "wasm"), await made(runtime, files[1], "wasm")];
+    graphs[graph] = {step, test, file: files[0]};
   },
-  async train({network, seed, rates, tested}) {  // a step at each rate, from the beginning that the seed gives
-    const random = chance(seed), perEpoch = Math.floor(app.train / app.batch), {beginnings, graph} = app.networks[network], [stepGraph, testGraph] = graphs[graph];
-    let row = begin(beginnings, random), order;
-    if (tested) postMessage({test: await test(testGraph, row)});
+  // One step on the processor and with WebGPU, in turns: the milliseconds of each, and whether they agree. The faster one stays. Null if it was stopped.
+  async compare({network, address, wasm}) {
+    if (!webgpu) {
+      webgpu = await import(address);
+      webgpu.env.wasm.numThreads = 1;
+      webgpu.env.wasm.wasmBinary = wasm;
+    }
+    const {beginnings, graph} = app.networks[network], own = graphs[graph], other = await made(webgpu, own.file, "webgpu");
+    const row = begin(beginnings, chance(0)), chosen = Uint16Array.from({length: app.batch}, (_, k) => k), times = [[], []], found = [];
+    for (let k = 0; k < 4; k++) for (const [which, session] of [own.step, other].entries()) {  // the first time it only warms up
+      const started = performance.now();
+      found[which] = await step(session, row, chosen, 0.1, chance(0));
+      if (k) times[which].push(performance.now() - started);
+      await pause();
+      if (halted) { await other.release(); return null; }
+    }
+    const [processor, gpu] = times.map(three => three.sort((a, b) => a - b)[1]);
+    // Rounding decides at a few ReLUs, and may move a part of a deep network by a hundredth of its step. A wrong operator moves more.
+    const agree = Math.abs(found[0].loss - found[1].loss) < 1e-4 && apart(beginnings, row, found[0].row, found[1].row) < 0.1;
+    if (agree && gpu < processor) own.gpu = other; else await other.release();
+    return {processor, gpu, agree};
+  },
+  async train({network, seed, rates, tested, gpu}) {  // a step at each rate, from the beginning that the seed gives
+    const random = chance(seed), perEpoch = Math.floor(app.train / app.batch), {beginnings, graph} = app.networks[network], own = graphs[graph];
+    let row = begin(beginnings, random), order, session = gpu ? own.gpu : own.step;
+    if (tested) postMessage({test: await test(own.test, row)});
     for (let k = 0; k < rates.length && !halted; k++) {
       const j = k % perEpoch;
       if (!j) order = shuffled(app.train, random);
-      const found = await step(stepGraph, row, order.subarray(j * app.batch, (j + 1) * app.batch), rates[k], random);
+      const go = () => step(session, row, order.subarray(j * app.batch, (j + 1) * app.batch), rates[k], random);
+      const found = await go().catch(fault => {  // the graphics processor may go away
+        if (session === own.step) throw fault;
+        session = own.step;
+        postMessage({lost: fault.message});
+        return go();
+      });
       row = found.row;
       postMessage({loss: found.loss});
       if (!Number.isFinite(found.loss)) return;
-      if (tested && j === perEpoch - 1) postMessage({test: await test(testGraph, row)});
+      if (tested && j === perEpoch - 1) postMessage({test: await test(own.test, row)});
       await pause();
     }
   },
