@@ -17,7 +17,7 @@ from readme import HERE, page_name, settings
 
 SITE = settings()["doc_host"] + settings()["doc_baseurl"] + "/"
 WIDTH = 88  # characters of code that fit the column
-LINES = 26  # of code before a figure; what is longer folds
+LINES = 21  # of code before a figure; what is longer folds
 HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 
 
