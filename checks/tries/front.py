@@ -11,13 +11,13 @@ STILL = "fig-front"
 MOST, MOST_WAYS = 4, 2  # cells covered at once: with the mean colour, and in the two other ways
 # Place in the test set -> what one sees; which cells to try first; what each cell of the grid shows, row by row.
 PICTURES = {
-    9360: ("A small orange dog leaps to the right", [2, 3], [
+    9360: ("A small orange dog leaps to the right", [2, 9], [
         "the upper left corner", "the tip of the tail", "the ears", "the edge of an ear",
         "the background behind the dog", "the back", "the face", "the muzzle",
         "the hind leg", "the belly", "the chest", "the far front leg",
         "the lower left corner", "the shadow", "the near front leg", "the paws"]),
     5722: ("A red airplane in a blue sky, from below", [6, 5], [
-        "the upper left corner", "the sky at the top, on the left", "the sky at the top, on the right", "the upper right corner",
+        "the upper left corner", "the sky left of the top centre", "the sky right of the top centre", "the upper right corner",
         "the sky above the left wing", "the left side of the nose", "the nose", "the sky above the right wing",
         "the left wing", "the middle", "the right wing", "the tip of the right wing",
         "the lower left corner", "the tail", "the sky below the right wing", "the lower right corner"]),
@@ -27,7 +27,7 @@ PICTURES = {
         "the tail", "the hind legs", "the top of a foreleg", "the grass in front of the horse",
         "the lower left corner", "the hind hooves", "a front hoof", "the other front hoof"]),
     4556: ("A small bird with an orange breast sits on a log", [14, 13], [
-        "the upper left corner", "the background at the top, on the left", "the background at the top, on the right", "the upper right corner",
+        "the upper left corner", "the background left of the top centre", "the background right of the top centre", "the upper right corner",
         "the background on the left", "the left side of the head", "the right side of the head", "the background on the right",
         "the left end of the log’s edge", "the tail", "the belly", "the right end of the log’s edge",
         "the lower left corner", "the log below the tail", "the log below the bird", "the lower right corner"])}
@@ -112,7 +112,8 @@ def check_picture(browser, k, place, hints, names):
     def words(covered):
         best, now = shares(covered).argmax().item(), shares(covered)
         other = wrong if best == true else true
-        yield f"the network says {answer(covered)}. {classes[other].capitalize()} goes from {whole[other]:.0f} % to {now[other]:.0f} %."
+        change = f"goes from {whole[other]:.0f} % to" if f"{whole[other]:.0f}" != f"{now[other]:.0f}" else "stays at"
+        yield f"the network says {answer(covered)}. {classes[other].capitalize()} {change} {now[other]:.0f} %."
         if len(covered) <= MOST_WAYS:
             blur, filled = (answer(covered, way) for way in ("blur", "imputed"))
             yield f"blurred, it says {blur}. If {'it is' if len(covered) == 1 else 'they are'} filled with the colours around {'it' if len(covered) == 1 else 'them'}, it says {filled}."
@@ -155,7 +156,7 @@ def check_picture(browser, k, place, hints, names):
     now = shares(hints).argmax()
     turning = sum((shares([*hints, cell]).argmax() != now).item() for cell in range(16) if cell not in hints)
     number = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "13", "14")[turning]
-    hint = f"Cover one more: {number} of the other 14 would change the answer." if turning else "No single other part changes the answer now."
+    hint = f"Cover one more: {number} of the other 14 would change the answer{' again' * (now.item() != wrong)}." if turning else "No single other part changes the answer now."
     same(hint in browser.run(SAID.format(0)), True, f"{place}: {hint}")
     full = [*hints, 12, 11]
     for cell in full[2:]: browser.click(f"{CELLS}[{cell}]")
@@ -196,10 +197,11 @@ def check_picture(browser, k, place, hints, names):
             if abs(colour(x, y, BIG.format(1)) - wanted).max() > 6: raise AssertionError(f"{place}, {view}, cell {cell}: {colour(x, y, BIG.format(1))}, not {wanted}")
     text, taken = browser.run(SAID.format(1)), -maps["both"].clamp(max=0).sum().item()
     logits = model(image[None])[0].detach()
-    same(f"The score of {own} is {logits[wrong] - logits[true]:.2f} higher than that of {right}. Orange parts add {maps['both'].relu().sum():.2f}, most of all {names[maps['both'].argmax()]}." in text, True, "the margin in words")
-    same(f"take {taken:.2f} away, most of all {names[maps['both'].argmin()]}." in text if taken else "No part is violet" in text, True, f"{place}: {taken} taken, most of all {names[maps['both'].argmin()]}: {text}")
+    same(f"The score of {own} is {logits[wrong] - logits[true]:.2f} higher than that of {right}. Orange parts add {maps['both'].relu().sum():.2f}, " in text and f"Orange parts count for {own}, most of all {names[maps['both'].argmax()]}." in text, True, "the margin in words")
+    same(f"violet parts take {taken:.2f} away" in text and f"Violet parts count for {right}, most of all {names[maps['both'].argmin()]}." in text if taken else "No part is violet" in text, True,
+         f"{place}: {taken} taken, most of all {names[maps['both'].argmin()]}: {text}")
     rest = f"{last.bias[wrong] - last.bias[true]:+.2f}".replace("-", "−")
-    same(f"The remaining {rest} is a constant" in text, True, f"{place}: the constant is that of the last layer, {rest}: {text}")
+    same(f"and {rest} is there for the two classes" in text, True, f"{place}: the constant is that of the last layer, {rest}: {text}")
     if k == 0:
         for cell in full: browser.click(f"{CELLS}[{cell}]")
         same(f"Can you bring {right} to {top} %?" in browser.run(SAID.format(0)), True, "what to reach with four")

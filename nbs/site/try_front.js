@@ -10,7 +10,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     #try-front { --side: clamp(240px, 37vh, 460px); }
     #try-front .front { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 1.2rem 2rem; }
     #try-front .front > div { min-width: 0; }
-    #try-front .front-old { opacity: .5; }
+    #try-front .front-old::after { content: "the whole picture"; position: absolute; inset: auto auto 8px 8px; padding: .1rem .5rem; border-radius: 4px; background: #000b; color: #fff; font-size: .85rem; }
     #try-front .front-board { display: flex; gap: 12px; }
     #try-front .front-square { position: relative; flex: 1; max-width: min(var(--side), 100% - 76px); align-self: start; }
     #try-front .front-square > canvas { image-rendering: auto; border-radius: 8px; aspect-ratio: 1; }
@@ -133,7 +133,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     if (step !== undefined && inside(covered).every(k => own.hints.slice(0, size).includes(k)))
       return size ? `Now cover ${own.cells[step]} too.` : `Cover ${own.cells[step]}: what does it say then?`;
     const turning = [...Array(16).keys()].filter(k => !(covered >> k & 1) && answer(covered | 1 << k).best !== now).length;
-    return turning ? `Cover one more: ${inWords[turning]} of the other ${inWords[16 - size]} would change the answer.` : `No single other part changes the answer now.`;
+    return turning ? `Cover one more: ${inWords[turning]} of the other ${inWords[16 - size]} would change the answer${now === own.predicted ? "" : " again"}.` : `No single other part changes the answer now.`;
   }
   function showAnswer() {
     const [predicted, right] = [own.predicted, own.true].map(k => data.classes[k]), start = answer(0), {best, words, shares} = answer(covered), size = sizeOf(covered);
@@ -152,12 +152,12 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     const more = make("span", "try-quiet"), said = covered ? [`Without ${names(covered)}, the network says `, make("b", "", words), ". "] : ["The network says ", make("b", "", predicted), `. It gives ${predicted} ${percent(start.shares[0])} and ${right} ${percent(start.shares[1])}.`];
     if (covered) {
       const k = best === own.true ? 0 : 1;
-      said.push(`${upper([predicted, right][k])} goes from ${percent(start.shares[k])} to ${percent(shares[k])}.`);
+      said.push(`${upper([predicted, right][k])} ${shares[k] === start.shares[k] ? "stays at" : `goes from ${percent(start.shares[k])} to`} ${percent(shares[k])}.`);
     }
     if (covered && size <= data.mostWays) {
       const [blur, filled] = [1, 2].map(way => answer(covered, way)), turned = [best, blur.best, filled.best].filter(one => one !== own.predicted).length;
       const [part, it, them, depends] = size > 1 ? ["those parts are", "they are", "them", "on these parts"] : ["that part is", "it is", "it", "on this part"];
-      const verdict = {0: `The answer stays ${predicted} with all three ways of covering.`, 3: `All three ways of covering change the answer, so it depends ${depends}.`}[turned] || "The three ways of covering disagree, so we cannot tell.";
+      const verdict = {0: `The answer stays ${predicted} with all three ways of covering.`, 3: `With all three ways of covering the answer is no longer ${predicted}, so it depends ${depends}.`}[turned] || "The three ways of covering disagree, so we cannot tell.";
       more.textContent = `If ${part} blurred, it says ${blur.words}. If ${it} filled with the colours around ${them}, it says ${filled.words}. ${verdict}`;
     }
     if (size === data.most) {
@@ -173,12 +173,13 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     const top = own.cells[grid.indexOf(Math.max(...grid))], least = own.cells[grid.indexOf(Math.min(...grid))];
     draw(map, heat, opacity);
     const lead = own.scores[0] - own.scores[1], plus = sum(v => Math.max(0, v)), minus = sum(v => Math.min(0, v)), rest = lead - plus - minus;
-    map.classList.toggle("front-old", covered > 0);
+    frame.classList.toggle("front-old", covered > 0);
     const link = make("a", "", "Grad-CAM");
     link.href = "gradcam.html";
-    why.replaceChildren(link, ` of the whole picture${covered ? ", uncovered" : ""}. ` + (view === "both" ?
-      `The score of ${predicted} is ${lead.toFixed(2)} higher than that of ${right}. Orange parts add ${plus.toFixed(2)}, most of all ${top}. ${minus ? `Violet parts count for ${right} and take ${(-minus).toFixed(2)} away, most of all ${least}.` : `No part is violet: none counts for ${right} rather than ${predicted}.`} The remaining ${rest < 0 ? "−" : "+"}${Math.abs(rest).toFixed(2)} is a constant that does not depend on the picture.` :
-      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does it also count for ${right}? Press “${right}”, then “${views.both.name}”.` : `${upper(predicted)} has ${own.scores[0].toFixed(2)}, so ${predicted} wins.`}`));
+    const sums = make("span", "try-quiet", view === "both" ? `The score of ${predicted} is ${lead.toFixed(2)} higher than that of ${right}. Orange parts add ${plus.toFixed(2)}${minus ? `, violet parts take ${(-minus).toFixed(2)} away` : ""}, and ${rest < 0 ? "−" : "+"}${Math.abs(rest).toFixed(2)} is there for the two classes whatever the picture shows. (Each number is rounded.)` : "");
+    why.replaceChildren(link, ` shows where the network finds its evidence${covered ? ", here in the whole picture" : ""}. ` + (view === "both" ?
+      `Orange parts count for ${predicted}, most of all ${top}. ${minus ? `Violet parts count for ${right}, most of all ${least}.` : `No part is violet: none counts for ${right} rather than ${predicted}.`} ` :
+      `${upper(name)} has a score of ${score.toFixed(2)}. ${colour} shows which parts of the picture count for ${name}: most of all ${top}. ${view === "first" ? `Does it also count for ${right}? Press “${right}”, then “${views.both.name}”.` : `${upper(predicted)} has ${own.scores[0].toFixed(2)}, so ${predicted} wins.`}`), sums);
     map.setAttribute("aria-label", `Map of what counts for ${name}, over the picture in grey. ${why.textContent}`);
   }
   const put = cover => {
