@@ -124,7 +124,11 @@ def check_picture(browser, k, place, hints, names):
         for part in words(covered): same(part if part in text else text, part, f"{place} with {covered} covered {how}")
         values = [int(v.split()[0]) for v in browser.run(f"[...{ROOT}.querySelectorAll('.front-bars span')].map(s => s.textContent)")]
         first, second = (round(shares(covered)[c].item()) for c in (wrong, true))
-        same(values, [first, second, 100 - first - second], f"{place}: the bars")
+        best = shares(covered).argmax().item()
+        third = 100 - first - second if best in (wrong, true) else round(shares(covered)[best].item())
+        same(values, [first, second, third], f"{place}: the bars")
+        bold = browser.run(f"[...{ROOT}.querySelectorAll('.front-bars b.now')].map(b => b.textContent)")
+        same(bold, [classes[best]], f"{place}: the bar of the answer, with {covered} covered")
         for cell in range(16):
             spot = colour(128 * (cell % 4) + 20, 128 * (cell // 4) + 20, BIG.format(0))
             same((spot == [round(255 * v) for v in (0.4914, 0.4822, 0.4465)]).all().item(), cell in covered, f"{place}: the grey of cell {cell}")

@@ -20,10 +20,10 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     #try-front .front-cells button[aria-pressed=true] { border: 2px solid #fff; }
     #try-front .front-cells button[aria-disabled=true] { border-color: #fff1; cursor: not-allowed; }
     #try-front .front-cells button:focus-visible { outline: 3px solid #fff; outline-offset: -4px; box-shadow: inset 0 0 0 1px #000; }
-    #try-front .front-more { display: flex; flex-direction: column; gap: 8px; width: 64px; font-size: .85rem; line-height: 1.2; }
+    #try-front .front-more { display: flex; flex-direction: column; gap: 6px; width: 64px; font-size: .85rem; line-height: 1.2; }
     #try-front .front-more p { margin: 0; }
     #try-front .front-more button { padding: .3rem 0; }
-    #try-front .try-pictures { display: grid; grid-template-columns: 56px; gap: 8px; margin: 0; }
+    #try-front .try-pictures { display: grid; grid-template-columns: 56px; gap: 5px; margin: 0; }
     #try-front .try-pictures legend { position: static; clip-path: none; float: none; margin: 0 0 .2rem; width: 64px; font-size: .8rem; }
     #try-front .try-pictures span { padding: 0; border: 0; }
     #try-front .try-pictures input:checked + span { box-shadow: 0 0 0 2px var(--under), 0 0 0 4px var(--link); }
@@ -120,7 +120,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
   // What the network answers under a cover; the first way is grey, the others are blurred and filled.
   function answer(cover, way = 0) {
     const [best, share, first, second] = way ? own.ways.subarray(4 * rowOf[cover][1] + 2 * way - 2) : own.answers.subarray(4 * rowOf[cover][0]);
-    return {best, words: `${data.classes[best]}, ${percent(share)}`, shares: [first, second]};
+    return {best, share, words: `${data.classes[best]}, ${percent(share)}`, shares: [first, second]};
   }
   const names = cover => listed(inside(cover).map(k => own.cells[k]));
   // What to try next.
@@ -136,9 +136,11 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     return turning ? `Cover one more: ${inWords[turning]} of the other ${inWords[16 - size]} would change the answer${now === own.predicted ? "" : " again"}.` : `No single other part changes the answer now.`;
   }
   function showAnswer() {
-    const [predicted, right] = [own.predicted, own.true].map(k => data.classes[k]), start = answer(0), {best, words, shares} = answer(covered), size = sizeOf(covered);
-    [...shares, 100 - shares[0] - shares[1]].forEach((share, k) => { rows[k].bar.style.width = `${share}%`; rows[k].value.textContent = percent(share); });
-    rows.forEach((row, k) => row.name.classList.toggle("now", [own.predicted, own.true][k] === best));
+    const [predicted, right] = [own.predicted, own.true].map(k => data.classes[k]), start = answer(0), {best, share, words, shares} = answer(covered), size = sizeOf(covered);
+    const third = [own.predicted, own.true].includes(best) ? null : best;  // another class won
+    rows[2].name.textContent = third === null ? "others" : data.classes[third];
+    [...shares, third === null ? 100 - shares[0] - shares[1] : share].forEach((share, k) => { rows[k].bar.style.width = `${share}%`; rows[k].value.textContent = percent(share); });
+    rows.forEach((row, k) => row.name.classList.toggle("now", [own.predicted, own.true, third][k] === best));
     draw(picture, null, 0);
     const pen = picture.getContext("2d");
     pen.fillStyle = `rgb(${data.cover})`;
@@ -222,7 +224,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
       both: {name: `${predicted} rather than ${right}`, heat: between(contrast), grid: contrast},
       first: {name: predicted, heat: between(first), grid: first, score: own.scores[0], colour: "Orange"},
       second: {name: right, heat: between(second.map(v => -v)), grid: second, score: own.scores[1], colour: "Violet"}};
-    [predicted, right, "others"].forEach((name, k) => { rows[k].name.textContent = name; });
+    [predicted, right].forEach((name, k) => { rows[k].name.textContent = name; });
     ends.forEach((end, k) => { end.textContent = `for ${[right, predicted][k]}`; });
     own.cells.forEach((name, k) => { buttons[k].title = name; buttons[k].setAttribute("aria-label", `Cover ${name}`); });
     asked.replaceChildren(choice({name: "What counts for", options: ["first", "second", "both"].map(one => [one, views[one].name]), value: view}, one => { view = one; showMap(); }));
