@@ -359,6 +359,9 @@ def faults_of_ways(browser, address):
     yield from same(shown("#quarto-sidebar a[href$='gradcam.html']"), True, "the first menu button of a phone shows the chapters")
     cut = "[...document.querySelectorAll('#quarto-sidebar .menu-text')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
     yield from same(browser.run(cut), 0, "chapters whose name is cut on a phone")
+    low = "[...document.querySelectorAll('#quarto-sidebar a.sidebar-link, #quarto-sidebar .sidebar-item-toggle')].filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 39).length"
+    yield from same(browser.run(f"[{low}, document.getElementById('quarto-sidebar').getBoundingClientRect().width]"), [0, 390], "rows of the chapters too low for a thumb, and their width on a phone")
+    yield from same(browser.run("getComputedStyle(document.querySelector('.navbar-toggler-icon')).backgroundImage.includes('18 18')"), True, "the button that closes the chapters is a cross")
     opened(390)
     if not shown(".book-contents > summary"): yield "there are no contents on a phone"
     else:
