@@ -168,7 +168,7 @@ def check_ways_in(browser, pictures):
     give(browser, photo, "yp-camera")
     for kind, content in (("drop", "all.setData('text/uri-list', 'https://example.org/cat.jpg')"), ("paste", "all.setData('text/plain', 'a cat')")):
         same(send(browser, kind, content), True, "the browser does not follow a link")
-        same("was a link or a text" in browser.run(SAID), True, f"what is wanted, after a {kind}")
+        same("was a link or a text. This page needs an image file." in browser.run(SAID), True, f"what is wanted, after a {kind}")
         choose(browser, "yp-second", browser.run(f"{ANSWER}.second"))  # says something else
     for kind in FORMATS:
         path = photo.with_name(f"one.{kind.lower()}")
@@ -263,6 +263,7 @@ def check_kept(browser, address, pictures):
     open_page(browser, address)
     size = sum(browser.run("fetch('web/app.json').then(found => found.json()).then(app => Object.values(app.sizes))"))
     same(browser.run("document.querySelector('#yp-size').innerText"), f"The first picture of your own loads the network, {round(size / 1e6)}\u00a0MB.", "the size")
+    browser.run("window.heard = []; new MutationObserver(() => heard.push(document.querySelector('#yp-said').textContent)).observe(document.querySelector('#yp-said'), {childList: true})")
     for path in pictures[:2]: choose_file(browser, path)
     name = pictures[1].name
     browser.until(f"{SAID}.startsWith('The network could not be loaded') && {SAID}.includes({json.dumps(name + ' is kept')})")
@@ -274,6 +275,10 @@ def check_kept(browser, address, pictures):
     browser.press("Enter")
     answered(browser, name)
     same(browser.run("document.querySelector('#yp-size').innerText"), "The network is loaded.", "and the size is of no interest any more")
+    give(browser, pictures[0])
+    heard = browser.run("heard")
+    same([words in heard for words in (f"{name} is ready. Loading the network ({round(size / 1e6)}\u00a0MB); the answer will follow.", f"{pictures[0].name} is ready. The network is looking at it.")],
+         [True, True], "what is said while one waits")
 
 
 def check_missing(browser, folder, address):

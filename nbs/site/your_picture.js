@@ -343,8 +343,8 @@ function showPictures() {
 }
 const size = () => Object.values(app.sizes).reduce((a, b) => a + b);
 function about() {  // the size of the network, and what smaller weights cost, if that was measured on these weights
-  const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "in half precision" : `in ${chosen}`;
-  const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
+  const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "its weights in half precision" : `most of its weights in ${chosen.replace(" ", "\u00a0")}`;
+  const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
   if (!precisions) return file;
   const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
   return `${file} The network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, ${share(chosen) === share("float32") ? "as in float32" : `in float32 on ${share("float32")}`}. `
