@@ -412,8 +412,9 @@ def faults_of_places(browser, address):
         before = browser.run(f"[...document.querySelectorAll('main .cell-code, main figure')].filter(e => !e.contains({frame}) && e.compareDocumentPosition({frame}) & 4).length")
         yield from same([top < 600, row >= (3 if width < 600 else 6), before], [True, True, 0], f"at {width} px the explorer is high up, its mistakes fill the width, nothing stands before it")
         if width > 600: continue
-        browser.run(f"{tiles}[0].scrollIntoView({{block: 'center', behavior: 'instant'}}); {tiles}[0].click()")
-        browser.run("new Promise(done => setTimeout(done, 800))")  # the bar of the page comes back as the page moves
+        for move in (f"{tiles}[0].scrollIntoView({{block: 'center', behavior: 'instant'}})", "scrollBy({top: 200, behavior: 'instant'})",
+                     "scrollBy({top: -200, behavior: 'instant'})", f"{tiles}[0].click()"):  # up again: the bar of the page comes back
+            browser.run(f"{move}; new Promise(done => setTimeout(done, 500))")
         hit = f"((c, f) => document.elementFromPoint(f.x + c.x + c.width / 2, f.y + c.y + c.height / 2) === {frame})({frame}.contentDocument.querySelector('#close').getBoundingClientRect(), {frame}.getBoundingClientRect())"
         yield from same(browser.run(hit), True, "on a phone the button that closes the explorer's larger view can be pressed")
 
