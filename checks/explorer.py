@@ -40,6 +40,11 @@ FOUND = {
                                            "each cell with evidence for the answer (an estimate)"),
     "one cell costs most": (dict(costliest=9), [9], "the cell that costs most if it alone is covered"),
     "no place can be named": ({}, [], "")}
+# What `whose_names` may say, and what the larger view makes of it.
+WHOSE = [("picture: people say so too, 8 of 8 other runs err", "Picture: some people give this answer, and all 8 other training runs get this image wrong too."),
+         ("recipe: 7 of 8 other runs err", "Recipe: 7 of 8 other training runs get this image wrong too."),
+         ("luck: 1 of 8 other runs err", "Luck: 1 of 8 other training runs gets this image wrong too."),
+         ("luck: this run alone", "Luck: only this run errs.")]
 
 
 def mistakes(n=41, classes=CLASSES):
@@ -91,11 +96,12 @@ def choose(browser, select, value):
 def check_start(browser, pictures, record):
     "At first one sees the pictures, and what the marks and the fields mean; with maps, what their colours mean."
     told = "['kind-told', 'note-told', 'map-told'].map(id => (e => e.checkVisibility() && e.innerText.trim())(document.getElementById(id)))"
-    scale = "document.querySelector('.scale').checkVisibility()"
+    scale = "document.querySelector('.bar .scale').checkVisibility()"
     first = np.argsort(-record.confidence, kind="stable")[0]
     same(abs(pixels(browser, TILES + "[0].querySelector('canvas')")[..., :3] - pictures[first]).max(), 0, "a picture without its map")
     wanted = ["Covering: parts of a picture were hidden, in three ways. Shown: the strongest finding that holds in all three.", "! a note", "Choose a picture to see its maps."]
     same(browser.run(told), wanted, "what is explained")
+    same(browser.run("document.querySelector('#map-told').getBoundingClientRect().bottom < document.querySelector('#matrix-box').getBoundingClientRect().top"), True, "what to do stands at the top")
     same(browser.run("document.getElementById(document.querySelector('#kind').getAttribute('aria-describedby'))?.id"), "kind-told", "a screen reader has it with the field")
     same(browser.run(f"[{scale}, document.querySelector('#opacity').disabled]"), [False, True], "no map, no scale")
     browser.run("document.querySelector('#heat input').focus()")
@@ -194,8 +200,8 @@ def check_frames(browser, cells, sentence, framed, grid=4, size=(32, 32)):
          f"frames {got}, wanted {wanted}")
     texts = [browser.run(f"document.querySelector('#view-{name}').textContent") for name in ("covering", "legend")]
     same(texts, [sentence, framed and f"Framed: {framed}."], "what the larger view says")
-    same([browser.run(f"document.querySelector('#{name}').checkVisibility()") for name in ("covering", "view-legend", "view-frames")],
-         [bool(sentence), bool(cells), bool(cells)], "sentence, legend and switch of the frames")
+    same([browser.run(f"document.querySelector('#{name}').checkVisibility()") for name in ("covering", "view-legend", "view-frames", "view-differ")],
+         [bool(sentence), *[bool(cells)] * 3], "sentence, legend and switch of the frames, and why maps differ from them")
     same(numbers(browser), [(str(k + 1), True) for k in range(grid)] * 2 if cells else [], "rows and columns are numbered")
 
 
@@ -337,6 +343,8 @@ def check_view(browser, pictures, heats, record):
             if abs(share / 100 - p) > 1e-4: raise AssertionError(f"bar of {share} % for a probability of {p}")
             if text != percent(p) and abs(float(text[:-2]) - 100 * p) > 0.0501: raise AssertionError(f"{text} for {p}")
         check_view_pictures(browser, pictures[i], [heat[i] for heat in heats])
+        same(browser.run("(e => e.checkVisibility() && e.textContent)(document.querySelector('#scale-told'))"),
+             "Each map is stretched to its own maximum: compare places, not brightness. least  most", "how the maps are drawn")
         browser.press("ArrowRight")
     same(browser.run("document.querySelector('#view-facts').textContent.includes('5 of 41')"), True, "the arrow key turns over")
     browser.press("Escape")
@@ -360,6 +368,14 @@ def check_view_pictures(browser, picture, maps):
         same(browser.run(VIEW + ".querySelectorAll('canvas').length"), 4, "image and three maps")
         for k, (what, colours) in enumerate(zip(("the image", "the predicted map", "the true map", "the contrast"), wanted)):
             close(pixels(browser, f"{VIEW}.querySelectorAll('canvas')[{k}]"), colours, f"{what} in the larger view")
+
+
+def check_whose(browser, record):
+    "Whose mistake it is, in the words of the larger view."
+    for i, (_, words) in zip(record.indices, WHOSE):
+        browser.click(f"{TILES}.find(t => t.getAttribute('aria-label').startsWith('Image {i}:'))")
+        same(browser.run("document.querySelector('#view-whose').textContent"), f"Whose mistake? {words}", "whose mistake")
+        browser.press("Escape")
 
 
 def check_names(browser, document="document"):
@@ -411,8 +427,11 @@ def check_phone(browser, page):
     for width in (375, 360):
         browser.size(width, 667)
         browser.open(page, READY)
+        same(browser.run(f"[document.querySelector('#filters').open, document.querySelector('#heat').checkVisibility(), {TILES}[0].getBoundingClientRect().top < 330]"),
+             [False, True, True], "filters are folded, and the first pictures stand high")
         check_targets(browser, f"on a phone {width} wide")
         same(browser.run("document.documentElement.scrollWidth"), width, "nothing sticks out on a phone")
+        check_tiles_of_phone(browser, f"on a phone {width} wide")
         browser.click(TILES + "[0]")
         same(browser.run(f"{VIEW}.scrollWidth <= {VIEW}.clientWidth && {VIEW}.getBoundingClientRect().right <= {width}"), True,
              "the larger view fits a phone")
@@ -420,11 +439,18 @@ def check_phone(browser, page):
         same(browser.run(f"{VIEW}.querySelector('canvas').getBoundingClientRect().bottom < 300"), True, "the picture stands before the sentence")
 
 
+def check_tiles_of_phone(browser, what, document="document"):
+    "At least three pictures beside each other, and no name of a class is cut."
+    columns, cut = browser.run(f"(all => [all.filter(t => t.offsetTop === all[0].offsetTop).length, all.flatMap(t => [...t.querySelectorAll('b')]).filter(b => b.scrollWidth > b.clientWidth).map(b => b.textContent)])([...{document}.querySelectorAll('#tiles .tile')])")
+    same([columns >= 3, cut], [True, []], f"the pictures and their names {what}")
+
+
 def check_phone_frame(browser, folder, explorer):
     "On a page on a phone the frame does not scroll inside, and the larger view opens where one looks."
     host = Path(folder) / "phone.html"
     host.write_text("<!DOCTYPE html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-                    "<style>* { box-sizing: border-box } body { margin: 0; padding: 0 24px }</style>"
+                    "<style>* { box-sizing: border-box } body { margin: 0; padding: 0 24px } html { scroll-padding-top: 80px }"
+                    "#bar { position: fixed; z-index: 9; top: 0; left: 0; right: 0; height: 60px; background: navy }</style><div id=bar></div>"
                     f"<p style='height: 900px'>before</p>{explorer._repr_html_()}<p style='height: 900px'>after</p>", encoding="utf-8")
     inside = "document.querySelector('iframe').contentDocument"
     tiles = f"[...{inside}.querySelectorAll('#tiles .tile')]"
@@ -435,6 +461,7 @@ def check_phone_frame(browser, folder, explorer):
     browser.until(fits)
     same(browser.run(tiles + ".length"), 30, "a part of the mistakes")
     check_targets(browser, "in a frame on a phone", inside)
+    check_tiles_of_phone(browser, "in a frame on a phone", inside)
     browser.until(fits)
     browser.run(f"{inside}.querySelector('#more').click()")
     same(browser.run(tiles + ".length"), len(explorer), "the rest")
@@ -447,7 +474,7 @@ def check_phone_frame(browser, folder, explorer):
         for what in ("opened", "turned over"):
             place = browser.run(f"(r => [r.top, r.bottom].map(y => y + document.querySelector('iframe').getBoundingClientRect().top))"
                                 f"({inside}.querySelector('#view').getBoundingClientRect())")
-            same(0 <= place[0] < place[1] <= 844, True, f"the larger view of image {t}, {what}, is on the screen, {place}")
+            same(60 <= place[0] < place[1] <= 844, True, f"the larger view of image {t}, {what}, is on the screen and clear of the bar, {place}")
             browser.run(f"{inside}.querySelector('#{'next' if t == 0 else 'previous'}').click()")
         browser.run(f"{inside}.querySelector('#close').click()")
     browser.size(1000, 844)  # turned or enlarged: as high as before
@@ -630,7 +657,7 @@ def main(folder_of_pictures=None, page_to_show=None):
         return
     pictures, heats, record = mistakes()
     explorer = build_explorer(pictures, heats, record, "in 50 images (82 %)", {int(record.indices[3]): "a note"},
-                              facts_of(record))
+                              facts_of(record), {int(i): told for i, (told, _) in zip(record.indices, WHOSE)})
     with tempfile.TemporaryDirectory() as folder, Browser(program) as browser:
         page = page_of(folder, "explorer", explorer)
         browser.size(1280, 800)
@@ -642,6 +669,7 @@ def main(folder_of_pictures=None, page_to_show=None):
         check_pixels(browser, pictures, heats, record)
         check_bare_picture(browser, pictures, heats, record)
         check_view(browser, pictures, heats, record)
+        check_whose(browser, record)
         check_labels(browser)
         check_targets(browser, "on a desk")
         check_more(browser, folder)

@@ -359,6 +359,9 @@ def faults_of_ways(browser, address):
     yield from same(shown("#quarto-sidebar a[href$='gradcam.html']"), True, "the first menu button of a phone shows the chapters")
     cut = "[...document.querySelectorAll('#quarto-sidebar .menu-text')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
     yield from same(browser.run(cut), 0, "chapters whose name is cut on a phone")
+    low = "[...document.querySelectorAll('#quarto-sidebar a.sidebar-link, #quarto-sidebar .sidebar-item-toggle')].filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 39).length"
+    yield from same(browser.run(f"[{low}, document.getElementById('quarto-sidebar').getBoundingClientRect().width]"), [0, 390], "rows of the chapters too low for a thumb, and their width on a phone")
+    yield from same(browser.run("getComputedStyle(document.querySelector('.navbar-toggler-icon')).backgroundImage.includes('18 18')"), True, "the button that closes the chapters is a cross")
     opened(390)
     if not shown(".book-contents > summary"): yield "there are no contents on a phone"
     else:
@@ -408,6 +411,12 @@ def faults_of_places(browser, address):
         top, row = browser.run(f"[{frame}.getBoundingClientRect().top, {tiles}.filter(e => e.offsetTop === {tiles}[0].offsetTop).length]")
         before = browser.run(f"[...document.querySelectorAll('main .cell-code, main figure')].filter(e => !e.contains({frame}) && e.compareDocumentPosition({frame}) & 4).length")
         yield from same([top < 600, row >= (3 if width < 600 else 6), before], [True, True, 0], f"at {width} px the explorer is high up, its mistakes fill the width, nothing stands before it")
+        if width > 600: continue
+        for move in (f"{tiles}[0].scrollIntoView({{block: 'center', behavior: 'instant'}})", "scrollBy({top: 200, behavior: 'instant'})",
+                     "scrollBy({top: -200, behavior: 'instant'})", f"{tiles}[0].click()"):  # up again: the bar of the page comes back
+            browser.run(f"{move}; new Promise(done => setTimeout(done, 500))")
+        hit = f"((c, f) => document.elementFromPoint(f.x + c.x + c.width / 2, f.y + c.y + c.height / 2) === {frame})({frame}.contentDocument.querySelector('#close').getBoundingClientRect(), {frame}.getBoundingClientRect())"
+        yield from same(browser.run(hit), True, "on a phone the button that closes the explorer's larger view can be pressed")
 
 
 def first_hit(browser, address, words):

@@ -298,7 +298,7 @@ def check_webgpu(browser, folder, address, screenshots=None):
     same((browser.run(asked), alone["by"], "trained" in alone["card"]), (0, "", False), "WebGPU, before one asked")
     press(browser, "gpu", " ")
     size = sum((folder / "web" / name).stat().st_size for name in ("ort.gpu.js", "ort.gpu.wasm.gz"))
-    same(f"loads {size / 1e6:.0f} MB" in browser.run(f"{button('gpu-said')}.textContent"), True, "what it would load")
+    same(f"loads {size / 1e6:.0f}\u00a0MB" in browser.run(f"{button('gpu-said')}.textContent"), True, "what it would load")
     # The first steps: both are timed, the program is the slower one, and a stopwatch beside the page agrees.
     run, said = try_webgpu(browser)
     figures = re.fullmatch(r"One step took ([\d.]+) ms on the processor and ([\d.]+) ms with WebGPU. So the processor trains this network.", said)

@@ -14,7 +14,7 @@ const drawn = (tag, attributes, text = "") => {  // a part of a drawing
   element.textContent = text;
   return element;
 };
-const megabytes = bytes => `${Math.round(bytes / 1e6)} MB`;
+const megabytes = bytes => `${Math.round(bytes / 1e6)}\u00a0MB`;
 const bytesOf = hex => new Uint8Array(hex.match(/../g).map(pair => parseInt(pair, 16)));
 async function parts(name) {  // of a page: the JSON file about them, in which `missing` says why there are none
   try {

@@ -143,7 +143,7 @@ let picture = null, answer = null, latest = 0;
 async function choose(bringing, name, {tile = null, own = null} = {}) {  // a promise of a blob; `own`: a test image, with its stored answer
   const mine = ++latest;
   if (!canvasIsTrue()) {
-    refuse("The colours of a picture cannot be read here.", "A protection against fingerprinting hides them. Allow canvas access for this site, and choose the picture again.");
+    refuse("The colours of a picture cannot be read here.", "Your browser's fingerprinting protection hides them. Allow canvas access for this site, and choose the picture again.");
     return;
   }
   let bitmap;
@@ -166,7 +166,7 @@ async function choose(bringing, name, {tile = null, own = null} = {}) {  // a pr
   }
 }
 async function answerFor(mine) {
-  say(`${mine.name} is here.`, at("progress").value < 1 ? `The network is on its way (${megabytes(size())}). Its answer follows.` : "The network looks at it.");
+  say(`${mine.name} is ready.`, at("progress").value < 1 ? `Loading the network (${megabytes(size())}); the answer will follow.` : "The network is looking at it.");
   at("again").hidden = true;
   at("progress").hidden = false;
   try {
@@ -175,7 +175,7 @@ async function answerFor(mine) {
   } catch (fault) {
     [network, queue] = [null, Promise.resolve()];
     if (mine !== picture) return;
-    refuse(`The network did not arrive (${fault.message}).`, `${mine.name} is kept here. Try again when there is a connection.`);
+    refuse(`The network could not be loaded (${fault.message}).`, `${mine.name} is kept here. Try again when there is a connection.`);
     at("progress").hidden = true;
     at("again").hidden = false;
     at("again").focus();
@@ -194,7 +194,7 @@ function showAnswer({logits, maps}) {
   showMaps();
   const [a, b] = [answer.first, answer.second].map(c => `${app.classes[c]} (${percent(answer.probabilities[c])})`);
   say(`${answer.name}: the network says ${a}${label ? right === order[0] ? ", and it is right" : ", and it is wrong" : ""}.`,
-    `${right === order[0] ? `Next comes ${b}.` : `The right class is ${b}.`} ${inWords()}`);
+    `${right === order[0] ? `The runner-up is ${b}.` : `The right class is ${b}.`} ${inWords()}`);
 }
 
 // The map of a class, or of one class rather than another, as in chapter 05: cut off below zero, and enlarged to the square
@@ -255,21 +255,20 @@ function showBars(order) {  // the whole table is made here, because Quarto rest
   }));
 }
 function showMaps() {
-  const {first, second, logits} = answer, [a, b] = [first, second].map(c => app.classes[c]);
+  const {first, second} = answer, [a, b] = [first, second].map(c => app.classes[c]);
   at("first").value = first;
   at("second").value = second;
   for (const row of at("bars").querySelectorAll("tr")) row.className = {[first]: "yp-first", [second]: "yp-second"}[row.dataset.c] || "";
-  const size = v => Math.abs(v).toFixed(1), score = c => `score ${logits[c] < 0 && size(logits[c]) > 0 ? "−" : ""}${size(logits[c])}`, lead = logits[first] - logits[second];
   const found = [
-    ["yp-first", evidence(first), `evidence for ${a}`, score(first)],
-    ["yp-second", evidence(second), `evidence for ${b}`, score(second)],
-    ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`, `score ${size(lead)} ${lead < 0 ? "lower" : "higher"}`],
+    ["yp-first", evidence(first), `evidence for ${a}`],
+    ["yp-second", evidence(second), `evidence for ${b}`],
+    ["yp-contrast", evidence(first, second), `evidence for ${a} rather than ${b}`],
   ], most = Math.max(...found.map(([, {heat}]) => heat.reduce((a, b) => Math.max(a, b)))) || 1;
-  drawn = found.map(([kind, {heat: values, amount}, about, score]) => {
+  drawn = found.map(([kind, {heat: values, amount}, about]) => {
     const box = make("figure", kind), canvas = make("canvas"), caption = make("figcaption"), heat = values.map(v => v / most);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", amount ? `Map of the ${about}, strongest ${placeOfMost(heat)}` : `Map of the ${about}: empty`);
-    caption.append(make("i", "yp-mark"), `${about}: ${amount.toFixed(1)}`, make("br"), score);
+    caption.append(make("i", "yp-mark"), amount ? `${about}: ${amount.toFixed(1)}` : `no ${about}: the map is grey`);
     box.append(canvas, caption);
     return {box, canvas, heat, empty: !amount, levels: levelsOf(heat)};
   });
@@ -303,7 +302,7 @@ const fileOf = list => [...list].find(file => file.type.startsWith("image/")) ||
 function take(file) { choose(file, file.name || "the picture"); }
 function taken(data) {  // of a drop or of the clipboard
   if (data.files.length) take(fileOf(data.files));
-  else refuse("That was a link or a text.", "The file of a picture is wanted. Save the picture and drop its file, or copy the picture and paste it.");
+  else refuse("That was a link or a text.", "This page needs an image file. Save the picture and drop its file, or copy the picture and paste it.");
 }
 const inField = event => event.target.closest?.("input:not([type=file]), textarea, [contenteditable]");
 function listen() {
@@ -344,8 +343,8 @@ function showPictures() {
 }
 const size = () => Object.values(app.sizes).reduce((a, b) => a + b);
 function about() {  // the size of the network, and what smaller weights cost, if that was measured on these weights
-  const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "in half precision" : `in ${chosen}`;
-  const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with its weights ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
+  const {chosen, precisions, images} = app.record, precision = chosen === "half" ? "its weights in half precision" : `most of its weights in ${chosen.replace(" ", "\u00a0")}`;
+  const file = `The network is ${megabytes(app.sizes["model.onnx.gz"])}, with ${precision}. The runtime (${app.runtime}) is ${megabytes(app.sizes["ort.wasm.gz"])}.`;
   if (!precisions) return file;
   const share = name => `${precisions[name].accuracy.toFixed(2)}\u00a0%`, moved = 255 * precisions[chosen].maps_moved_in_99_percent_at_most;
   return `${file} The network is right on ${share(chosen)} of ${images.toLocaleString("en")} test images, ${share(chosen) === share("float32") ? "as in float32" : `in float32 on ${share("float32")}`}. `
