@@ -103,16 +103,17 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     for (const [name, {cell}] of Object.entries(columns)) {
       if (name === state.sort) cell.setAttribute("aria-sort", state.falling ? "descending" : "ascending"); else cell.removeAttribute("aria-sort");
     }
-    const count = worth => seen.filter(i => i !== c && WORTH[letter(i)] === worth).length, sure = seen.filter(i => i !== c && letter(i) === "B").length, n = rows[c].images[state.group];
-    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: ${are(count(1), ` of the ${seen.length - 1} other rows`)} better, ` +
-      `${are(count(-1))} worse, and ${are(count(0))} too close to tell. After Holm’s correction for all rows, ${are(sure)} still better.`;
+    const controls = seen.filter(i => i !== c && !rows[i].layers), others = seen.filter(i => i !== c && (rows[c].layers || rows[i].layers));  // as Holm's correction counts
+    const count = worth => others.filter(i => WORTH[letter(i)] === worth).length, sure = others.filter(i => letter(i) === "B").length, n = rows[c].images[state.group];
+    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: ${are(count(1), ` of the ${others.length} ${rows[c].layers ? "other rows" : "maps"}`)} better, ` +
+      `${are(count(-1))} worse, and ${are(count(0))} too close to call. After Holm’s correction for all rows, ${are(sure)} still better.${rows[c].layers ? "" : ` The ${controls.length} other controls are not counted.`}`;
   }
 
   // ---- What one chooses
   const group = choice({name: "Images", value: state.group, options: Object.entries(data.groups).map(([name, n]) => [name, name === "all" ? `all ${n}` : name])}, name => { state.group = name; show(); });
   const test = choice({name: "Test", value: state.test, options: Object.entries(data.tests)}, name => { state.test = name; show(); });
   const target = choice({name: "Question", value: state.target, options: [["predicted", "Why this answer?"], ["contrast", "Why not the other class?"]]}, name => { state.target = name; show(); });
-  const layers = choice({name: "Layers", value: "last", options: [["last", "last block, fused"], ["every", "each"]]}, name => { state.every = name === "every"; show(); });
+  const layers = choice({name: "Layers", value: "last", options: [["last", "last block or fused"], ["every", "all"]]}, name => { state.every = name === "every"; show(); });
   const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "at most two passes"]]}, name => { state.cheap = name === "cheap"; show(); });
   const choices = make("div", "rk-choices");
   const folded = make("details", "rk-folded"), wide = matchMedia("(min-width: 601px)"), fold = () => { folded.open = wide.matches; };
@@ -121,9 +122,9 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   fold();
   choices.append(group, test, folded);
   said.setAttribute("aria-live", "polite");
-  hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
+  hint.textContent = "▲ △ better, = no clear difference, ▽ ▼ worse; ▲ ▼ also after Holm’s correction; ⊕ ⊖ a control against a control. Press a map to compare all others with it, and a column head to sort.";
   key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. If a row did not really differ, it would still get △ by luck in one case in forty, and ▽ in one in forty. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
   box.append(make("style", "", STYLE), choices, said, hint, sheet, key);
   redraw(show);
@@ -157,7 +158,7 @@ col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; 
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
   .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34% !important; } col.rk-drawing { width: 25% !important; } col.rk-number { width: 19% !important; } col.rk-tests { width: 22% !important; } #try-ranking .rk { font-size: 13px; } .rk-map button { white-space: nowrap; } .rk-own .rk-map button { white-space: normal; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
   .rk thead button::after { content: ""; }
-  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 25 / 44); }
+  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk td.rk-number { padding-right: 0; } .rk td.rk-tests { padding-left: .5rem; letter-spacing: -.03em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 25 / 44); }
 }
 `;
 }
