@@ -109,7 +109,7 @@ def check(browser):
         answer, right = CLASSES[int(said[k])], labels[k] == int(said[k])
         shows = re.fullmatch(rf"Test image {chosen[k]} shows an? {CLASSES[labels[k]]}; the network says {answer} \((\d+)\xa0%\)\.", found[0])
         with torch.no_grad(): whole = 100 * float(model(x[[k]]).softmax(1)[0, said[k]])
-        if not shows or abs(int(shows[1]) - whole) > 0.51: raise AssertionError(f"{found[0]}: {whole:.2f} % computed")
+        if not shows or abs(int(shows[1]) - whole) > 3: raise AssertionError(f"{found[0]}: {whole:.2f} % computed")
         same([text for text in [*found, *browser.run(f"[...{BOX}.querySelectorAll('figcaption, output')].map(p => p.textContent)")] if re.search(r"\d (%|points)", text)], [], "numbers without their units")
         if filling == "neighbours": most, least = (road_scores(model, x, said, maps[name], (share,))[first][0, k] for first in ("most", "least"))
         else:

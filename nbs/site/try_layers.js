@@ -9,8 +9,8 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
 .layers-work { display: grid; gap: .7rem 1.8rem; grid-template-columns: minmax(0, 1fr); margin-bottom: .7rem; }
 .layers-work p { margin: 0; }
 @media (min-width: 700px) {
-  .layers-work { grid-template: "one all" "classes all" "opacity all" 1fr "said said" / minmax(0, 8fr) minmax(0, 9fr); }
-  .layers-one { grid-area: one; } .layers-all { grid-area: all; } .layers-classes { grid-area: classes; } .layers-work > .try-slider { grid-area: opacity; } .layers-work > .try-said { grid-area: said; }
+  .layers-work { grid-template: "mistake mistake" "one all" "classes all" "opacity all" 1fr "said said" / minmax(0, 8fr) minmax(0, 9fr); }
+  .layers-mistake { grid-area: mistake; } .layers-one { grid-area: one; } .layers-all { grid-area: all; } .layers-classes { grid-area: classes; } .layers-work > .try-slider { grid-area: opacity; } .layers-work > .try-said { grid-area: said; }
 }
 .layers-frame { position: relative; }
 .layers-frame i { position: absolute; width: 25%; height: 25%; border: 2px solid #fff; outline: 2px solid #000; pointer-events: none; }
@@ -23,11 +23,11 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
 .try .layers-work button[aria-pressed=true] { border-color: var(--link); box-shadow: 0 0 0 1px var(--link); }
 .layers-ramp { display: grid; grid-template-columns: auto 1fr auto; gap: .5rem; align-items: center; }
 .layers-ramp i { height: 12px; border-radius: 2px; }
-.layers-one > p { font-weight: 600; margin-bottom: .4rem; }
-.layers-work .try-said { min-height: 13.5em; }
-@media (min-width: 700px) { .layers-work .try-said { min-height: 4.5em; } }`);
+.layers-mistake { font-weight: 600; }
+.layers-work .try-said { min-height: 4.5em; }
+@media (max-width: 699px) { .layers-mistake { min-height: 3em; } .layers-classes div { min-height: 2.5em; } .layers-work .try-said { min-height: 13.5em; } }`);
 
-  const canvas = make("canvas", "layers-large"), frame = make("div", "layers-frame"), spot = make("i"), one = make("div", "layers-one"), mistake = make("p");
+  const canvas = make("canvas", "layers-large"), frame = make("div", "layers-frame"), spot = make("i"), one = make("div", "layers-one"), mistake = make("p", "layers-mistake");
   const byClass = make("div", "layers-classes"), all = make("div", "layers-all"), said = make("p", "try-said"), key = make("p", "try-quiet"), believe = make("p", "try-quiet");
   const ramp = make("p", "layers-ramp try-quiet"), top = make("span"), strip = make("i");
   strip.style.background = `linear-gradient(90deg, ${Array.from({length: 16}, (_, k) => `rgb(${colours.slice(51 * k, 51 * k + 3).join(" ")})`).join(", ")})`;
@@ -109,10 +109,10 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
   }
   key.textContent = "Squares are the places of a layer. The scale of the large map, and of the three maps below it, goes from 0 to the largest value that they reach with this method at this layer. So compare these maps by brightness, and methods or layers only by place. ✗ is the network’s answer, ✓ the true class.";
   believe.innerHTML = "The frame marks the one of the 4 × 4 cells that contains the strongest place. The effect of covering it was measured separately (<a href=\"covering.html\">chapter 08a</a>); how far to believe a map is the question of <a href=\"measuring_explanations.html\">chapter 08</a>. ScoreCAM and AblationCAM need a pass for each channel and are not here.";
-  one.append(mistake, frame, ramp);
+  one.append(frame, ramp);
   const fade = slider({name: "Opacity", min: 0, max: 100, step: 5, value: 100 * opacity, words: v => `${v}\u00a0%`}, v => { opacity = v / 100; draw(); });
   const work = make("div", "layers-work"), begin = data.pictures[0].place;
-  work.append(one, byClass, said, fade, all);
+  work.append(mistake, one, byClass, said, fade, all);
   box.append(style, pictures({name: "Picture", sheet: address, value: begin, options: data.pictures.map(({place, predicted, true: right}) => [place, `Test image ${place}: ${classes[right]}, taken for ${classes[predicted]}`])}, pick), work, key, believe);
   await pick(begin);
 });

@@ -33,7 +33,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     tests: {head: "All tests", order: i => tests.reduce((total, test) => total + WORTH[letter(i, test)], 0)},
     passes: {head: "Passes", order: i => -table().rows[i].passes},
   };
-  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), hint = make("p", "try-quiet"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
+  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), hint = make("p", "try-quiet rk-hint"), marks = make("p", "try-quiet rk-hint"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
   const caption = make("caption", "rk-hidden", "Maps and controls, compared with one of them");
   for (const [name, column] of Object.entries(columns)) {
     const cell = make("th", `rk-${name}`), button = make("button", "", column.head);
@@ -122,11 +122,12 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   fold();
   choices.append(group, test, folded);
   said.setAttribute("aria-live", "polite");
-  hint.textContent = "▲ △ better, = no clear difference, ▽ ▼ worse; ▲ ▼ also after Holm’s correction; ⊕ ⊖ a control against a control. Press a map to compare all others with it, and a column head to sort.";
-  key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. If a row did not really differ, it would still get △ by luck in one case in forty, and ▽ in one in forty. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+  hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
+  marks.textContent = "▲\u00a0△ better, = no clear difference, ▽\u00a0▼ worse (filled: also after Holm’s correction), ⊕\u00a0⊖ control against control.";
+  key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched. " +
+    "▲ and ▼ hold for all rows at once (Holm’s correction), △ and ▽ for that row alone. If a row did not really differ, it would still get △ by luck in one case in forty, and ▽ in one in forty. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
-  box.append(make("style", "", STYLE), choices, said, hint, sheet, key);
+  box.append(make("style", "", STYLE), choices, said, hint, marks, sheet, key);
   redraw(show);
 });
 
@@ -136,6 +137,7 @@ const STYLE = `
 @media (min-width: 601px) { .rk-folded summary { display: none; } .rk-folded .try-choice { display: inline-flex; } }
 #try-ranking .try-choice { font-size: 15px; gap: .3rem; } #try-ranking .try-choice span { min-height: 32px; padding: .15rem .5rem; }
 #try-ranking .rk { display: table; overflow: visible; width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: 14px; table-layout: fixed; font-variant-numeric: tabular-nums; }
+.rk-hint { margin: .2rem 0 0; }
 .rk-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rk th, .rk td { padding: 0 .4rem; border: 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: middle; height: 30px; font-weight: 400; background: none; color: inherit; }
 .rk thead th { vertical-align: top; border-bottom: 2px solid var(--line); }
