@@ -12,13 +12,13 @@ NOTEBOOK = "08e_counting_facts"
 MOST = 3  # cells: with as many or fewer covered the page also says how sure the answer is
 FEWEST = 16  # ways to cover the other cells: with fewer the page does not count their answers
 BOX = "document.querySelector('#try-cells')"
-PLACES = """['.cells-board', '.try-choice:not(.try-pictures)', '.cells-task', '.cells-steps', '.try-said'].map(part =>
+PLACES = """['.cells-board', '.cells-left .try-choice', '.cells-task', '.cells-steps', '.try-said'].map(part =>
   Math.round({0}.querySelector(part).getBoundingClientRect().top - {0}.querySelector('.cells-board').getBoundingClientRect().top))""".replace("{0}", BOX)
 SAID = BOX + ".querySelector('.try-said').textContent"
 CELLS = BOX + ".querySelectorAll('.cells-board button')"
 CELL = CELLS + "[{}]"
 BUTTON = f"[...{BOX}.querySelectorAll('button')].find(b => b.textContent === '{{}}')"
-BARS = f"""[...{BOX}.querySelectorAll('.cells-work div')].filter(part => part.querySelector('.cells-bar')?.checkVisibility()).map(part =>
+BARS = f"""[...{BOX}.querySelectorAll('.cells-work div')].filter(part => part.matches(':has(> .cells-bar)') && part.lastChild.checkVisibility()).map(part =>
   [[...part.lastChild.children].map(s => [parseFloat(s.style.width), getComputedStyle(s).backgroundColor]),
    [...part.firstChild.children].map(s => [s.textContent, getComputedStyle(s).color])])"""
 
@@ -185,15 +185,19 @@ def check(browser):
         key = browser.run(BOX + ".querySelector('.try-work > .try-quiet').textContent")
         same(f"They add up to {table['margins'][0] - table['margins'][1]:+.2f}:".replace("-", "−") in key and key.endswith("(all numbers are rounded)."), True, key)
         browser.click(BUTTON.format("Uncover all"))
-    for width, height in ((1440, 900), (390, 844)):
+    for width, height, place in ((1440, 900, 888), (390, 844, 9501)):
+        browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[{[*tables()].index(place)}]")
+        browser.until(f"{BOX}.querySelector('canvas').getAttribute('aria-label').includes('image {place} ')")
+        by_hand = map(CELL.format, smallest_covers(unpacked_answers(tables()[place]["answers"]), tables()[place]["other"])[0])
         for dark in (False, True):
             browser.size(width, height, dark)
             inks = [[int(part) for part in re.findall(r"\d+", browser.run(f"getComputedStyle({BOX}.querySelector('.cells-answer .{name}')).color"))] for name in ("answer", "truth")]
             same([ink[0] > ink[2] for ink in inks], [True, False], f"orange is the answer, violet the truth: {inks}")
         places = [browser.run(PLACES)]
-        for press in (BUTTON.format("Show a smallest cover"), BUTTON.format("Show the fewest cells that are enough"), BOX + ".querySelector('input[value=next]')", CELL.format(6), BUTTON.format("Uncover all")):
+        for press in (BUTTON.format("Show a smallest cover"), BUTTON.format("Show the fewest cells that are enough"), BOX + ".querySelector('input[value=next]')", BUTTON.format("Uncover all"), *by_hand):
             browser.click(press)
             places.append(browser.run(PLACES))
+        same("with the fewest cells" in browser.run(SAID), True, "by hand, with the fewest cells")
         same(all(place == places[0] for place in places), True, f"what one presses stays where it is at {width} px: {places}")
         if width < 600: same(sorted(places[0]) == places[0] and places[0][-1] < height - 60, True, f"picture, what is on it, covers and words, together on the screen: {places[0]}")
     browser.size(1440, 900)

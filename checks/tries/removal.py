@@ -175,7 +175,8 @@ def check(browser):
     same((pixels(browser, f"{BOX}.querySelectorAll('.rm-pictures canvas')[1]")[..., :3] == pictures[13]).all(), True, "the whole picture")
     for width, height in ((1440, 900), (390, 844)):
         browser.size(width, height)
-        same(browser.run(f"[...{BOX}.querySelectorAll('.rm-folded fieldset')].map(f => f.checkVisibility())"), [width > 600] * 2, f"at {width} px, what is folded")
+        browser.until(f"[...{BOX}.querySelectorAll('.rm-folded fieldset')].every(f => f.checkVisibility() === {str(width > 600).lower()})")
+        browser.run("new Promise(done => setTimeout(done, 200))")
         places = []
         for k in range(len(chosen)):
             browser.run(f"{BOX}.querySelectorAll('.rm-pick input')[{k}].click()")

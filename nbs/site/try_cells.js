@@ -15,8 +15,8 @@ Book.attempt("cells", {}, async (box, data) => {
 .cells-work { display: grid; gap: .6rem 1.4rem; grid-template-columns: minmax(0, 1fr); margin-bottom: .7rem; }
 .cells-work p, .cells-work fieldset { margin: 0; }
 @media (min-width: 700px) {
-  .cells-work { grid-template: "board answer" "board task" "board steps" "board said" "board sure" "board ways" 1fr "on ways" / minmax(0, 360px) minmax(0, 1fr); }
-  .cells-board { grid-area: board; } .cells-work > .try-choice { grid-area: on; } .cells-answer { grid-area: answer; } .cells-task { grid-area: task; } .cells-steps { grid-area: steps; }
+  .cells-work { grid-template: "left answer" "left task" "left steps" "left said" "left sure" "left ways" 1fr / minmax(0, 360px) minmax(0, 1fr); }
+  .cells-left { grid-area: left; } .cells-answer { grid-area: answer; } .cells-task { grid-area: task; } .cells-steps { grid-area: steps; }
   .cells-work > .try-said { grid-area: said; } .cells-sure { grid-area: sure; } .cells-ways { grid-area: ways; }
 }
 .cells-board { position: relative; width: 100%; max-width: 360px; aspect-ratio: 1; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr);
@@ -33,7 +33,7 @@ Book.attempt("cells", {}, async (box, data) => {
 .cells-bar span { background: var(--quiet); box-shadow: inset -1px 0 var(--box); } .cells-bar span:last-child { background: none; }
 .cells-bar .answer { background: var(--answer); } .cells-bar .truth { background: var(--truth); }
 .cells-task, .cells-steps { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
-.cells-task > :last-child { width: 100%; } .cells-work > .try-choice, .cells-steps { font-size: .9rem; } .try .cells-steps button { padding: .3rem .6rem; }
+.cells-task > :last-child { width: 100%; white-space: pre-line; } .cells-work div > p > * { white-space: nowrap; } .cells-left legend { float: none; width: 100%; padding: 0; margin: 0; } #try-cells .cells-left .try-choice { margin-top: .7rem; } .cells-left .try-choice, .cells-steps { font-size: .9rem; } .try .cells-steps button { padding: .3rem .6rem; }
 .cells-task select { min-height: 36px; border: 1px solid var(--line); border-radius: 6px; background: var(--box); color: inherit; padding: 0 .4rem; }`);
 
   // The picture under 16 buttons.
@@ -86,9 +86,10 @@ Book.attempt("cells", {}, async (box, data) => {
   steps.append(button("Show a smallest cover", () => step("cover")), button("Uncover all", () => put(0)), button("Show the fewest cells that are enough", () => step("keep")));
   select.addEventListener("change", () => { goal = +select.value; put(0); });
   const on = choice({name: "On the cells", options: [["", "nothing"], ["next", "one more"], ["values", "exact values"]], value: ""}, way => { marks = way; draw(); });
-  const said = make("p", "try-said"), key = make("p", "try-quiet"), work = make("div", "cells-work");
+  const said = make("p", "try-said"), key = make("p", "try-quiet"), left = make("div", "cells-left"), work = make("div", "cells-work");
   said.setAttribute("aria-live", "polite");
-  work.append(answer, board, on, task, steps, said, sure, ways);  // what changes its height comes last
+  left.append(board, on);
+  work.append(answer, left, task, steps, said, sure, ways);  // what changes its height comes last
 
   // All covers of the fewest cells that give a class, or of the most cells that keep the answer.
   const covers = (wanted, sign) => {
@@ -141,7 +142,7 @@ Book.attempt("cells", {}, async (box, data) => {
 
     const least = covers(goal, 1).size, id = `${own[0]} ${goal}`;
     if (reached && !walk) best[id] = Math.min(best[id] ?? 17, n);
-    fewest.textContent = `with the fewest cells possible: ${least}. Your best: ${best[id] ?? "none yet"}.`;
+    fewest.textContent = `with the fewest cells possible: ${least}.\nYour best: ${best[id] ?? "none yet"}.`;
     const truth = `${cells(n)[0].toUpperCase()}${cells(n).slice(1)} covered: the network says ${names[now]}`;
     let text = n ? `${truth}. ` : "Nothing is covered. ";
     const which = walk?.of > 1 ? ` This is number ${walk.at + 1} of ${walk.of}; press again for the next.` : "", other = size => size === 1 ? "no other single cell" : `no other choice of ${size} cells`;
