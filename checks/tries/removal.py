@@ -107,7 +107,7 @@ def check(browser):
     def words(k, name, share, filling):
         found = browser.run(f"[...{BOX}.querySelectorAll('.rm-about, .try-said, .rm-more')].map(p => p.textContent)")
         answer, right = CLASSES[int(said[k])], labels[k] == int(said[k])
-        shows = re.fullmatch(rf"Test image {chosen[k]} shows an? {CLASSES[labels[k]]}; the network says {answer} \((\d+)\xa0%\)\.", found[0])
+        shows = re.fullmatch(rf"Test image {chosen[k]}: an? {CLASSES[labels[k]]}; the network says {answer} \((\d+)\xa0%\)\.", found[0])
         with torch.no_grad(): whole = 100 * float(model(x[[k]]).softmax(1)[0, said[k]])
         if not shows or abs(int(shows[1]) - whole) > 3: raise AssertionError(f"{found[0]}: {whole:.2f} % computed")
         same([text for text in [*found, *browser.run(f"[...{BOX}.querySelectorAll('figcaption, output')].map(p => p.textContent)")] if re.search(r"\d (%|points)", text)], [], "numbers without their units")

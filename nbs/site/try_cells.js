@@ -33,7 +33,7 @@ Book.attempt("cells", {}, async (box, data) => {
 .cells-bar span { background: var(--quiet); box-shadow: inset -1px 0 var(--box); } .cells-bar span:last-child { background: none; }
 .cells-bar .answer { background: var(--answer); } .cells-bar .truth { background: var(--truth); }
 .cells-task, .cells-steps { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
-.cells-task > :last-child { width: 100%; white-space: pre-line; } .cells-work div > p > * { white-space: nowrap; } .cells-left legend { float: none; width: 100%; padding: 0; margin: 0; } #try-cells .cells-left .try-choice { margin-top: .7rem; } .cells-left .try-choice, .cells-steps { font-size: .9rem; } .try .cells-steps button { padding: .3rem .6rem; }
+.cells-task > :last-child { width: 100%; white-space: pre-line; } .cells-work div > p > * { white-space: nowrap; } .cells-left legend { float: none; width: 100%; padding: 0; margin: 0; } #try-cells .cells-left .try-choice { margin-top: .7rem; gap: .3rem; } #try-cells .cells-left .try-choice span { padding: .3rem .4rem; } .cells-left .try-choice, .cells-steps { font-size: .9rem; } .try .cells-steps button { padding: .3rem .6rem; }
 .cells-task select { min-height: 36px; border: 1px solid var(--line); border-radius: 6px; background: var(--box); color: inherit; padding: 0 .4rem; }`);
 
   // The picture under 16 buttons.

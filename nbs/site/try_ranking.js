@@ -123,7 +123,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   choices.append(group, test, folded);
   said.setAttribute("aria-live", "polite");
   hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
-  marks.textContent = "▲\u00a0△ better, = no clear difference, ▽\u00a0▼ worse (filled: also after Holm’s correction), ⊕\u00a0⊖ control against control.";
+  marks.textContent = "▲\u00a0△ better, = no clear difference, ▽\u00a0▼ worse (filled: also after Holm’s correction), ⊕\u00a0⊖ among controls.";
   key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched. " +
     "▲ and ▼ hold for all rows at once (Holm’s correction), △ and ▽ for that row alone. If a row did not really differ, it would still get △ by luck in one case in forty, and ▽ in one in forty. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";

@@ -133,7 +133,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
   }
   function say() {
     const {image, order, step, filling} = state, answer = class_of(image.said), right = +(image.label === image.said), share = data.shares[step - 1];
-    about.textContent = `Test image ${image.index} shows ${/^a/.test(class_of(image.label)) ? "an" : "a"} ${class_of(image.label)}; the network says ${answer} (${wholes(image.start)}).`;
+    about.textContent = `Test image ${image.index}: ${/^a/.test(class_of(image.label)) ? "an" : "a"} ${class_of(image.label)}; the network says ${answer} (${wholes(image.start)}).`;
     if (step) {
       const [most, least] = ["most", "least"].map(first => answers(filling, order, first)[0][step - 1]);
       said.textContent = `Without the first ${cent(share)} of the pixels, ${answer} gets ${wholes(most)}. Without the last ${cent(share)}, it gets ${wholes(least)}. ` +
@@ -181,7 +181,7 @@ const STYLE = `
 .rm-pick { gap: .25rem !important; } .rm-pick legend { position: absolute; width: 1px !important; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rm-pick canvas { width: 40px; height: 40px; }
 .rm-pick i { position: absolute; right: 2px; bottom: 2px; padding: 0 3px; font: 700 13px/1.2 system-ui; color: #fff; background: #00795a; border-radius: 3px; }
-#try-removal .try-choice { font-size: .92rem; } #try-removal .rm-order { font-size: .86rem; } #try-removal .rm-order span { padding: .25rem .5rem; }
+#try-removal .try-choice { font-size: .92rem; } #try-removal .rm-order { font-size: .82rem; gap: .25rem; } #try-removal .rm-order span { padding: .3rem .4rem; }
 .rm-about { margin: .2rem 0 .4rem; font-weight: 600; }
 .rm-folded summary { min-height: 32px; padding: .2rem 0; color: inherit; } #try-removal .try-said { min-height: 3em; } .rm-pictures figcaption { min-height: 3.4rem; }
 @media (min-width: 601px) { .rm-folded summary { display: none; } }
@@ -195,7 +195,7 @@ const STYLE = `
 .rm-pictures figcaption, .rm-curves figcaption { font-size: .85rem; margin: .3rem 0 0; color: inherit; text-align: left; }
 .rm-bar { display: block; height: 10px; margin: .25rem 0; border: 1px solid var(--line); border-radius: 3px; background: linear-gradient(90deg, var(--colour) var(--part), transparent 0); }
 .rm-curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .4rem 1rem; margin: .8rem 0 .4rem; }
-@media (max-width: 500px) { #try-removal .rm-pick { display: grid; grid-template-columns: repeat(8, 1fr); } .rm-pick span, .rm-pick label { display: block; } .rm-pick canvas { width: 100%; height: auto; } .rm-about { min-height: 3em; } #try-removal .try-said { min-height: 6em; } .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; } }
+@media (max-width: 500px) { #try-removal .rm-pick { display: grid; grid-template-columns: repeat(8, 1fr); } .rm-pick span, .rm-pick label { display: block; } .rm-pick canvas { width: 100%; height: auto; } .rm-about { min-height: 3em; font-size: .95rem; } #try-removal .try-said { min-height: 6em; } .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; } }
 .rm-more { margin: .3rem 0 0; }
 .rm-dot { stroke: none; fill: currentColor; } .rm-dot.one { fill: var(--one); } .rm-dot.two { fill: var(--two); } .rm-dot.three { fill: var(--three); } .rm-dot.four { fill: var(--four); } .rm-dot.quiet { fill: var(--quiet); }
 .try svg .rm-spread { stroke-width: 8; } .try svg .rm-mean { stroke-width: 8; } .try svg .rm-chosen { font-weight: 700; }
