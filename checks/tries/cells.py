@@ -1,5 +1,6 @@
 "Chapter 08e: the reader covers cells of a mistake; the complete table has the answer to each of the 65,536 covers."
 import json
+import re
 
 import numpy as np
 import torch
@@ -11,9 +12,15 @@ NOTEBOOK = "08e_counting_facts"
 MOST = 3  # cells: with as many or fewer covered the page also says how sure the answer is
 FEWEST = 16  # ways to cover the other cells: with fewer the page does not count their answers
 BOX = "document.querySelector('#try-cells')"
+PLACES = """['.cells-board', '.cells-left .try-choice', '.cells-task', '.cells-steps', '.try-said'].map(part =>
+  Math.round({0}.querySelector(part).getBoundingClientRect().top - {0}.querySelector('.cells-board').getBoundingClientRect().top))""".replace("{0}", BOX)
 SAID = BOX + ".querySelector('.try-said').textContent"
 CELLS = BOX + ".querySelectorAll('.cells-board button')"
 CELL = CELLS + "[{}]"
+BUTTON = f"[...{BOX}.querySelectorAll('button')].find(b => b.textContent === '{{}}')"
+BARS = f"""[...{BOX}.querySelectorAll('.cells-work div')].filter(part => part.matches(':has(> .cells-bar)') && part.lastChild.checkVisibility()).map(part =>
+  [[...part.lastChild.children].map(s => [parseFloat(s.style.width), getComputedStyle(s).backgroundColor]),
+   [...part.firstChild.children].map(s => [s.textContent, getComputedStyle(s).color])])"""
 
 
 def tables():
@@ -97,7 +104,7 @@ def check(browser):
         with torch.no_grad(): p = model(image).softmax(1)[0]
         names = [CLASSES[answers[s]], CLASSES[int(p.argmax())], browser.run(BOX + ".querySelector('.cells-answer b').textContent")]
         same(len({*names}), 1, f"image {place}, {covered()}: {names}")
-        bars, seen, known = browser.run(f"[...{BOX}.querySelectorAll('.cells-side div > p')].map(p => p.textContent)"), browser.run(f"[...{BOX}.querySelectorAll('.cells-bar')].map(b => b.checkVisibility())"), s in kept(table)
+        bars, seen, known = browser.run(f"[...{BOX}.querySelectorAll('.cells-work div > p')].map(p => p.textContent)"), browser.run(f"[...{BOX}.querySelectorAll('.cells-bar')].map(b => b.checkVisibility())"), s in kept(table)
         within = (subsets & subsets[s] == subsets[s]).all(1)
         same(seen, [known, bool(within.sum() >= 16)], f"which bars one sees with {covered()} covered")
         same(known or not button and subsets[s].sum() > MOST, True, "how sure the answer is with few cells and near what a button shows")
@@ -106,13 +113,19 @@ def check(browser):
         if known:
             parts = browser.run(f"[...{BOX}.querySelector('.cells-bar').children].map(c => parseFloat(c.style.width))")
             wanted = [100 * float(p[table[key]]) for key in ("predicted", "other")]
-            if np.abs(np.subtract(parts, [*wanted, 100 - sum(wanted)])).max() > 1.01: raise AssertionError(f"the bar has {parts}, the network says {wanted}")
+            wanted.append(max(100 * float(p[c]) for c in range(10) if c not in (table["predicted"], table["other"])))
+            if np.abs(np.subtract(parts, [*wanted, 100 - sum(wanted)])).max() > 1.51: raise AssertionError(f"the bar has {parts}, the network says {wanted}")
+        for drawn, words in browser.run(BARS):  # the names are in the order of the bar, and the first two, of a class each, in its colours
+            drawn = [one for one in drawn if one[0]]
+            for (size, paint), (text, ink) in zip(drawn, words, strict=True):
+                if abs(size - (0.25 if "under" in text else float(text.split()[1].split("\xa0")[0]))) > 0.51: raise AssertionError(f"{text}, drawn as {size} %")
+                if text.split()[0] in {CLASSES[table[key]] for key in ("predicted", "other")}: same(ink, paint, f"the colour of {text}")
         ways = f"there are {within.sum():,} ways to cover or leave the others. Answers" if s else f"Answers over all {within.sum():,} ways to cover cells"
-        share = f"{ways}: {CLASSES[(most := np.bincount(answers[within])).argmax()]} {int(100 * most.max() / within.sum() + 0.5)}\xa0%"
-        if share not in bars[1]: raise AssertionError(f"{bars[1]!r} lacks {share!r}")
+        share = f"{CLASSES[(most := np.bincount(answers[within])).argmax()]} {int(100 * most.max() / within.sum() + 0.5)}\xa0%"
+        if ways + ": " not in bars[1] or share not in bars[1]: raise AssertionError(f"{bars[1]!r} lacks {share!r}")
 
     as_the_network_says(95)
-    same(browser.run(BOX + ".querySelector('.cells-answer').textContent"), f"It says {CLASSES[tables()[95]['predicted']]}; it is a {CLASSES[tables()[95]['other']]}", "the answer and the truth")
+    same(browser.run(BOX + ".querySelector('.cells-answer').textContent"), f"The network says {CLASSES[tables()[95]['predicted']]}; the picture shows a {CLASSES[tables()[95]['other']]}", "the answer and the truth")
     browser.run(CELL.format(0) + ".focus()")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", " "): browser.press(key)
     same(covered(), [9], "by keyboard")
@@ -134,7 +147,7 @@ def check(browser):
         same(covered(), [], "another picture begins whole")
         options = browser.run(f"[...{BOX}.querySelectorAll('option')].map(o => +o.value)")
         same([options[0], sorted(options)], [table["other"], sorted({*answers.tolist()} - {table["predicted"]})], "what one can make it say")
-        show, keep = (f"[...{BOX}.querySelectorAll('button')].find(b => b.textContent === '{text}')" for text in ("Show a smallest cover", "Show what is enough"))
+        show, keep = map(BUTTON.format, ("Show a smallest cover", "Show the fewest cells that are enough"))
         goal = options[seen % len(options)]
         browser.run(f"(s => {{ s.value = {goal}; s.dispatchEvent(new Event('change')); }})({BOX}.querySelector('select'))")
         wanted = smallest_covers(answers, goal)
@@ -150,6 +163,7 @@ def check(browser):
         same([16 - len(covered()), CLASSES[answers[number()]]], [left, CLASSES[table["predicted"]]], f"image {place}: fewest cells that are enough")
         enough = ("Even the empty grey square is enough", "The one cell left is enough", f"The {left} cells left are enough")[min(left, 2)]
         same(f"{enough} for {CLASSES[table['predicted']]}." in (text := browser.run(SAID)), True, text)
+        if left == 1 and "number" not in text: same("and no other single cell is enough." in text, True, text)
         as_the_network_says(place, True)
         browser.click(CELL.format(5))
         as_the_network_says(place, True)
@@ -166,3 +180,24 @@ def check(browser):
         off = np.abs(np.array(shown) - estimate.flatten().numpy()) / error.flatten().clamp_min(0.02).numpy()
         if off.max() > 5 or abs(sum(shown) - table["margins"][0] + table["margins"][1]) > 0.1:
             raise AssertionError(f"image {place}: values {shown}, estimated {estimate.flatten().tolist()}")
+        warm = browser.run(f"[...{CELLS}].map(b => b.style.background.match(/\\d+/g)).map(c => c && +c[0] > +c[2])")
+        same(all(orange == (value > 0) for value, orange in zip(shown, warm) if orange is not None and value), True, f"orange speaks for the answer: {shown}, {warm}")
+        key = browser.run(BOX + ".querySelector('.try-work > .try-quiet').textContent")
+        same(f"They add up to {table['margins'][0] - table['margins'][1]:+.2f}:".replace("-", "−") in key and key.endswith("(all numbers are rounded)."), True, key)
+        browser.click(BUTTON.format("Uncover all"))
+    for width, height, place in ((1440, 900, 888), (390, 844, 9501)):
+        browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[{[*tables()].index(place)}]")
+        browser.until(f"{BOX}.querySelector('canvas').getAttribute('aria-label').includes('image {place} ')")
+        by_hand = map(CELL.format, smallest_covers(unpacked_answers(tables()[place]["answers"]), tables()[place]["other"])[0])
+        for dark in (False, True):
+            browser.size(width, height, dark)
+            inks = [[int(part) for part in re.findall(r"\d+", browser.run(f"getComputedStyle({BOX}.querySelector('.cells-answer .{name}')).color"))] for name in ("answer", "truth")]
+            same([ink[0] > ink[2] for ink in inks], [True, False], f"orange is the answer, violet the truth: {inks}")
+        places = [browser.run(PLACES)]
+        for press in (BUTTON.format("Show a smallest cover"), BUTTON.format("Show the fewest cells that are enough"), BOX + ".querySelector('input[value=next]')", BUTTON.format("Uncover all"), *by_hand):
+            browser.click(press)
+            places.append(browser.run(PLACES))
+        same("with the fewest cells" in browser.run(SAID), True, "by hand, with the fewest cells")
+        same(all(place == places[0] for place in places), True, f"what one presses stays where it is at {width} px: {places}")
+        if width < 600: same(sorted(places[0]) == places[0] and places[0][-1] < height - 60, True, f"picture, what is on it, covers and words, together on the screen: {places[0]}")
+    browser.size(1440, 900)

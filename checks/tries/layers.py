@@ -16,6 +16,8 @@ LARGE = BOX + ".querySelector('.layers-large')"
 TILES = BOX + ".querySelectorAll('.layers-all button')"
 CLASS = BOX + ".querySelectorAll('.layers-classes button')[{}]"
 
+TOPS = f"[{CLASS.format(0)}, {BOX}.querySelector('.try-said'), {TILES}[0], {BOX}.querySelector('.layers-work')].map(part => Math.round(part.getBoundingClientRect().top))"
+
 
 def dozen():
     "The mistake that the chapter takes apart, then the first eleven of the test set."
@@ -135,8 +137,29 @@ def check(browser):
     chosen(378, 2, 3, 2)
     for k, place in enumerate((378, 95, 52)):
         browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[{places.index(place)}]")
-        browser.until(f"{CLASS.format(0)}.textContent === '{CLASSES[record.predicted[place]]}' && {CLASS.format(1)}.textContent === '{CLASSES[record.labels[place]]}'")
+        browser.until(f"{CLASS.format(0)}.textContent === '✗ {CLASSES[record.predicted[place]]}' && {CLASS.format(1)}.textContent === '✓ {CLASSES[record.labels[place]]}'")
+        wrong, right = (f"{'an' if CLASSES[own[place]][0] == 'a' else 'a'} {CLASSES[own[place]]}" for own in (record.predicted, record.labels))
+        same(browser.run(BOX + ".querySelector('.layers-mistake').textContent"), f"A{right[1:]} that the network calls {wrong}", "what the mistake is")
         browser.click(CLASS.format(k))
         for m, s in ((0, 4), (0, 2), (1, 4), (1, 3), (2, 4), (3, 1 + k), (3, 4), (4, 3), (4, 4)):
             browser.click(f"{TILES}[{5 * m + s}]")
             chosen(place, m, s, k)
+    browser.size(390, 844)
+    tops = []
+    for t in range(len(names) * len(LAYERS)):
+        browser.run(f"{TILES}[{t}].click()")
+        tops.append(browser.run(TOPS))
+    same(tops[0][:3], sorted(tops[0][:3]), "on a phone the sentence is between the classes and the small maps")
+    for k in range(len(places)):
+        browser.run(f"{BOX}.querySelectorAll('.try-pictures input')[{k}].click()")
+        browser.until(f"{CLASS.format(0)}.textContent === '✗ {CLASSES[record.predicted[places[k]]]}' && {CLASS.format(1)}.textContent === '✓ {CLASSES[record.labels[places[k]]]}'")
+        tops.append(browser.run(TOPS))
+    same({top[2] - top[3] for top in tops}, {tops[0][2] - tops[0][3]}, "the small maps stay where they are")
+    browser.size(1440, 900)
+    browser.call("Network.setBlockedURLs", urls=[f"*layers-{places[5]}.json*"])
+    browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[5]")
+    browser.until(f"{SAID}.startsWith('The maps of this picture cannot be shown: this copy of the site needs ')")
+    browser.call("Network.setBlockedURLs", urls=[])
+    browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[0]")
+    browser.until(f"{CLASS.format(0)}.textContent === '✗ {CLASSES[record.predicted[378]]}'")
+    browser.logged.clear()  # the browser's own word about the file

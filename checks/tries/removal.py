@@ -101,29 +101,31 @@ def check(browser):
     model, chosen, pictures, labels, said, x, maps, _ = subjects()
     record = faithfulness_record()
 
-    def percent(p): return f"{int(np.floor(round(1e4 * float(p)) / 100 + 0.5))} %"
+    def percent(p): return f"{int(np.floor(round(1e4 * float(p)) / 100 + 0.5))}\xa0%"
     def signed(v): return "0.0" if abs(v) < 0.05 else f"{v:+.1f}".replace("-", "−")
 
     def words(k, name, share, filling):
         found = browser.run(f"[...{BOX}.querySelectorAll('.rm-about, .try-said, .rm-more')].map(p => p.textContent)")
         answer, right = CLASSES[int(said[k])], labels[k] == int(said[k])
-        if f"Test image {chosen[k]}: class {CLASSES[labels[k]]}, and the network answers {answer}" not in found[0]: raise AssertionError(found[0])
-        same("a mistake" in found[0], not right, "whether it is a mistake")
+        shows = re.fullmatch(rf"Test image {chosen[k]}: an? {CLASSES[labels[k]]}; the network says {answer} \((\d+)\xa0%\)\.", found[0])
+        with torch.no_grad(): whole = 100 * float(model(x[[k]]).softmax(1)[0, said[k]])
+        if not shows or abs(int(shows[1]) - whole) > 3: raise AssertionError(f"{found[0]}: {whole:.2f} % computed")
+        same([text for text in [*found, *browser.run(f"[...{BOX}.querySelectorAll('figcaption, output')].map(p => p.textContent)")] if re.search(r"\d (%|points)", text)], [], "numbers without their units")
         if filling == "neighbours": most, least = (road_scores(model, x, said, maps[name], (share,))[first][0, k] for first in ("most", "least"))
         else:
             falling, n = removal_order(maps[name])[[k]], int(1024 - np.ceil((100 - share) * 1023 / 100))
             gone = torch.stack([falling[0] < n, falling[0] >= 1024 - n])[:, None]
             blank = blank_images(x[[k]], filling)
             with torch.no_grad(): most, least = model(torch.where(gone, blank, x[[k]])).softmax(1)[:, said[k]]
-        same(f"Without the first {share} % of the pixels, {answer} gets" in found[1], True, found[1])
+        same(f"Without the first {share}\xa0% of the pixels, {answer} gets" in found[1], True, found[1])
         verdict = ("Both matter about equally." if abs(least - most) < 0.0499 else "" if abs(least - most) < 0.0501 or filling != "neighbours" else
                    "The order is random" if name == "random pixels" else f"The {'first' if least > most else 'last'} pixels matter more.")
         same(verdict in found[1], True, f"{verdict} {found[1]}")
-        shown = [int(word) for word in re.findall(r"gets (\d+) %", found[1])]
+        shown = [int(word) for word in re.findall(r"gets (\d+)\xa0%", found[1])]
         for own, p in zip(shown, (most, least), strict=True):
             if abs(own - 100 * float(p)) > (0.51 if filling == "neighbours" else 3): raise AssertionError(f"{own} % on the page, {100 * float(p):.2f} % computed")
         score = 100 * float(road_scores(model, x, said, maps[name])["score"][k])
-        own = re.search(r"(?:picture: |ROAD does, )([+−]?\d+\.\d)", found[2])[1]
+        own = re.search(r"(?:picture: |ROAD does, it is )([+−]?\d+\.\d)", found[2])[1]
         if abs(float(own.replace("−", "-")) - score) > 0.06: raise AssertionError(f"ROAD {score} computed, on the page: {found[2]}")
         if name != "another":
             scores = 100 * image_scores(record, name)[answered_wrong(record) != right]
@@ -171,3 +173,16 @@ def check(browser):
     browser.press("ArrowLeft")
     same(browser.run(BOX + ".querySelector('.try-said').textContent"), f"Nothing is removed: {CLASSES[int(said[13])]} gets {percent(model(x[[13]]).detach().softmax(1)[0, said[13]])}.", "at 0 %")
     same((pixels(browser, f"{BOX}.querySelectorAll('.rm-pictures canvas')[1]")[..., :3] == pictures[13]).all(), True, "the whole picture")
+    for width, height in ((1440, 900), (390, 844)):
+        browser.size(width, height)
+        browser.until(f"[...{BOX}.querySelectorAll('.rm-folded fieldset')].every(f => f.checkVisibility() === {str(width > 600).lower()})")
+        browser.run("new Promise(done => setTimeout(done, 200))")
+        places = []
+        for k in range(len(chosen)):
+            browser.run(f"{BOX}.querySelectorAll('.rm-pick input')[{k}].click()")
+            places.append(browser.run(f"['.rm-pictures', '.try-said', '.rm-more'].map(part => Math.round({BOX}.querySelector(part).getBoundingClientRect().top - {BOX}.getBoundingClientRect().top))"))
+        same([place for place in places if place != places[0]], [], f"at {width} px nothing moves from picture to picture, from {places[0]}")
+    if places[0][0] > 450: raise AssertionError(f"the pictures begin {places[0][0]} px below the top of the box")
+    browser.click(BOX + ".querySelector('summary')")
+    same(browser.run(f"[...{BOX}.querySelectorAll('.rm-folded fieldset')].map(f => f.checkVisibility())"), [True, True], "unfolded")
+    browser.size(1440, 900)

@@ -5,30 +5,36 @@ Book.attempt("cells", {}, async (box, data) => {
   const GREY = "rgb(125, 123, 114)";  // the mean colour of the training images
   const sizeOf = s => { let n = 0; for (; s; s &= s - 1) n++; return n; };
   const cells = n => `${n} cell${n === 1 ? "" : "s"}`, percent = share => share > 0 && share < 0.005 ? "under 1\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
-  const an = name => `${/^a/.test(name) ? "an" : "a"} ${name}`;
+  const article = name => /^a/.test(name) ? "an" : "a";
   const signed = v => `${v < 0 ? "−" : "+"}${Math.abs(v).toFixed(2)}`;
   let table, own, wanted, covered = 0, goal = 0, marks = "", walk = null;
   const best = {};  // [picture, goal] -> the fewest cells with which the reader reached it
 
   const style = make("style", "", `
-.cells-work { display: flex; flex-wrap: wrap; gap: 1rem 1.4rem; align-items: flex-start; margin-bottom: .7rem; }
-.cells-board { position: relative; flex: 1 1 280px; max-width: 360px; aspect-ratio: 1; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr);
-  touch-action: pan-y; user-select: none; border-radius: 3px; outline: 3px solid transparent; outline-offset: 3px; }
+#try-cells { --answer: var(--two); --truth: #6a43ad; } body.quarto-dark #try-cells { --truth: #bda6f7; }
+.cells-work { display: grid; gap: .6rem 1.4rem; grid-template-columns: minmax(0, 1fr); margin-bottom: .7rem; }
+.cells-work p, .cells-work fieldset { margin: 0; }
+@media (min-width: 700px) {
+  .cells-work { grid-template: "left answer" "left task" "left steps" "left said" "left sure" "left ways" 1fr / minmax(0, 360px) minmax(0, 1fr); }
+  .cells-left { grid-area: left; } .cells-answer { grid-area: answer; } .cells-task { grid-area: task; } .cells-steps { grid-area: steps; }
+  .cells-work > .try-said { grid-area: said; } .cells-sure { grid-area: sure; } .cells-ways { grid-area: ways; }
+}
+.cells-board { position: relative; width: 100%; max-width: 360px; aspect-ratio: 1; display: grid; grid-template: repeat(4, 1fr) / repeat(4, 1fr);
+  touch-action: pan-y; user-select: none; border-radius: 3px; outline: 3px solid transparent; outline-offset: 3px; --answer: #f5a03c; --truth: #bda6f7; }
 .cells-board.reached { outline-color: var(--three); }
 .cells-board canvas { position: absolute; inset: 0; }
 .try .cells-board button { position: relative; min-height: 0; padding: 0; border: 1px solid rgb(255 255 255 / .28); border-radius: 0; background: none; cursor: pointer; display: grid; place-items: center; touch-action: pan-y; }
 .try .cells-board button:hover { box-shadow: inset 0 0 0 2px #fff; }
 .try .cells-board button:focus-visible { outline: 3px solid #fff; outline-offset: -4px; box-shadow: inset 0 0 0 5px #000; }
-.cells-board b { font: 600 12px/1.3 system-ui, sans-serif; color: #fff; background: rgb(0 0 0 / .74); border-radius: 3px; padding: 0 .25em; border-bottom: 3px solid transparent; }
-.cells-side { flex: 1 1 280px; min-width: 0; display: grid; gap: .5rem; }
-.cells-side p, .cells-side fieldset { margin: 0; }
-.cells-side .try-said { min-height: 3em; }
-.cells-answer { font-size: 1.35rem; line-height: 1.3; min-height: 1.3em; }
+.cells-board b { font: 600 12px/1.3 system-ui, sans-serif; color: #fff; background: rgb(0 0 0 / .74); border-radius: 3px; padding: 0 .25em; border-bottom: 3px solid #ddd; }
+.cells-answer { font-size: 1.25rem; line-height: 1.3; min-height: 2.6em; }
+.cells-work .answer { color: var(--answer); } .cells-work .truth { color: var(--truth); }
 .cells-bar { display: flex; height: 14px; border-radius: 3px; overflow: hidden; background: var(--line); }
-.cells-bar span { background: var(--quiet); opacity: .55; box-shadow: inset -1px 0 var(--box); }
-.cells-bar .one { background: var(--one); opacity: 1; } .cells-bar .two { background: var(--two); opacity: 1; }
-.cells-buttons { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
-.cells-buttons select { min-height: 36px; border: 1px solid var(--line); border-radius: 6px; background: var(--box); color: inherit; padding: 0 .4rem; }`);
+.cells-bar span { background: var(--quiet); box-shadow: inset -1px 0 var(--box); } .cells-bar span:last-child { background: none; }
+.cells-bar .answer { background: var(--answer); } .cells-bar .truth { background: var(--truth); }
+.cells-task, .cells-steps { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
+.cells-task > :last-child { width: 100%; white-space: pre-line; } .cells-work div > p > * { white-space: nowrap; } .cells-left legend { float: none; width: 100%; padding: 0; margin: 0; } #try-cells .cells-left .try-choice { margin-top: .7rem; gap: .3rem; } #try-cells .cells-left .try-choice span { padding: .3rem .4rem; } .cells-left .try-choice, .cells-steps { font-size: .9rem; } .try .cells-steps button { padding: .3rem .6rem; }
+.cells-task select { min-height: 36px; border: 1px solid var(--line); border-radius: 6px; background: var(--box); color: inherit; padding: 0 .4rem; }`);
 
   // The picture under 16 buttons.
   const board = make("div", "cells-board"), canvas = make("canvas"), sheet = new Image();
@@ -57,33 +63,33 @@ Book.attempt("cells", {}, async (box, data) => {
   for (const kind of ["pointerup", "pointercancel", "pointerleave"]) board.addEventListener(kind, () => { from = -1; if (dragged) setTimeout(() => { dragged = false; }); });
 
   // What is said beside it.
-  const answer = make("p", "cells-answer"), sure = bar(), ways = bar();
-  function bar() {
-    const part = make("div"), head = make("p", "try-quiet"), strip = make("div", "cells-bar");
+  const answer = make("p", "cells-answer"), sure = bar("cells-sure"), ways = bar("cells-ways");
+  const colour = c => c === own[1] ? "answer" : c === own[2] ? "truth" : "";
+  function bar(name) {
+    const part = make("div", name), head = make("p", "try-quiet"), strip = make("div", "cells-bar");
     part.append(head, strip);
-    return Object.assign(part, {show(counts, text, whole) {  // by class
-      head.textContent = text;
-      const others = whole - counts[own[1]] - counts[own[2]];
-      strip.replaceChildren(...[[counts[own[1]], "one"], [counts[own[2]], "two"], [others, ""]].map(([count, name]) => { const span = make("span", name); span.style.width = `${100 * count / whole}%`; return span; }));
+    return Object.assign(part, {show(counts, text, whole) {  // by class: the network's answer, the truth, the largest of the others, and the rest
+      const third = [...counts.keys()].filter(c => !colour(c)).sort((a, b) => counts[b] - counts[a])[0];
+      const parts = counts.length ? [own[1], own[2], third].map(c => [names[c], counts[c], colour(c)]) : [];
+      if (parts.length) parts.push(["others", Math.max(0, parts.reduce((left, one) => left - one[1], whole)), ""]);
+      const said = parts.filter(one => one[1]).map(([name, count, kind]) => make(kind ? "b" : "span", kind, `${name} ${percent(count / whole)}`));
+      head.replaceChildren(text, ...said.flatMap((one, k) => k ? [", ", one] : [one]));
+      strip.replaceChildren(...parts.map(([, count, kind]) => { const span = make("span", kind); span.style.width = `${100 * count / whole}%`; return span; }));
       strip.hidden = !counts.length;
     }});
   }
-  const colour = c => c === own[1] ? "one" : c === own[2] ? "two" : "";
-  const named = (counts, whole, most = 3) => [...counts.keys()].filter(c => counts[c]).sort((a, b) => counts[b] - counts[a]).slice(0, most).map(c => `${names[c]} ${percent(counts[c] / whole)}`).join(", ");
-  const task = make("p", "cells-buttons"), select = make("select"), fewest = make("span"), steps = make("p", "cells-buttons");
+  const task = make("p", "cells-task"), select = make("select"), fewest = make("span"), steps = make("p", "cells-steps");
   const button = (text, pressed) => { const one = make("button", "", text); one.type = "button"; one.addEventListener("click", pressed); return one; };
-  const show = button("Show a smallest cover", () => step("cover")), keep = button("Show what is enough", () => step("keep"));
   const label = make("label", "", "Make it say ");
   label.append(select);
   task.append(label, fewest);
-  steps.append(show, keep, button("Uncover all", () => put(0)));
+  steps.append(button("Show a smallest cover", () => step("cover")), button("Uncover all", () => put(0)), button("Show the fewest cells that are enough", () => step("keep")));
   select.addEventListener("change", () => { goal = +select.value; put(0); });
   const on = choice({name: "On the cells", options: [["", "nothing"], ["next", "one more"], ["values", "exact values"]], value: ""}, way => { marks = way; draw(); });
-  const said = make("p", "try-said"), key = make("p", "try-quiet");
+  const said = make("p", "try-said"), key = make("p", "try-quiet"), left = make("div", "cells-left"), work = make("div", "cells-work");
   said.setAttribute("aria-live", "polite");
-  const side = make("div", "cells-side"), work = make("div", "cells-work");
-  side.append(answer, said, sure, ways, task, steps, on);
-  work.append(board, side);
+  left.append(board, on);
+  work.append(answer, left, task, steps, said, sure, ways);  // what changes its height comes last
 
   // All covers of the fewest cells that give a class, or of the most cells that keep the answer.
   const covers = (wanted, sign) => {
@@ -114,43 +120,42 @@ Book.attempt("cells", {}, async (box, data) => {
       const other = answers[covered ^ 1 << c], v = table.values[c];
       const text = marks === "next" ? (other === now ? "" : names[other]) : marks === "values" ? signed(v) : "";
       one.replaceChildren(...text ? [make("b", "", text)] : []);
-      if (text) one.firstChild.style.borderColor = marks === "next" ? `var(--${colour(other) || "four"})` : v > 0 ? "var(--one)" : "var(--two)";
-      one.style.background = marks === "values" && !(covered >> c & 1) ? `rgb(${v > 0 ? "0 114 178" : "245 140 30"} / ${(0.75 * Math.abs(v) / largest).toFixed(2)})` : "";
+      const kind = marks === "next" ? colour(other) : v > 0 ? "answer" : "truth";
+      if (text && kind) one.firstChild.style.borderColor = `var(--${kind})`;
+      one.style.background = marks === "values" && !(covered >> c & 1) ? `rgb(${v > 0 ? "245 140 30" : "106 50 190"} / ${(0.75 * Math.abs(v) / largest).toFixed(2)})` : "";
       one.setAttribute("aria-label", `Row ${(c >> 2) + 1}, column ${c % 4 + 1}${text && `: ${text}`}`);
     });
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `Test image ${own[0]} with ${n ? cells(n) : "nothing"} covered`);
     board.classList.toggle("reached", reached);
 
-    const word = make("b", "", names[now]);
-    word.style.color = colour(now) ? `var(--${colour(now)})` : "";
-    answer.replaceChildren("It says ", word, now === own[2] ? " (right)" : now === own[1] && !n ? `; it is ${an(names[own[2]])}` : "");
+    answer.replaceChildren("The network says ", make("b", colour(now), names[now]), `; the picture shows ${article(names[own[2]])} `, make("b", "truth", names[own[2]]));
     const chances = k === undefined ? [] : table.sure.slice(10 * k, 10 * k + 10);
-    sure.show(chances, chances.length ? `How sure it is: ${named(chances, 100)}` : `For this cover only the answer is stored. Probabilities are stored for up to ${data.most} covered cells and near the covers that the buttons show.`, 100);
+    sure.show(chances, chances.length ? "How sure it is: " : `For this cover only the answer is stored. Probabilities are stored for up to ${data.most} covered cells and near the covers that the buttons show.`, 100);
     const counts = new Array(10).fill(0), rest = 65535 & ~covered;
     for (let more = rest; ; more = more - 1 & rest) { counts[answers[covered | more]]++; if (!more) break; }
     const whole = 2 ** (16 - n);
     const heading = n ? `With these cells covered, there are ${whole.toLocaleString("en")} ways to cover or leave the others. Answers`
       : `Answers over all ${whole.toLocaleString("en")} ways to cover cells`;
-    ways.show(counts, `${heading}: ${named(counts, whole)}`, whole);
+    ways.show(counts, `${heading}: `, whole);
     ways.hidden = whole < data.fewest;
 
     const least = covers(goal, 1).size, id = `${own[0]} ${goal}`;
     if (reached && !walk) best[id] = Math.min(best[id] ?? 17, n);
-    fewest.textContent = `with as few cells as you can. ${best[id] ? `Your best: ${best[id]}. ` : ""}The fewest: ${least}.`;
+    fewest.textContent = `with the fewest cells possible: ${least}.\nYour best: ${best[id] ?? "none yet"}.`;
     const truth = `${cells(n)[0].toUpperCase()}${cells(n).slice(1)} covered: the network says ${names[now]}`;
-    let text = n ? `${truth}. ` : `Nothing is covered: the network says ${names[now]}, and it is ${an(names[own[2]])}. `;
+    let text = n ? `${truth}. ` : "Nothing is covered. ";
     const which = walk?.of > 1 ? ` This is number ${walk.at + 1} of ${walk.of}; press again for the next.` : "", other = size => size === 1 ? "no other single cell" : `no other choice of ${size} cells`;
     if (walk?.kind === "cover") text += `Fewer cells cannot give ${names[goal]}${which ? "" : `, and ${other(n)} does`}.${which}`;
     else if (walk && n === 16) text += `Even the empty grey square is enough for ${names[own[1]]}.`;
     else if (walk) text += (n === 15 ? `The one cell left is enough for ${names[own[1]]}. With no cell left, the answer is not ${names[own[1]]}` : `The ${16 - n} cells left are enough for ${names[own[1]]}. Fewer are never enough`)
-      + `${which ? "" : `, and ${other(16 - n)} is`}.${which}`;
+      + `${which ? "" : `, and ${other(16 - n)} is${n === 15 ? " enough" : ""}`}.${which}`;
     else if (reached) text += n === least ? `That is ${names[goal]} with the fewest cells there are.` : `That is ${names[goal]}, but ${cells(least)} can do it.`;
     else if (n) text += `It does not say ${names[goal]} yet.`;
     else text += "Tap a cell.";
     said.textContent = text;
     const [first, last] = table.margins;
-    key.textContent = marks === "values" ? `Exact Shapley values of the whole picture: what a cell adds to the lead of ${names[own[1]]} over ${names[own[2]]}, in logits, as a mean over all orders of covering. Together they make ${signed(first - last)}: the lead is ${signed(first)} for the whole picture and ${signed(last)} for the grey square.`
+    key.textContent = marks === "values" ? `Exact Shapley values of the whole picture: what a cell adds to the lead of ${names[own[1]]} over ${names[own[2]]}, in logits, as a mean over all orders of covering. They add up to ${signed(first - last)}: the lead is ${signed(first)} for the whole picture and ${signed(last)} for the grey square (all numbers are rounded).`
       : marks === "next" ? "Each cell shows the answer if you cover or uncover that cell too. Cells without a word change nothing."
         : "Covered cells have the mean colour of the training images, as in training, which hid one square of this size in every picture. With many covered cells a picture is unlike all that the network was trained on.";
   }
@@ -158,7 +163,7 @@ Book.attempt("cells", {}, async (box, data) => {
   async function pick(place) {
     wanted = place;
     const chosen = data.pictures.find(one => one[0] === place), about = await Book.parts(`cells-${place}.json`);
-    if (about.missing) { said.textContent = `The table of this picture ${about.missing}.`; return; }
+    if (about.missing) { said.textContent = `The table of this picture cannot be shown: this copy of the site ${about.missing}.`; return; }
     const packed = Uint8Array.from(atob(about.answers), c => c.charCodeAt());
     const bytes = new Uint8Array(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
     if (wanted !== place) return;  // another was picked meanwhile

@@ -9,8 +9,8 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
 .layers-work { display: grid; gap: .7rem 1.8rem; grid-template-columns: minmax(0, 1fr); margin-bottom: .7rem; }
 .layers-work p { margin: 0; }
 @media (min-width: 700px) {
-  .layers-work { grid-template: "one all" "classes all" "opacity all" 1fr "said said" / minmax(0, 8fr) minmax(0, 9fr); }
-  .layers-one { grid-area: one; } .layers-all { grid-area: all; } .layers-classes { grid-area: classes; } .layers-work > .try-slider { grid-area: opacity; } .layers-work > .try-said { grid-area: said; }
+  .layers-work { grid-template: "mistake mistake" "one all" "classes all" "opacity all" 1fr "said said" / minmax(0, 8fr) minmax(0, 9fr); }
+  .layers-mistake { grid-area: mistake; } .layers-one { grid-area: one; } .layers-all { grid-area: all; } .layers-classes { grid-area: classes; } .layers-work > .try-slider { grid-area: opacity; } .layers-work > .try-said { grid-area: said; }
 }
 .layers-frame { position: relative; }
 .layers-frame i { position: absolute; width: 25%; height: 25%; border: 2px solid #fff; outline: 2px solid #000; pointer-events: none; }
@@ -23,9 +23,11 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
 .try .layers-work button[aria-pressed=true] { border-color: var(--link); box-shadow: 0 0 0 1px var(--link); }
 .layers-ramp { display: grid; grid-template-columns: auto 1fr auto; gap: .5rem; align-items: center; }
 .layers-ramp i { height: 12px; border-radius: 2px; }
-.layers-work .try-said { min-height: 4.5em; }`);
+.layers-mistake { font-weight: 600; }
+.layers-work .try-said { min-height: 4.5em; }
+@media (max-width: 699px) { .layers-mistake { min-height: 3em; } .layers-classes div { min-height: 2.5em; } .layers-work .try-said { min-height: 13.5em; } }`);
 
-  const canvas = make("canvas", "layers-large"), frame = make("div", "layers-frame"), spot = make("i"), one = make("div", "layers-one");
+  const canvas = make("canvas", "layers-large"), frame = make("div", "layers-frame"), spot = make("i"), one = make("div", "layers-one"), mistake = make("p", "layers-mistake");
   const byClass = make("div", "layers-classes"), all = make("div", "layers-all"), said = make("p", "try-said"), key = make("p", "try-quiet"), believe = make("p", "try-quiet");
   const ramp = make("p", "layers-ramp try-quiet"), top = make("span"), strip = make("i");
   strip.style.background = `linear-gradient(90deg, ${Array.from({length: 16}, (_, k) => `rgb(${colours.slice(51 * k, 51 * k + 3).join(" ")})`).join(", ")})`;
@@ -60,7 +62,8 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
   }
   const goals = () => [classes[own.predicted], classes[own.true], `${classes[own.predicted]} − ${classes[own.true]}`];
   function draw() {
-    const names = goals(), [cell, half, sum] = found.about[method][kind][layer], side = Math.sqrt(found.maps[method][kind][layer].length / 2);
+    const names = goals(), article = /^a/.test(names[0]) ? "an" : "a", [cell, half, sum] = found.about[method][kind][layer], side = Math.sqrt(found.maps[method][kind][layer].length / 2);
+    mistake.textContent = `${/^a/.test(names[1]) ? "An" : "A"} ${names[1]} that the network calls ${article} ${names[0]}`;
     paint(canvas, method, kind, layer);
     tiles.forEach((button, t) => {
       const [m, l] = [Math.floor(t / layers.length), t % layers.length];
@@ -70,7 +73,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     kinds.forEach((button, k) => {
       paint(button.small, method, k, layer);
       button.setAttribute("aria-pressed", k === kind);
-      button.lastChild.textContent = names[k];
+      button.lastChild.textContent = ["✗ ", "✓ ", ""][k] + names[k];
       button.called(["predicted class: ", "true class: ", "contrast: "][k] + names[k]);
     });
     spot.hidden = cell < 0;
@@ -98,18 +101,18 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     wanted = place;
     const about = await Book.parts(`layers-${place}.json`);
     if (wanted !== place) return;  // another was picked meanwhile
-    if (about.missing) { said.textContent = `The maps of this picture cannot be had: ${about.missing}.`; return; }
+    if (about.missing) { said.textContent = `The maps of this picture cannot be shown: this copy of the site ${about.missing}.`; return; }
     [own, found] = [data.pictures.find(one => one.place === place), about];
     const rgb = bytesOf(about.pixels);
     found.picture = new Uint8Array(4 * SIDE * SIDE).map((_, i) => i % 4 < 3 ? rgb[3 * (i >> 2) + i % 4] : 255);
     draw();
   }
-  key.textContent = "Squares are the places of a layer. The scale of the large map, and of the three classes, goes from 0 to the largest value that they reach with this method at this layer. So compare classes by brightness, and methods or layers only by place.";
-  believe.innerHTML = "The frame is around the cell of 4 × 4 with the strongest place. What covering it does was measured apart from the maps (<a href=\"covering.html\">chapter 08a</a>); how far to believe a map is the question of <a href=\"measuring_explanations.html\">chapter 08</a>. Score-CAM and AblationCAM need a pass for each channel and are not here.";
+  key.textContent = "Squares are the places of a layer. The scale of the large map, and of the three maps below it, goes from 0 to the largest value that they reach with this method at this layer. So compare these maps by brightness, and methods or layers only by place. ✗ is the network’s answer, ✓ the true class.";
+  believe.innerHTML = "The frame marks the one of the 4 × 4 cells that contains the strongest place. The effect of covering it was measured separately (<a href=\"covering.html\">chapter 08a</a>); how far to believe a map is the question of <a href=\"measuring_explanations.html\">chapter 08</a>. ScoreCAM and AblationCAM need a pass for each channel and are not here.";
   one.append(frame, ramp);
-  const fade = slider({name: "Opacity", min: 0, max: 100, step: 5, value: 100 * opacity, words: v => `${v} %`}, v => { opacity = v / 100; draw(); });
+  const fade = slider({name: "Opacity", min: 0, max: 100, step: 5, value: 100 * opacity, words: v => `${v}\u00a0%`}, v => { opacity = v / 100; draw(); });
   const work = make("div", "layers-work"), begin = data.pictures[0].place;
-  work.append(one, byClass, all, said, fade);
+  work.append(mistake, one, byClass, said, fade, all);
   box.append(style, pictures({name: "Picture", sheet: address, value: begin, options: data.pictures.map(({place, predicted, true: right}) => [place, `Test image ${place}: ${classes[right]}, taken for ${classes[predicted]}`])}, pick), work, key, believe);
   await pick(begin);
 });

@@ -33,7 +33,7 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     tests: {head: "All tests", order: i => tests.reduce((total, test) => total + WORTH[letter(i, test)], 0)},
     passes: {head: "Passes", order: i => -table().rows[i].passes},
   };
-  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), hint = make("p", "try-quiet"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
+  const sheet = make("table", "rk"), head = make("tr"), body = make("tbody"), thead = make("thead"), said = make("p", "try-said"), hint = make("p", "try-quiet rk-hint"), marks = make("p", "try-quiet rk-hint"), key = make("p", "try-quiet"), ticks = make("span", "rk-ticks");
   const caption = make("caption", "rk-hidden", "Maps and controls, compared with one of them");
   for (const [name, column] of Object.entries(columns)) {
     const cell = make("th", `rk-${name}`), button = make("button", "", column.head);
@@ -103,16 +103,17 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
     for (const [name, {cell}] of Object.entries(columns)) {
       if (name === state.sort) cell.setAttribute("aria-sort", state.falling ? "descending" : "ascending"); else cell.removeAttribute("aria-sort");
     }
-    const count = worth => seen.filter(i => i !== c && WORTH[letter(i)] === worth).length, sure = seen.filter(i => i !== c && letter(i) === "B").length, n = rows[c].images[state.group];
-    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: ${are(count(1), ` of the ${seen.length - 1} other rows`)} better, ` +
-      `${are(count(-1))} worse, and ${are(count(0))} too close to tell. After Holm’s correction for all rows, ${are(sure)} still better.`;
+    const controls = seen.filter(i => i !== c && !rows[i].layers), others = seen.filter(i => i !== c && (rows[c].layers || rows[i].layers));  // as Holm's correction counts
+    const count = worth => others.filter(i => WORTH[letter(i)] === worth).length, sure = others.filter(i => letter(i) === "B").length, n = rows[c].images[state.group];
+    said.textContent = `Compared with ${called(rows[c])}, on ${n} ${state.group === "all" ? "images" : state.group}, by ${data.tests[state.test]}: ${are(count(1), ` of the ${others.length} ${rows[c].layers ? "other rows" : "maps"}`)} better, ` +
+      `${are(count(-1))} worse, and ${are(count(0))} too close to call. After Holm’s correction for all rows, ${are(sure)} still better.${rows[c].layers ? "" : ` The ${controls.length} other controls are not counted.`}`;
   }
 
   // ---- What one chooses
   const group = choice({name: "Images", value: state.group, options: Object.entries(data.groups).map(([name, n]) => [name, name === "all" ? `all ${n}` : name])}, name => { state.group = name; show(); });
   const test = choice({name: "Test", value: state.test, options: Object.entries(data.tests)}, name => { state.test = name; show(); });
   const target = choice({name: "Question", value: state.target, options: [["predicted", "Why this answer?"], ["contrast", "Why not the other class?"]]}, name => { state.target = name; show(); });
-  const layers = choice({name: "Layers", value: "last", options: [["last", "last block, fused"], ["every", "each"]]}, name => { state.every = name === "every"; show(); });
+  const layers = choice({name: "Layers", value: "last", options: [["last", "last block or fused"], ["every", "all"]]}, name => { state.every = name === "every"; show(); });
   const cost = choice({name: "Cost", value: "any", options: [["any", "any"], ["cheap", "at most two passes"]]}, name => { state.cheap = name === "cheap"; show(); });
   const choices = make("div", "rk-choices");
   const folded = make("details", "rk-folded"), wide = matchMedia("(min-width: 601px)"), fold = () => { folded.open = wide.matches; };
@@ -122,10 +123,11 @@ Book.attempt("ranking", {}, (box, data, redraw) => {
   choices.append(group, test, folded);
   said.setAttribute("aria-live", "polite");
   hint.textContent = "Press a map to compare all others with it, and a column head to sort.";
-  key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched, and = means that there is no clear difference. " +
-    "▲ better and ▼ worse hold for all rows at once (Holm); △ and ▽ hold for that row alone. By luck, one row in forty would get △, and one in forty ▽. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
+  marks.textContent = "▲\u00a0△ better, = no clear difference, ▽\u00a0▼ worse (filled: also after Holm’s correction), ⊕\u00a0⊖ among controls.";
+  key.textContent = "Each line is the 95 % interval of the mean difference over the images. If it contains 0, the row is grey and hatched. " +
+    "▲ and ▼ hold for all rows at once (Holm’s correction), △ and ▽ for that row alone. If a row did not really differ, it would still get △ by luck in one case in forty, and ▽ in one in forty. ⊕ and ⊖: one control against another, to which Holm’s correction is not applied. All tests: ROAD, then insertion and deletion with the mean colour, then both with the blur. " +
     "Passes: the most forward and backward passes that one map needs. ScoreCAM and AblationCAM were measured on the first 100 images, and differences from them use only these images.";
-  box.append(make("style", "", STYLE), choices, said, hint, sheet, key);
+  box.append(make("style", "", STYLE), choices, said, hint, marks, sheet, key);
   redraw(show);
 });
 
@@ -135,6 +137,7 @@ const STYLE = `
 @media (min-width: 601px) { .rk-folded summary { display: none; } .rk-folded .try-choice { display: inline-flex; } }
 #try-ranking .try-choice { font-size: 15px; gap: .3rem; } #try-ranking .try-choice span { min-height: 32px; padding: .15rem .5rem; }
 #try-ranking .rk { display: table; overflow: visible; width: 100%; border-collapse: collapse; margin: .7rem 0; font-size: 14px; table-layout: fixed; font-variant-numeric: tabular-nums; }
+.rk-hint { margin: .2rem 0 0; }
 .rk-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rk th, .rk td { padding: 0 .4rem; border: 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: middle; height: 30px; font-weight: 400; background: none; color: inherit; }
 .rk thead th { vertical-align: top; border-bottom: 2px solid var(--line); }
@@ -157,7 +160,7 @@ col.rk-map { width: 27% !important; } col.rk-drawing { width: 21.5% !important; 
   .rk .rk-score, .rk .rk-passes, .rk .rk-number small { display: none; }
   .rk th, .rk td { padding: 0 .15rem; height: 40px; } col.rk-map { width: 34% !important; } col.rk-drawing { width: 25% !important; } col.rk-number { width: 19% !important; } col.rk-tests { width: 22% !important; } #try-ranking .rk { font-size: 13px; } .rk-map button { white-space: nowrap; } .rk-own .rk-map button { white-space: normal; } .rk-dot { width: 7px; height: 7px; margin-left: -3.5px; top: calc(50% - 3.5px); }
   .rk thead button::after { content: ""; }
-  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 25 / 44); }
+  .rk tbody .rk-map small { display: block; margin: 0; } .rk-map button { padding: .1rem 0; } .rk-mark { width: .9em; } .rk td.rk-number { padding-right: 0; } .rk td.rk-tests { padding-left: .5rem; letter-spacing: -.03em; } .rk-ticks { margin-left: -.15rem; width: calc((100% + .3rem) * 25 / 44); }
 }
 `;
 }

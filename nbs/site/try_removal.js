@@ -39,7 +39,7 @@ function continued(plane, gone) {  // every removed pixel becomes the weighted m
 Book.attempt("removal", {}, (box, data, redraw) => {
   const {make, drawn, axes, slider, choice, overlay, bytesOf} = Book, colours = bytesOf(data.colours);
   const names = Object.keys(data.orders), stroke = name => ["one", "two", "three", "four", "quiet"][names.indexOf(name)];
-  const wholes = p => `${Math.round(p / 100)} %`, signed = v => `${v <= -0.05 ? "−" : v >= 0.05 ? "+" : ""}${Math.abs(v).toFixed(1)}`;
+  const cent = share => `${share}\u00a0%`, wholes = p => cent(Math.round(p / 100)), signed = v => `${v <= -0.05 ? "−" : v >= 0.05 ? "+" : ""}${Math.abs(v).toFixed(1)}`;
   const state = {image: data.images[0], order: names[0], filling: "neighbours", step: 4};  // step: how many shares are gone, 0: nothing
   const FIRST = {most: "first", least: "last"}, class_of = k => data.classes[k];
   const gone = (image, first) => Uint8Array.from(image[first][state.order], own => own < state.step);
@@ -91,7 +91,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
     const pixels = paint(shown.map.canvas, image), holes = gone(image, "most");
     overlay(shown.map.canvas, SIDE, pixels, levels(image, order), colours, 0.5);
     rim.replaceChildren(...order === "random pixels" ? [] : [drawn("path", {class: "rm-under", d: edge(holes)}), drawn("path", {class: "rm-over", d: edge(holes)})]);  // of random pixels it would be a maze
-    shown.map.words.textContent = step && rim.firstChild ? `Order: ${data.orders[order]}. Outlined: the first ${share} %` : `Order: ${data.orders[order]}`;
+    shown.map.words.textContent = step && rim.firstChild ? `Order: ${data.orders[order]}. Outlined: the first ${cent(share)}` : `Order: ${data.orders[order]}`;
     shown.map.canvas.setAttribute("aria-label", `The picture in grey, in colours the order: ${data.orders[order]}`);
     for (const first of Object.keys(FIRST)) {
       paint(shown[first].canvas, image, gone(image, first));
@@ -99,7 +99,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
       const {words, canvas} = shown[first], bar = make("span", "rm-bar"), strong = make("b", "", `${wholes(p)} ${answer}`);
       bar.style.setProperty("--part", `${p / 100}%`);
       bar.style.setProperty("--colour", `var(--${stroke(order)})`);
-      words.replaceChildren(step ? `The ${FIRST[first]} ${share} % removed` : "Nothing removed", bar, strong, top === image.said ? "" : `, now ${wholes(most)} ${class_of(top)}`);
+      words.replaceChildren(step ? `The ${FIRST[first]} ${cent(share)} removed` : "Nothing removed", bar, strong, top === image.said ? "" : `, now ${wholes(most)} ${class_of(top)}`);
       canvas.setAttribute("aria-label", `The picture, ${words.textContent}`);
     }
   }
@@ -114,7 +114,7 @@ Book.attempt("removal", {}, (box, data, redraw) => {
         area.line(points, {class: stroke(name), style: chosen ? "stroke-width:4" : "stroke-width:1.4; opacity:.75"});
         svg.append(drawn("circle", {class: `rm-dot ${stroke(name)}`, cx: area.X(at), cy: area.Y(points[step][1]), r: chosen ? 6 : 3.5}));
       }
-      svg.setAttribute("aria-label", `Probability of ${class_of(image.said)} as the ${FIRST[first]} pixels are removed, a line for each order. At ${at} %: ` +
+      svg.setAttribute("aria-label", `Probability of ${class_of(image.said)} as the ${FIRST[first]} pixels are removed, a line for each order. At ${cent(at)}: ` +
         names.map(name => `${data.orders[name]} ${wholes(step ? answers(state.filling, name, first)[0][step - 1] : image.start)}`).join(", "));
     }
     const right = +(image.label === image.said), {svg, words} = scores, width = Math.max(svg.clientWidth, 200), low = -26, high = 46;
@@ -133,22 +133,22 @@ Book.attempt("removal", {}, (box, data, redraw) => {
   }
   function say() {
     const {image, order, step, filling} = state, answer = class_of(image.said), right = +(image.label === image.said), share = data.shares[step - 1];
-    about.textContent = `Test image ${image.index}: class ${class_of(image.label)}, and the network answers ${answer} with ${wholes(image.start)}${right ? "" : ", a mistake"}.`;
+    about.textContent = `Test image ${image.index}: ${/^a/.test(class_of(image.label)) ? "an" : "a"} ${class_of(image.label)}; the network says ${answer} (${wholes(image.start)}).`;
     if (step) {
       const [most, least] = ["most", "least"].map(first => answers(filling, order, first)[0][step - 1]);
-      said.textContent = `Without the first ${share} % of the pixels, ${answer} gets ${wholes(most)}. Without the last ${share} %, it gets ${wholes(least)}. ` +
+      said.textContent = `Without the first ${cent(share)} of the pixels, ${answer} gets ${wholes(most)}. Without the last ${cent(share)}, it gets ${wholes(least)}. ` +
         (Math.abs(least - most) < 500 ? "Both matter about equally." : order === "random pixels" ? "The order is random, so such a difference is chance." : `The ${least > most ? "first" : "last"} pixels matter more.`);
     } else said.textContent = `Nothing is removed: ${answer} gets ${wholes(image.start)}.`;
     const kind = `${data.counts[right]} ${right ? "right answers" : "mistakes"}`, mean = data.means[order]?.[right], own = signed(road("neighbours", order));
-    more.textContent = (filling === "neighbours" ? `ROAD of this order on this picture: ${own} points (${signed(image.quiet[order])} without the faint noise that ROAD adds to the filling). `
-      : `Filled with the ${data.fillings[filling]}, the score of this order is ${signed(road(filling, order))} points; filled from the neighbours, as ROAD does, ${own}. `) +
-      (mean ? `One picture proves nothing: on ${kind} the mean is ${signed(mean[0])} (95 % interval ${signed(mean[1])} to ${signed(mean[2])}). A tenth of them score below ${signed(mean[3])}, and a tenth above ${signed(mean[4])}.`
-        : `One picture proves nothing, and this order was not measured on all ${right ? "right answers" : "mistakes"}.`);
+    more.textContent = (filling === "neighbours" ? `ROAD of this order on this picture: ${own}\u00a0points (${signed(image.quiet[order])} without the faint noise that ROAD adds to the filling). `
+      : `With the ${data.fillings[filling]} as filling, the score of this order is ${signed(road(filling, order))}\u00a0points; filled from the neighbours, as ROAD does, it is ${own}. `) +
+      (mean ? `One picture proves nothing. On ${kind} the mean is ${signed(mean[0])} (95\u00a0% interval ${signed(mean[1])} to ${signed(mean[2])}). A tenth of them score below ${signed(mean[3])}, and a tenth above ${signed(mean[4])}.`
+        : `One picture proves nothing. This order was not measured on all ${right ? "right answers" : "mistakes"}.`);
   }
   const show = () => { showPictures(); showCurves(); say(); };
 
   // ---- What one moves
-  const pick = choice({name: "Picture", value: 0, options: data.images.map((one, k) => [k, `Test image ${one.index}, ${class_of(one.label)}, ${one.label === one.said ? "answered right" : `called ${class_of(one.said)}`}`])},
+  const pick = choice({name: "Picture", value: 0, options: data.images.map((one, k) => [k, `Test image ${one.index}, ${class_of(one.label)}, ${one.label === one.said ? "answered correctly" : `called ${class_of(one.said)}`}`])},
     k => { state.image = data.images[k]; show(); });
   pick.classList.add("rm-pick");
   pick.querySelectorAll("span").forEach((span, k) => {
@@ -162,13 +162,17 @@ Book.attempt("removal", {}, (box, data, redraw) => {
   const order = choice({name: "Order", value: state.order, options: Object.entries(data.orders)}, name => { state.order = name; show(); });
   order.classList.add("rm-order");
   const filling = choice({name: "Fill with", value: state.filling, options: Object.entries(data.fillings)}, name => { state.filling = name; show(); });
-  const much = slider({name: "Removed", min: 0, max: data.shares.length, step: 1, value: state.step, words: k => `${k ? data.shares[k - 1] : 0} %`}, k => { state.step = k; show(); });
+  const much = slider({name: "Removed", min: 0, max: data.shares.length, step: 1, value: state.step, words: k => cent(k ? data.shares[k - 1] : 0)}, k => { state.step = k; show(); });
+  const folded = make("details", "rm-folded"), wide = matchMedia("(min-width: 601px)"), fold = () => { folded.open = wide.matches; };
+  folded.append(make("summary", "", "More choices"), order, filling);
+  wide.addEventListener("change", fold);  // on a phone the pictures come first
+  fold();
   const pictures = make("div", "rm-pictures"), curves = make("div", "rm-curves");
   pictures.append(...Object.values(shown));
   curves.append(...plots.map(one => one.figure), scores.figure);
   said.setAttribute("aria-live", "polite");
-  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95 % interval of the mean over all pictures that the title counts, and the long bar the middle 80 % of them. “Another mistake’s map” was measured on the pictures of this box only. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise has a standard deviation of less than one grey level of 255, and it is not drawn.`;
-  box.append(make("style", "", STYLE), pick, about, order, filling, much, pictures, said, more, curves, key);
+  key.textContent = `The colours of the lines are those of the orders. ROAD: the dot is this picture, the short bar the 95\u00a0% interval of the mean over all pictures counted in the title, and the long bar the middle 80\u00a0% of them. “Another mistake’s map” was measured only on the pictures shown here. The mistakes here, after the first, are spread evenly from the highest ROAD of Grad-CAM to the lowest; ✓ marks right answers. The noise has a standard deviation of less than one grey level of 255, and it is not drawn.`;
+  box.append(make("style", "", STYLE), pick, about, folded, much, pictures, said, more, curves, key);
   redraw(show);
 });
 
@@ -177,8 +181,10 @@ const STYLE = `
 .rm-pick { gap: .25rem !important; } .rm-pick legend { position: absolute; width: 1px !important; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .rm-pick canvas { width: 40px; height: 40px; }
 .rm-pick i { position: absolute; right: 2px; bottom: 2px; padding: 0 3px; font: 700 13px/1.2 system-ui; color: #fff; background: #00795a; border-radius: 3px; }
-#try-removal .try-choice { font-size: .92rem; } #try-removal .rm-order span { padding: .25rem .55rem; }
+#try-removal .try-choice { font-size: .92rem; } #try-removal .rm-order { font-size: .82rem; gap: .25rem; } #try-removal .rm-order span { padding: .3rem .4rem; }
 .rm-about { margin: .2rem 0 .4rem; font-weight: 600; }
+.rm-folded summary { min-height: 32px; padding: .2rem 0; color: inherit; } #try-removal .try-said { min-height: 3em; } .rm-pictures figcaption { min-height: 3.4rem; }
+@media (min-width: 601px) { .rm-folded summary { display: none; } }
 .rm-order label:nth-of-type(1) span { border-bottom: 4px solid var(--one); } .rm-order label:nth-of-type(2) span { border-bottom: 4px solid var(--two); }
 .rm-order label:nth-of-type(3) span { border-bottom: 4px solid var(--three); } .rm-order label:nth-of-type(4) span { border-bottom: 4px solid var(--four); }
 .rm-order label:nth-of-type(5) span { border-bottom: 4px solid var(--quiet); }
@@ -189,7 +195,7 @@ const STYLE = `
 .rm-pictures figcaption, .rm-curves figcaption { font-size: .85rem; margin: .3rem 0 0; color: inherit; text-align: left; }
 .rm-bar { display: block; height: 10px; margin: .25rem 0; border: 1px solid var(--line); border-radius: 3px; background: linear-gradient(90deg, var(--colour) var(--part), transparent 0); }
 .rm-curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: .4rem 1rem; margin: .8rem 0 .4rem; }
-@media (max-width: 500px) { .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; } }
+@media (max-width: 500px) { #try-removal .rm-pick { display: grid; grid-template-columns: repeat(8, 1fr); } .rm-pick span, .rm-pick label { display: block; } .rm-pick canvas { width: 100%; height: auto; } .rm-about { min-height: 3em; font-size: .95rem; } #try-removal .try-said { min-height: 6em; } .rm-pictures { grid-template-columns: 1fr 1fr; } .rm-pictures figure:first-child { grid-column: 1 / -1; display: grid; grid-template-columns: 110px 1fr; gap: .6rem; } .rm-pictures figure:first-child > svg { width: 110px; } }
 .rm-more { margin: .3rem 0 0; }
 .rm-dot { stroke: none; fill: currentColor; } .rm-dot.one { fill: var(--one); } .rm-dot.two { fill: var(--two); } .rm-dot.three { fill: var(--three); } .rm-dot.four { fill: var(--four); } .rm-dot.quiet { fill: var(--quiet); }
 .try svg .rm-spread { stroke-width: 8; } .try svg .rm-mean { stroke-width: 8; } .try svg .rm-chosen { font-weight: 700; }
