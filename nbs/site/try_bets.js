@@ -102,6 +102,7 @@ Book.attempt("bets", {}, (box, data, redraw) => {
   for (const one of [guide, said]) one.setAttribute("aria-live", "polite");
   buttons.append(go, skip);
   buttons.style.margin = ".6rem 0";
+  guide.style.margin = "0 0 1rem";
   box.append(question, setting, guide, area, buttons, said, past, key, forget);
   if (open().length) ask(open()[0]);
   else { shown = true; at = named(bets.at(-1)[0]); ends = [0, 1]; }

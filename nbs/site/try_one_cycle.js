@@ -25,7 +25,7 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
   const reached = arm => `${one(mean(ends(arm)))} % of ${on(arm)} right (${seeds(arm)})`;
   function compared(p, their) {
     const r = p / peak, times = v => v < 10 ? one(v) : Math.round(v);
-    return Math.abs(r - 1) < 0.03 ? `${their} peak, ${p}, is the same as yours` : r > 1 ? `${their} peak of ${p} is ${times(r)} times yours` : `Yours is ${times(1 / r)} times ${their.toLowerCase()} peak of ${p}`;
+    return Math.abs(r - 1) < 0.03 ? `${their} peak, ${p}, is the same as yours` : r > 1 ? `${their} peak of ${p} is ${times(r)} times yours` : `Your peak is ${times(1 / r)} times ${their.toLowerCase()} peak of ${p}`;
   }
   const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), yours = make("p", "try-yours"), folded = make("details", "try-folded"), grid = make("div", "try-cycle");
   for (const name of ["rate", "curves", "strip"]) { svg[name] = drawn("svg", {role: "img"}); area[name] = stage(svg[name]); }
