@@ -165,7 +165,7 @@ def check(browser):
     if max(places) - min(places) > 2: raise AssertionError(f"places of the last drawing: {sorted(places)}")
     check_units(browser, BOX)
     browser.size(390, 844)
-    browser.until(f"{BOX}.querySelector('svg').clientWidth < 390")
+    browser.until(f"(svg => svg.clientWidth < 390 && svg.viewBox.baseVal.width === svg.clientWidth)({BOX}.querySelector('svg'))")
     same(browser.run(f"{BOX}.querySelector('details').open"), False, "on a phone the choices are folded")
     if (top := browser.run(f"{BOX}.querySelector('.try-stage').getBoundingClientRect().top - {BOX}.getBoundingClientRect().top")) > 330: raise AssertionError(f"on a phone the drawing begins {top} pixels below the top of the box")
     browser.click(f"{BOX}.querySelector('summary')")

@@ -44,7 +44,7 @@ def sets():
                                  *((f"one that begins at a rate of {r['start_lr']:g}, with seed {r['seed']}", r["lrs"], r["losses"]) for r in stored["range_tests"])]
     small = stored["small_network"]
     found["small network"] = ([(f"number {k % 10 + 1} of ten with the weights of seed {k // 10}", ladder[:len(losses)], losses) for k, losses in enumerate(small["losses"])],
-                              [(peak, reached, False) for peak, reached in zip(PEAKS, small["accuracies"])], "four epochs of 2,000 images, three seeds each", "To repeat the tests and the runs, set in chapter 10a", "again = True")
+                              [(peak, reached, False) for peak, reached in zip(PEAKS, small["accuracies"])], "four epochs of 2,000 images, three seeds each", "To repeat the tests and the runs, set in chapter 10a", "again\u00a0=\u00a0True")
     return found
 
 
@@ -103,10 +103,10 @@ def check(browser):
                 put("test", test)
                 as_said(network)
             browser.size(390, 844)
-            browser.until(f"{BOX}.querySelector('svg').clientWidth < 390")
+            browser.until(f"(svg => svg.clientWidth < 390 && svg.viewBox.baseVal.width === svg.clientWidth)({BOX}.querySelector('svg'))")
             as_said(network)
             browser.size(1440, 900)
-            browser.until(f"{BOX}.querySelector('svg').clientWidth > 390")
+            browser.until(f"(svg => svg.clientWidth > 390 && svg.viewBox.baseVal.width === svg.clientWidth)({BOX}.querySelector('svg'))")
     put("f", 2)
     before = as_said("small network")[0]
     browser.run(rate + ".focus()")
