@@ -51,7 +51,7 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     for (const [k, [step, name, colour]] of marked.entries()) {
       const [X, Y] = [area.X(test.lrs[step]), area.Y(losses[step])];
       svg.append(drawn("path", {class: colour, "stroke-dasharray": "5 4", d: `M${X} ${Y}V${area.bottom}`}), drawn("circle", {cx: X, cy: Y, r: 5, style: `fill: var(--${colour})`}),
-        drawn("path", {d: `M${X} ${area.bottom + 24}l5 9h-10Z`, style: `fill: var(--${colour}); stroke: none`}), drawn("text", {class: k ? "named" : "r named", x: X + (k ? 9 : -9), y: area.bottom + 34}, name));  // in a row of its own
+        drawn("path", {d: `M${X} ${area.bottom + 24}l5 9h-10Z`, style: `fill: var(--${colour}); stroke: none`}), drawn("text", {class: k ? "named" : "r named", x: k ? Math.min(X + 9, area.right - 44) : X - 9, y: area.bottom + 34}, name));  // in a row of its own
     }
     area.line([[rate, low], [rate, high]], {class: "two"});
     knob.values = again.values = test.lrs;
