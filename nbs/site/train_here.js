@@ -198,7 +198,7 @@ function compared(runs) {
   const what = new Set(whole.map(run => run.network)).size > 1 ? "settings" : "curves";
   if (ends.length === 1) return repeated ? `You trained one curve from ${ends[0].length} seeds: the final losses differ by up to ${within.toFixed(2)}, by chance alone. Now train a different curve.`
     : "The same curve from the same seed gives the same run.";
-  if (!repeated) return `${ends.length} ${what}, one seed each: the final losses differ by up to ${between.toFixed(2)}. Three seeds of one recorded curve differ by up to ${recorded.toFixed(2)}, so chance ${between > recorded ? "alone hardly explains this" : "may do that too"}. Train one of them with another seed.`;
+  if (!repeated) return `${ends.length} ${what}, one seed each: the final losses differ by up to ${between.toFixed(2)}. Three seeds of one recorded curve differ by up to ${recorded.toFixed(2)}${between > 2 * recorded ? ". This is more than twice as much, so chance alone hardly explains it" : ", so chance may do that too"}. Train one of them with another seed.`;
   const seen = `From one of your ${what} to another, the final losses differ by up to ${between.toFixed(2)} on average. From seed to seed of the same one, they differ by up to ${within.toFixed(2)}.`;
   return between > within ? `${seen} The difference is larger than chance made it here. With so few runs this is a hint, not a proof.`
     : `${seen} Chance alone does as much, so these runs do not show which is better.`;
