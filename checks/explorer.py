@@ -394,6 +394,11 @@ def check_labels(browser):
     same(stops, 2, "stops of the Tab key in matrix and tiles")
 
 
+def check_units(browser, box):
+    "A number and its unit stay on one line."
+    same(browser.run(f"[...{box}.querySelectorAll('p, li, button')].flatMap(one => one.textContent.match(/\\d (%|points?|MB|ms)(?!\\w)/g) || [])"), [], "numbers that may part from their units")
+
+
 def check_targets(browser, what, document="document"):
     "What one presses measures 24 pixels or more each way."
     browser.run(f"{document}.querySelectorAll('details').forEach(d => {{ d.open = true; }})")

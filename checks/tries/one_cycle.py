@@ -1,15 +1,16 @@
 "Chapter 04: drag a schedule; the nearest runs that were recorded."
 import json
+import re
 from functools import cache
 
 import numpy as np
 import torch
 
-from explorer import same
+from explorer import check_units, same
 
 NOTEBOOK = "04_onecycle_training"
 BOX = "document.querySelector('#try-one_cycle')"
-SAID = BOX + ".querySelector('.try-said').textContent"
+SAID = BOX + ".querySelector('.try-said').textContent.replaceAll('\\u00a0', ' ')"
 HEIGHT = BOX + ".querySelector('input[type=range]')"
 POINTS = 101  # at which a schedule is kept, over the whole run
 TRIALS = ("cifar_gradcam train --recipe reference --epochs 20 --max-lr-epoch 4 --batch-size 250 --max-lr 0.5 --matrix-lr 0.04 --final-lr 1e-4 "
@@ -34,7 +35,7 @@ def shape_of(recipe):
     "What the rate of a recipe does, apart from its peak, and what makes it."
     if recipe.schedule != "OneCycle":
         return {"Constant": "is constant", "Step": "does not rise. It falls to a tenth after half of the run, and to a tenth of that after three quarters",
-                "Cosine": "does not rise. It falls along a cosine to nothing"}[recipe.schedule], dict(schedule=recipe.schedule)
+                "Cosine": "does not rise. It falls along a cosine to zero"}[recipe.schedule], dict(schedule=recipe.schedule)
     rise, wave = recipe.max_lr_epoch / recipe.epochs, " along a cosine" * (recipe.anneal == "cosine")
     name = f"rises{wave} for {100 * rise:g} % of the run, then falls{wave or ' in a straight line'} to {100 * recipe.final_lr:g} % of the peak"
     return name, dict(schedule="OneCycle", rise=rise, final=recipe.final_lr, anneal=recipe.anneal)
@@ -101,6 +102,8 @@ def check(browser):
     knob = BOX + ".querySelector('[aria-label=\"{}\"]')"
     steps = "{0}.focus(); for (let k = 0; k < {1}; k++) {0}.dispatchEvent(new KeyboardEvent('keydown', {{key: '{2}', bubbles: true}}))"
 
+    places = set()  # of the last drawing, whose handle one may hold while the text above it changes
+
     def choose(name): browser.run(f"[...{BOX}.querySelectorAll('.try-choice label')].find(l => l.textContent === {json.dumps(name)}).querySelector('input').click()")
 
     def value(name): return browser.run(knob.format(name) + ".getAttribute('aria-valuetext')")
@@ -117,7 +120,7 @@ def check(browser):
         for run in near:
             if np.isclose(peak_of(run), nearest, rtol=0.01): by_images.setdefault(run.recipe.hold_out, []).append(run.accuracy)
         said, apart = browser.run(SAID), min(far.values())
-        same(browser.run(BOX + ".querySelector('.try-yours').textContent"), f"Yours: peak {value('Peak')} at epoch {epoch:g}, final rate {value('Final rate')[:-8]}it", "what is said to be dragged")
+        same(browser.run(BOX + ".querySelector('.try-yours').textContent.replaceAll('\\u00a0', ' ')"), f"Yours: peak {value('Peak')} at epoch {epoch:g}, final rate {value('Final rate')[:-8]}it", "what is said to be dragged")
         same(browser.run(f"[{HEIGHT}.getAttribute('aria-valuetext'), {HEIGHT}.nextElementSibling.textContent]"), [value("Peak")] * 2, "the slider of the peak")
         nearby = shape_of(near[0].recipe)[0]
         if f" rate {nearby}." not in said: raise AssertionError(f"{said!r} should say that the rate {nearby}")
@@ -126,7 +129,8 @@ def check(browser):
         for held, reached in by_images.items():
             wanted = f"{round(np.mean(reached), 2):.1f} % of {f'{held:,} held-out training images' if held else 'the test images'} right"
             if wanted not in said: raise AssertionError(f"{optimizer}, {length}, peak {peak}, rise {epoch}, fall to {final}: {said!r} should say {wanted!r}")
-        if f"peak of {float(f'{nearest:.3g}'):g}" not in said: raise AssertionError(f"{said!r} should name the peak {nearest:.3g}")
+        places.add(round(browser.run(f"(([first, , last]) => last.offsetTop - first.offsetTop)({BOX}.querySelectorAll('.try-stage'))")))
+        if not re.search(rf"peak(?: of|,) {float(f'{nearest:.3g}'):g}\b", said): raise AssertionError(f"{said!r} should name the peak {nearest:.3g}")
         return epoch, final, peak
     same(as_said("SGD", "4 epochs"), (1, 1e-4, 0.1), "it begins with the schedule of chapter 04")
     browser.run(knob.format("Peak") + ".focus()")
@@ -158,3 +162,12 @@ def check(browser):
         browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y - up, button="left", buttons=1, clickCount=1)
     after = as_said("Muon", "20 epochs, 20,000 images")
     if not before[1] == 1e-4 < 0.05 < after[1] < 0.2: raise AssertionError(f"dragged up by 20 pixels, the final rate goes from {before[1]} to {after[1]}")
+    if max(places) - min(places) > 2: raise AssertionError(f"places of the last drawing: {sorted(places)}")
+    check_units(browser, BOX)
+    browser.size(390, 844)
+    browser.until(f"(svg => svg.clientWidth < 390 && svg.viewBox.baseVal.width === svg.clientWidth)({BOX}.querySelector('svg'))")
+    same(browser.run(f"{BOX}.querySelector('details').open"), False, "on a phone the choices are folded")
+    if (top := browser.run(f"{BOX}.querySelector('.try-stage').getBoundingClientRect().top - {BOX}.getBoundingClientRect().top")) > 330: raise AssertionError(f"on a phone the drawing begins {top} pixels below the top of the box")
+    browser.click(f"{BOX}.querySelector('summary')")
+    same(browser.run(f"{BOX}.querySelector('fieldset').checkVisibility()"), True, "and come when one asks")
+    browser.size(1440, 900)

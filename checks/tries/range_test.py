@@ -4,12 +4,12 @@ from functools import cache
 
 import numpy as np
 
-from explorer import same
+from explorer import check_units, same
 
 NOTEBOOK = "03_lr_finder"
 STILL = "fig-full-size"
 BOX = "document.querySelector('#try-range_test')"
-SAID = BOX + ".querySelector('.try-said').textContent"
+SAID = BOX + ".querySelector('.try-said').textContent.replaceAll('\\u00a0', ' ')"
 CROSSED = f"""(box => [...box.querySelectorAll('svg .named')].filter(name => {{
   const a = name.getBoundingClientRect(), all = [...box.querySelectorAll('svg')[0].querySelectorAll('text, circle, polyline, .axis')];
   return a.left < box.getBoundingClientRect().left || a.right > box.getBoundingClientRect().right
@@ -39,12 +39,12 @@ def sets():
         tests = [(f"the one before the run with seed {run.recipe.seed}", run.range_test.lrs, run.range_test.losses) for run in own]
         trained = [(float(peak), [run.accuracy for run in runs], False) for peak, runs in arms.items()]
         trained += [(run.range_test.suggestion, [run.accuracy], True) for run in own]
-        found[name] = (tests, trained, "one epoch, one seed each" if series == "wide" else "two epochs, three seeds each", f"cifar_gradcam experiment peaks-{series}")
+        found[name] = (tests, trained, "one epoch, one seed each" if series == "wide" else "two epochs, three seeds each", "To repeat the runs below:", f"cifar_gradcam experiment peaks-{series}")
     found["ResNet-18"][0][:0] = [("the one of this chapter", whole["lrs"], whole["losses"]),
-                                 *((f"from {r['start_lr']:g}, seed {r['seed']}", r["lrs"], r["losses"]) for r in stored["range_tests"])]
+                                 *((f"one that begins at a rate of {r['start_lr']:g}, with seed {r['seed']}", r["lrs"], r["losses"]) for r in stored["range_tests"])]
     small = stored["small_network"]
-    found["small network"] = ([(f"seed {k // 10}, order {k % 10}", ladder[:len(losses)], losses) for k, losses in enumerate(small["losses"])],
-                              [(peak, reached, False) for peak, reached in zip(PEAKS, small["accuracies"])], "four epochs of 2,000 images, three seeds each", "again = True in chapter 10a")
+    found["small network"] = ([(f"number {k % 10 + 1} of ten with the weights of seed {k // 10}", ladder[:len(losses)], losses) for k, losses in enumerate(small["losses"])],
+                              [(peak, reached, False) for peak, reached in zip(PEAKS, small["accuracies"])], "four epochs of 2,000 images, three seeds each", "To repeat the tests and the runs, set in chapter 10a", "again\u00a0=\u00a0True")
     return found
 
 
@@ -53,7 +53,13 @@ def parts(folder):
     return {"sets": [{"name": name, "tests": [{"words": words, "lrs": [float(f"{lr:.6g}") for lr in lrs], "raw": np.round(unsmooth(losses), 5).tolist()}
                                               for words, lrs, losses in tests],
                       "trained": [{"peak": float(f"{peak:.3g}"), "reached": np.round(reached, 2).tolist(), "found": by_test} for peak, reached, by_test in trained],
-                      "length": length, "command": command} for name, (tests, trained, length, command) in sets().items()]}
+                      "length": length, "where": where, "command": command} for name, (tests, trained, length, where, command) in sets().items()]}
+
+
+def suggestion(lrs, losses):
+    from cifar_gradcam.lr_finder import NoPeak, suggest_lr
+    try: return suggest_lr(lrs, losses)
+    except NoPeak: return None
 
 
 def check(browser):
@@ -78,6 +84,14 @@ def check(browser):
         except NoPeak: wanted.append("suggests no rate")
         for words in wanted:
             if words not in said: raise AssertionError(f"{network}, {test}, f {f}, rate {at}: {said!r} should say {words!r}")
+        raw = unsmooth(losses)
+        high = np.ceil(10 * min(raw.max(), 1.6 * raw[0]) + 1) / 10
+        same(browser.run(f"[{BOX}.querySelectorAll('.cut').length, [...{BOX}.querySelectorAll('svg .r')].some(t => t.textContent === '{high:.1f}')]"), [int((raw > high).sum()), True], f"marks of losses above the axis, and its end: {network}, {test}")
+        suggested = [one for _, lrs, losses in tests if (one := suggestion(lrs, smooth(unsmooth(losses), float(f))))]
+        missing = len(tests) - len(suggested)
+        if suggested:
+            wanted = f"{f'{len(suggested)} of the' if missing else 'All'} {len(tests)} tests of this network suggest {min(suggested):.3g} to {max(suggested):.3g}" + ("" if not missing else "; the other one suggests no rate" if missing == 1 else f"; the other {missing} suggest no rate")
+            if wanted.replace("e-05", "e-5") + "." not in said: raise AssertionError(f"{said!r} should say {wanted!r}")
         same(browser.run(CROSSED), [], f"names that something crosses: {network}, {test}, f {f}")
         return at, said
     same(as_said("ResNet-18")[0], 0.0167, "it begins with the suggestion of the chapter")
@@ -89,10 +103,10 @@ def check(browser):
                 put("test", test)
                 as_said(network)
             browser.size(390, 844)
-            browser.until(f"{BOX}.querySelector('svg').clientWidth < 390")
+            browser.until(f"(svg => svg.clientWidth < 390 && svg.viewBox.baseVal.width === svg.clientWidth)({BOX}.querySelector('svg'))")
             as_said(network)
             browser.size(1440, 900)
-            browser.until(f"{BOX}.querySelector('svg').clientWidth > 390")
+            browser.until(f"(svg => svg.clientWidth > 390 && svg.viewBox.baseVal.width === svg.clientWidth)({BOX}.querySelector('svg'))")
     put("f", 2)
     before = as_said("small network")[0]
     browser.run(rate + ".focus()")
@@ -103,3 +117,4 @@ def check(browser):
         after = as_said("small network")[0]
         if not (0.5 < after < 10 if x > 0.5 else 0.0005 < after < 0.01): raise AssertionError(f"a click at {x} of the width gives {after}")
     same(browser.run("document.querySelector('a[href=\"#fig-full-size\"]')"), None, "links to the still figure lead to the box")
+    check_units(browser, BOX)

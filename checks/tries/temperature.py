@@ -1,11 +1,11 @@
 "Chapter 06: calibration while one drags the temperature."
 import numpy as np
 
-from explorer import same
+from explorer import check_units, same
 
 NOTEBOOK = "06_evaluation"
 INPUT = "document.querySelector('#try-temperature input')"
-SAID = "document.querySelector('#try-temperature .try-said').textContent"
+SAID = "document.querySelector('#try-temperature .try-said').textContent.replaceAll('\\u00a0', ' ')"
 
 
 def parts(folder):
@@ -46,5 +46,8 @@ def check(browser):
     browser.click(INPUT, 0.25)
     if not 0.45 < as_said() < 0.7: raise AssertionError("a click at a quarter of the slider should give about 0.58")
     browser.click(INPUT, 0.75)
+    said_on = browser.run("document.querySelector('#try-temperature button').textContent")
     browser.click("document.querySelector('#try-temperature button')")
     if abs((lowest := as_said()) - fit_temperature(record)) > 0.02: raise AssertionError(f"the button goes to {lowest}, fitted {fit_temperature(record)}")
+    same(said_on, f"Set {lowest:.2f} (lowest loss)", "the words of the button")
+    check_units(browser, "document.querySelector('#try-temperature')")

@@ -15,6 +15,7 @@ const drawn = (tag, attributes, text = "") => {  // a part of a drawing
   return element;
 };
 const megabytes = bytes => `${Math.round(bytes / 1e6)}\u00a0MB`;
+const firm = text => text.replace(/(\d) (?=(?:%|MB|ms|points?|seconds?)(?!\w))/g, "$1\u00a0");  // a number and its unit stay on one line
 const bytesOf = hex => new Uint8Array(hex.match(/../g).map(pair => parseInt(pair, 16)));
 async function parts(name) {  // of a page: the JSON file about them, in which `missing` says why there are none
   try {
@@ -178,5 +179,5 @@ function attempt(name, {still = ""} = {}, build) {
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, megabytes, bytesOf, parts, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
+return {web, make, drawn, firm, megabytes, bytesOf, parts, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
 })();

@@ -2,10 +2,10 @@
 // checks/train_app.py makes the files in ../web; train.json says what they are.
 "use strict";
 {
-const {web: base, make, drawn, megabytes, axes} = Book, workerAddress = new URL("train_here_worker.js", document.currentScript.src);
+const {web: base, make, drawn, megabytes, axes, firm} = Book, workerAddress = new URL("train_here_worker.js", document.currentScript.src);
 const at = id => document.getElementById(`th-${id}`);
 const short = rate => rate === 0 ? "0" : `${+rate.toPrecision(2)}`;
-function say(text, fault = false) { at("said").textContent = text; at("said").classList.toggle("th-fault", fault); }
+function say(text, fault = false) { at("said").textContent = firm(text); at("said").classList.toggle("th-fault", fault); }
 
 // ---- The curve: the rate at the start, at the peak and at the end, and the epoch of the peak
 const MOST = 3, TOPS = [0.5, 1, 3];  // the highest rate that one can draw; the ends that the axis can have
@@ -39,7 +39,7 @@ function follow() {
   ["start", "peak", "end", "place"].forEach((part, k) => change(part, numbers[k]));
   seed = +(found[5] ?? 0);
   choose(found[6] ?? "small");
-  say(`This address brings a curve: ${words(curve)}${network === "small" ? "" : `, for the network “${NAMES[network]}”`}. Press Train.`);
+  say(`This link contains a curve: ${words(curve)}${network === "small" ? "" : `, for the network “${NAMES[network]}”`}. Press Train.`);
 }
 
 // ---- Files, and the worker that computes with them
@@ -53,7 +53,7 @@ function ask(task, words, hear = null) {  // one task at a time; `hear` is told 
       else if ("fault" in data) asked.reject(new Error(data.fault));
       else asked.hear(data);
     };
-    worker.onerror = event => { worker = pictures = null; taken.clear(); verdicts.clear(); asked.reject(new Error(event.message || "its script did not come")); };
+    worker.onerror = event => { worker = pictures = null; taken.clear(); verdicts.clear(); asked.reject(new Error(event.message || "its script could not be loaded")); };
   }
   return new Promise((resolve, reject) => { asked = {resolve, reject, hear}; worker.postMessage({task, ...words}); });
 }
@@ -82,7 +82,7 @@ async function offer() {
 }
 function showVerdict() {
   const load = taken.has("gpu") ? "The next run" : `The next run loads ${megabytes(sum(app.gpu))} more. It`;
-  at("gpu-said").textContent = !at("gpu").checked ? "" : verdict()?.why ?? `${load} times one step on the processor and one with WebGPU. The faster one then trains.`;
+  at("gpu-said").textContent = firm(!at("gpu").checked ? "" : verdict()?.why ?? `${load} measures how long one step takes on the processor (CPU) and with WebGPU. The faster one then trains.`);
 }
 async function compare() {
   const name = Object.keys(app.gpu).find(name => name.endsWith("wasm.gz")), {graph} = app.networks[network], ms = time => `${+time.toPrecision(2)} ms`;
@@ -92,13 +92,13 @@ async function compare() {
     at("progress").value = 0;
     const wasm = taken.has("gpu") ? null : await Book.bytes(name, app.runtime, n => { at("progress").value += n / app.gpu[name]; });
     if (halted) return;
-    say("Timing a step on the processor and with WebGPU …");
+    say("Measuring how long a step takes on the processor and with WebGPU …");
     const found = await ask("compare", {network, address: new URL(`ort.gpu.js?${app.runtime}`, base).href, wasm});
     taken.add("gpu");
     if (!found) return;
     const {processor, gpu, agree} = found;
     if (agree) decide(gpu < processor, `One step took ${ms(processor)} on the processor and ${ms(gpu)} with WebGPU. So`);
-    else decide(false, "One step gave different numbers on the processor and with WebGPU. So");
+    else decide(false, "One step gave numbers that differ by more than rounding explains. So");
   } catch (fault) { decide(false, `WebGPU did not work (${fault.message}). So`); }
 }
 
@@ -117,7 +117,7 @@ async function work(task) {  // one at a time
     await load();
     if (at("gpu").checked && !verdict() && !halted) await compare();
   } catch (fault) {
-    say(`It could not be loaded (${fault.message}). Check your connection and try again.`, true);
+    say(`The files could not be loaded (${fault.message}). Check your connection and try again.`, true);
     task = null;
   }
   if (task && halted) { say("Stopped."); task = null; }
@@ -171,27 +171,35 @@ async function train() {
   running = null;
   run.seconds = (performance.now() - started) / 1000;
   if (run.losses.length < steps && !run.end) run.end = `stopped after ${run.losses.length} steps`;
-  const last = run.tests.at(-1)?.accuracy.toFixed(1);
-  say(run.end ? `Run ${run.number}: ${run.end}.` : `Run ${run.number} is done, in ${run.seconds.toFixed(0)} seconds: it is right on ${last} % of ${app.test} test images. Guessing gives 10 %.`);
+  const last = run.tests.at(-1)?.accuracy;
+  say(run.end ? `Run ${run.number}: ${run.end}.` : `Run ${run.number} is done, in ${run.seconds.toFixed(0)} seconds: it is right on ${last.toFixed(1)} % of ${app.test} test images. ${beside(run.network, last)} Guessing gives 10 %.`);
   showRuns();
   showPlace();
   showFilm();
+}
+const DOUBT = 4;  // points: two standard errors of an accuracy near 30 % on 500 images
+// Was it beaten? What three seeds of the best curve of chapter 04 got, or of the same deep network.
+function beside(network, accuracy) {
+  const best = network === "small" ? app.ways.reduce((a, b) => mean(b.accuracies) > mean(a.accuracies) ? b : a) : app.deep.find(one => one.name === network);
+  const [low, high] = [Math.min(...best.accuracies), Math.max(...best.accuracies)], by = Math.max(accuracy - high, low - accuracy);
+  return `${network === "small" ? `The best curve of chapter 04, ${best.name},` : `This network, recorded with one cycle to 0.3,`} got ${low.toFixed(1)} to ${high.toFixed(1)} % from three seeds: yours is `
+    + (by <= 0 ? "in this range." : `${accuracy > high ? "above" : "below"} this range${by < DOUBT ? `, but by less than the ${DOUBT} points that ${app.test} images leave in doubt` : ""}.`);
 }
 // Are the differences between curves larger than those between seeds? A sentence, or nothing if there is nothing to compare.
 function compared(runs) {
   const whole = runs.filter(run => !run.end && run.losses.length === perEpoch() * app.epochs), groups = {}, end = run => mean(run.losses.slice(-20));
   const setting = run => `${run.network} ${words(run.shape)}`, last = whole.at(-1);
   const twin = whole.find(run => run.by !== last.by && run.seed === last.seed && setting(run) === setting(last));
-  if (twin) return `The same curve and the same seed, on the processor and with WebGPU: the losses end ${Math.abs(end(twin) - end(last)).toFixed(3)} apart. The two round differently, and in many steps this adds up.`;
+  if (twin) return `The same curve and the same seed, on the processor and with WebGPU: the final losses differ by ${Math.abs(end(twin) - end(last)).toFixed(3)}. The two round differently, and in many steps this adds up.`;
   for (const run of whole) (groups[setting(run)] ??= new Map()).set(run.seed, end(run));
-  const ends = Object.values(groups).map(seeds => [...seeds.values()]), apart = values => Math.max(...values) - Math.min(...values);
+  const ends = Object.values(groups).map(seeds => [...seeds.values()]), apart = values => Math.max(...values) - Math.min(...values), recorded = Math.max(...[...app.ways, ...app.deep].map(one => apart(one.ends)));
   if (whole.length < 2) return "";
   const between = apart(ends.map(mean)), within = Math.max(...ends.map(apart)), repeated = ends.some(values => values.length > 1);
   const what = new Set(whole.map(run => run.network)).size > 1 ? "settings" : "curves";
-  if (ends.length === 1) return repeated ? `You trained one curve from ${ends[0].length} seeds: the losses end ${within.toFixed(2)} apart, by chance alone. Now train a different curve.`
+  if (ends.length === 1) return repeated ? `You trained one curve from ${ends[0].length} seeds: the final losses differ by up to ${within.toFixed(2)}, by chance alone. Now train a different curve.`
     : "The same curve from the same seed gives the same run.";
-  if (!repeated) return `${ends.length} ${what}, one seed each: the losses end up to ${between.toFixed(2)} apart. Chance may do that too. Train one of them with another seed.`;
-  const seen = `Different ${what} end up to ${between.toFixed(2)} apart on average, the same one from different seeds up to ${within.toFixed(2)}.`;
+  if (!repeated) return `${ends.length} ${what}, one seed each: the final losses differ by up to ${between.toFixed(2)}. Three seeds of one recorded curve differ by up to ${recorded.toFixed(2)}${between > 2 * recorded ? ". This is more than twice as much, so chance alone hardly explains it" : ", so chance may do that too"}. Train one of them with another seed.`;
+  const seen = `From one of your ${what} to another, the final losses differ by up to ${between.toFixed(2)} on average. From seed to seed of the same one, they differ by up to ${within.toFixed(2)}.`;
   return between > within ? `${seen} The difference is larger than chance made it here. With so few runs this is a hint, not a proof.`
     : `${seen} Chance alone does as much, so these runs do not show which is better.`;
 }
@@ -229,7 +237,7 @@ async function find() {
   const peak = Math.min(MOST, found);
   Object.assign(curve, {start: +(peak / 100).toPrecision(2), peak: +peak.toPrecision(2), end: 0});
   showCurve();
-  at("advice").textContent = `At a rate of ${short(found)}, nine tenths of the fall in loss are done. This rate is now the peak of your curve.${own.by && ` The steps were computed ${own.by}.`}`;
+  at("advice").textContent = `At a rate of ${short(found)}, the loss has made nine tenths of its fall. This rate is now the peak of your curve.${own.by && ` The steps were computed ${own.by}.`}`;
   say(`The range test suggests a peak of ${short(found)}. It is on your curve now; press Train.`);
 }
 
@@ -297,7 +305,7 @@ function showRuns() {
   at("greys").textContent = deep ? "Show the three networks, each recorded with one cycle to 0.3, in grey" : "Show the recorded runs of chapter 04 in grey";
   const spans = (part, places) => grey.map(one => `${NAMES[one.name] ?? one.name}: ${Math.min(...one[part]).toFixed(places)} to ${Math.max(...one[part]).toFixed(places)}`).join("; ");
   at("measured").textContent = deep ? `Recorded with one cycle to 0.3, three seeds each, loss of the last 20 steps: ${spans("ends", 2)}.` : "";
-  at("accuracies").textContent = `Counted on ${app.test} test images, so each value can be off by about 4 points. The recorded runs were tested on 2,000. They got, in %, from three seeds each: ${spans("accuracies", 1)}.`;
+  at("accuracies").textContent = firm(`Counted on ${app.test} test images, so each value can be off by about ${DOUBT} points. The recorded runs were tested on 2,000. They got, in %, from three seeds each: ${spans("accuracies", 1)}.`);
   at("verdict").textContent = compared(runs);
   at("tested").hidden = !runs.length;
   if (runs.length) {
@@ -316,7 +324,7 @@ function showRuns() {
     title.prepend(key);
     card.append(title, make("span", "", `${run.network === "small" ? "" : `${NAMES[run.network]}; `}${words(run.shape)}`),
       make("span", "", run.losses.length ? `loss ${mean(run.losses.slice(-20)).toFixed(3)} (last ${Math.min(20, run.losses.length)} steps)` : ""),
-      make("span", "", run.tests.length > 1 ? `test accuracy ${accuracies(run)} %` : ""));
+      make("span", "", firm(run.tests.length > 1 ? `test accuracy ${accuracies(run)} %` : "")));
     if (runs.some(one => one.by)) card.append(make("span", "", `trained ${run.by || "on the processor"}`));
     if (run.end) card.append(make("span", "", run.end));
     return card;
@@ -355,7 +363,7 @@ function showFilm() {
     bar.style.setProperty("--share", `${(100 * p).toFixed(1)}%`);
     const levels = Uint8Array.from({length: AREA}, (_, k) => Math.round(255 * between(map, k % SIDE, Math.floor(k / SIDE)) / most));
     return tile(`Map for ${app.classes[label]}, ${e ? `after epoch ${e}` : "before training"}`,
-      [make("b", "", e ? `epoch ${e}` : "before"), bar, make("span", "", `${app.classes[label]} ${(100 * p).toFixed(0)} %`), make("span", "", `says ${app.classes[powers.indexOf(1)]}`)],
+      [make("b", "", e ? `epoch ${e}` : "before"), bar, make("span", "", firm(`${app.classes[label]} ${(100 * p).toFixed(0)} %`)), make("span", "", `says ${app.classes[powers.indexOf(1)]}`)],
       canvas => Book.overlay(canvas, SIDE, image, levels, colours, 0.5));
   }));
   at("about-film").textContent = `Test image ${watched}, of class ${app.classes[label]}. The colours show where the network finds evidence for ${app.classes[label]}, from dark violet (none) to bright yellow (most), on one scale for the whole row. Beneath each map: the probability of ${app.classes[label]}, and what the network says.`;
@@ -388,7 +396,7 @@ function listen() {
   at("gpu").addEventListener("change", () => { verdicts.clear(); showVerdict(); });
   at("networks").addEventListener("change", event => choose(event.target.value));
   at("link").addEventListener("click", () => navigator.clipboard?.writeText(at("link").href)
-    .then(() => "The link is copied, and stands in the address bar.", () => "The address bar now has the link to this curve.").then(text => say(text)));
+    .then(() => "The link is copied, and is in the address bar.", () => "The address bar now has the link to this curve.").then(text => say(text)));
   window.addEventListener("hashchange", follow);
   at("compare").addEventListener("change", showRuns);
   for (const [id, by] of [["before", -1], ["next", 1]])
@@ -417,14 +425,14 @@ async function main() {
   at("work").hidden = at("results").hidden = false;
   const all = sum(app.sizes) + sum(app.networks.small.sizes), more = sum(app.networks.plain.sizes);
   watched = app.first;
-  at("train").textContent = `Train (loads ${megabytes(all)})`;
-  at("about").textContent = `The first run loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. The deep networks load ${(more / 1e6).toFixed(1)} MB more. `
-    + `After that, the page also works offline.${app.source === "real" ? "" : " The images of this copy are synthetic, not CIFAR-10."}`;
+  at("train").textContent = firm(`Train (loads ${megabytes(all)})`);
+  at("about").textContent = firm(`The first run loads ${megabytes(all)}: the runtime (${app.runtime}), the images and two small graphs. The deep networks load ${(more / 1e6).toFixed(1)} MB more. `
+    + `After that, the page also works offline.${app.source === "real" ? "" : " The images of this copy are synthetic, not CIFAR-10."}`);
   listen();
   showCurve();
   showRuns();
   follow();
-  at("app").lab = {app, curve, runs, suggest, compared, range: () => range, get network() { return network; }, get seed() { return seed; }, get busy() { return busy; }};  // for the console, and for the check
+  at("app").lab = {app, curve, runs, suggest, beside, compared, range: () => range, get network() { return network; }, get seed() { return seed; }, get busy() { return busy; }};  // for the console, and for the check
 }
 main();
 }

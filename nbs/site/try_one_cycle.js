@@ -1,7 +1,7 @@
 // Chapter 04: a schedule to drag, and the nearest recorded runs. checks/tries/one_cycle.py makes the data.
 "use strict";
 Book.attempt("one_cycle", {}, (box, data, redraw) => {
-  const {make, drawn, axes, percents, slider, choice, stage} = Book, points = data.sets[0].shapes[0].shares.length - 1;
+  const {make, drawn, firm, axes, percents, slider, choice, stage} = Book, points = data.sets[0].shapes[0].shares.length - 1;
   const decade = [1, 1.1, 1.2, 1.3, 1.5, 1.6, 1.8, 2, 2.2, 2.4, 2.7, 3, 3.3, 3.6, 4, 4.3, 4.6, 5, 5.5, 6, 6.8, 7.5, 8.2, 9];
   const peaks = (low, high) => [-5, -4, -3, -2, -1, 0].flatMap(e => decade.map(m => +(m * 10 ** e).toPrecision(2))).filter(p => p >= low && p <= high);
   const ranges = {SGD: [0.004, 6], Adam: [0.00005, 0.1], Muon: [0.004, 6]}, start = {SGD: 0.1, Adam: 0.005, Muon: 0.5};
@@ -25,9 +25,9 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
   const reached = arm => `${one(mean(ends(arm)))} % of ${on(arm)} right (${seeds(arm)})`;
   function compared(p, their) {
     const r = p / peak, times = v => v < 10 ? one(v) : Math.round(v);
-    return Math.abs(r - 1) < 0.03 ? `${their} peak of ${p} is yours` : r > 1 ? `${their} peak of ${p} is ${times(r)} times yours` : `Yours is ${times(1 / r)} times ${their.toLowerCase()} peak of ${p}`;
+    return Math.abs(r - 1) < 0.03 ? `${their} peak, ${p}, is the same as yours` : r > 1 ? `${their} peak of ${p} is ${times(r)} times yours` : `Your peak is ${times(1 / r)} times ${their.toLowerCase()} peak of ${p}`;
   }
-  const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), yours = make("p", "try-yours"), top = make("div", "try-row"), grid = make("div", "try-cycle");
+  const area = {}, svg = {}, said = make("div", "try-said"), key = make("p", "try-quiet"), yours = make("p", "try-yours"), folded = make("details", "try-folded"), grid = make("div", "try-cycle");
   for (const name of ["rate", "curves", "strip"]) { svg[name] = drawn("svg", {role: "img"}); area[name] = stage(svg[name]); }
   const knobs = {
     rise: area.rate.handle({name: "Epoch of the peak", values: hundred.slice(0, 91), words: v => `epoch ${+(v * set.epochs).toFixed(2)} of ${set.epochs}`}, k => { rise = hundred[k]; show(); }),
@@ -56,17 +56,17 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
       below.line(curve(run), {class: "one"});
       for (const [a, b] of curve(run)) svg.curves.append(Book.mark(shape(arm), below.X(a), below.Y(b), true, 1, epochs > 5 ? 2 : 4));
     }
-    svg.curves.append(drawn("text", {x: below.left + 6, y: 4}, "right after each epoch"));
+    svg.curves.append(drawn("text", {x: below.left + 6, y: 4}, "accuracy after each epoch"));
 
     const [lowest, highest] = ranges[set.optimizer], tens = [-4, -3, -2, -1, 0].map(e => +(10 ** e).toPrecision(1)).filter(v => v >= lowest && v <= highest);
     const beside = axes(svg.strip, 270, [lowest, highest, tens], percents(set.arms.flatMap(ends)), {place: Math.log, name: "Peak"});
     beside.line([[peak, -1e9], [peak, 1e9]], {class: "two"});
     for (const arm of [...set.arms.filter(arm => arm.shape !== near), ...arms.filter(arm => !nearest.includes(arm)), ...nearest])
       for (const end of ends(arm)) svg.strip.append(Book.mark(shape(arm), beside.X(arm.peak), beside.Y(end), nearest.includes(arm), arm.shape === near ? 1 : 0.35));
-    svg.strip.append(drawn("text", {x: beside.left + 6, y: 4}, "right at the end"));
+    svg.strip.append(drawn("text", {x: beside.left + 6, y: 4}, "accuracy at the end"));
     knobs.peak.put(knobs.peak.values.indexOf(peak), beside.X, beside.bottom);
     height.set(knobs.peak.values.indexOf(peak));
-    yours.textContent = `Yours: peak ${peak} at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)} of it`;
+    yours.textContent = firm(`Yours: peak ${peak} at epoch ${+(rise * epochs).toFixed(2)}, final rate ${percent(final)} of it`);
 
     const groups = [0, ...new Set(arms.map(arm => arm.held))].map(held => arms.filter(arm => !arm.found && arm.held === held));
     const alike = groups.reduce((a, b) => new Set(b.map(arm => arm.peak)).size > new Set(a.map(arm => arm.peak)).size ? b : a);
@@ -79,17 +79,17 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
           : `${their} schedule ${otherShape ? `is far from yours: the two differ by ${percent(far[near])} of the peak on average` : `differs from yours, by ${percent(far[near])} of the peak on average`}. `)
         + `${their} rate ${set.shapes[near].name}.`
         + (nearest[1] ? ` Another run with the same rates got ${reached(nearest[1])}.` : ""),
-      alike.length > 1 ? `The best of the ${count(alike.length)} peaks tried with it on ${on(best)} is ${best.peak}, with ${one(mean(ends(best)))} %.` : "",
+      alike.length > 1 ? `Of the ${count(alike.length)} peaks tried with this schedule, the best on ${on(best)} is ${best.peak}, with ${one(mean(ends(best)))} %.` : "",
       [alike.length > 1 ? "" : "No other peak", set.shapes.length > 1 ? "" : "no other schedule"].filter(Boolean).join(" and ").replace(/^n/, "N")];
     if (words[3]) words[3] += ` was recorded with ${set.optimizer} at this length.`;
-    said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", text)));
-    key.textContent = `Blue: the nearest runs on record, a line or mark for each seed. Grey: the other runs of this choice; nothing is interpolated. `
+    said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", firm(text))));
+    key.textContent = `Blue: the nearest runs on record, a line or mark for each seed, and their schedule, dashed. Grey: the other runs with this optimizer and length. Under “accuracy at the end”, dark grey marks have the schedule of the nearest runs, and light grey ones another. Nothing is interpolated. `
       + (set.arms.some(arm => arm.held) && set.arms.some(arm => !arm.held) ? "Squares: measured on held-out training images. " : "")
       + (set.arms.some(arm => arm.found) ? "Triangles: peaks that a range test found. " : "") + `The network: ${set.what}. The records: `;
     key.append(make("code", "", set.command));
     svg.rate.setAttribute("aria-label", `The learning rate over the run: it reaches the peak of ${peak} at epoch ${+(rise * epochs).toFixed(2)} and falls ${fall === "straight" ? "in a straight line" : fall} to ${percent(final)} of it.`);
-    svg.curves.setAttribute("aria-label", `Share of images right after each epoch. ${words[0]}`);
-    svg.strip.setAttribute("aria-label", `Share of images right at the end against the peak, for ${set.arms.length} recorded peaks and schedules.`);
+    svg.curves.setAttribute("aria-label", `Accuracy after each epoch. ${words[0]}`);
+    svg.strip.setAttribute("aria-label", `Accuracy at the end against the peak, for ${set.arms.length} recorded peaks and schedules.`);
   }
   function lengths() {
     const options = data.sets.filter(own => own.optimizer === set.optimizer).map(own => [own, own.length]);
@@ -100,18 +100,21 @@ Book.attempt("one_cycle", {}, (box, data, redraw) => {
     knobs.peak.values = peaks(...ranges[optimizer]);
     height.input.max = knobs.peak.values.length - 1;
     peak = start[optimizer];
-    const old = top.children[1], made = lengths();
-    if (old) old.replaceWith(made);
+    const old = folded.children[2], made = lengths();
+    old.replaceWith(made);
     show();
   }
   const named = [...new Set(data.sets.map(own => own.optimizer))].map(name => [name, name]);
   knobs.peak.values = peaks(...ranges.SGD);
   const height = slider({name: "Peak rate", min: 0, max: knobs.peak.values.length - 1, step: 1, value: 0, words: k => `${knobs.peak.values[k]}`}, k => { peak = knobs.peak.values[k]; show(); });
-  top.append(choice({name: "Optimizer", options: named, value: "SGD"}, take), lengths(),
+  const wide = matchMedia("(min-width: 601px)"), fold = () => { folded.open = wide.matches; };
+  folded.append(make("summary", "", "More choices: optimizer, length, fall"), choice({name: "Optimizer", options: named, value: "SGD"}, take), lengths(),
     choice({name: "Fall", options: ["straight", "along a cosine", "in steps"].map(name => [name, name]), value: fall},
-      name => { fall = name; if (name === "in steps" && final < 0.01) final = 0.01; show(); }), height);
+      name => { fall = name; if (name === "in steps" && final < 0.01) final = 0.01; show(); }));
+  wide.addEventListener("change", fold);  // on a phone the drawing comes first
+  fold();
   said.setAttribute("aria-live", "polite");
   grid.append(area.rate, said, area.curves, area.strip, key);
-  box.append(top, yours, grid);
+  box.append(folded, height, yours, grid);
   redraw(show);
 });

@@ -1,7 +1,7 @@
 // Chapter 03: a rate to drag along a range test, its smoothing, and the test accuracy at the nearest recorded peak. checks/tries/range_test.py makes the data.
 "use strict";
 Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
-  const {make, drawn, axes, percents, slider, choice, stage, mark} = Book, shares = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1];
+  const {make, drawn, firm, axes, percents, slider, choice, stage, mark} = Book, shares = [0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1];
   const three = v => `${+v.toPrecision(3)}`, mean = values => values.reduce((a, b) => a + b) / values.length, lowest = v => v.indexOf(Math.min(...v));
   let set = data.sets[0], test = set.tests[0], f = 0.05, rate = 0;
 
@@ -28,24 +28,30 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     const losses = smooth(test.raw), found = read(losses), at = test.lrs.indexOf(rate), all = set.tests.flatMap(one => [one.lrs[0], one.lrs.at(-1)]);
     const narrow = box.clientWidth < 560, tens = [-4, -3, -2, -1, 0, 1].map(e => +(10 ** e).toPrecision(1));
     const x = [Math.min(...all), Math.max(...all), tens.filter((v, k) => v > Math.min(...all) * 1.01 && (!narrow || k % 2))];
-    const low = Math.min(...test.raw) - 0.1, high = Math.min(Math.max(...test.raw), 1.6 * test.raw[0]) + 0.1;
-    const area = axes(svg, 300, x, [low, high, [1, 2, [Math.log(10), "guess"], 3, 4].filter(v => [v].flat()[0] > low && [v].flat()[0] < high)], {place: Math.log, name: "Rate"});
+    const curves = set.tests.map(one => smooth(one.raw)), low = Math.min(...test.raw, ...curves.flat()) - 0.1, highest = Math.max(...test.raw), high = Math.ceil(10 * Math.min(highest, 1.6 * test.raw[0]) + 1) / 10;
+    const area = axes(svg, 300, x, [low, high, [1, 2, [Math.log(10), "guess"], 3, 4, [high, high.toFixed(1)]].filter((v, k, all) => [v].flat()[0] > low && (k === all.length - 1 || [v].flat()[0] < high - 0.08 * (high - low)))], {place: Math.log, name: "Rate"});
+    const frame = drawn("clipPath", {id: "range-test-frame"});  // lines leave it at the top
+    frame.append(drawn("rect", {x: area.left, y: area.top, width: area.right - area.left, height: area.bottom - area.top}));
+    svg.append(frame);
+    const leaves = (points, looks) => svg.append(drawn("polyline", {"clip-path": "url(#range-test-frame)",
+      points: points.map(([a, v]) => `${area.X(a).toFixed(1)},${(area.bottom - (v - low) * (area.bottom - area.top) / (high - low)).toFixed(1)}`).join(" "), ...looks}));
     const rates = [];
-    for (const one of set.tests) {
-      const own = smooth(one.raw), read_ = read(own);
-      if (one !== test) area.line(own.map((v, k) => [one.lrs[k], v]), {class: "quiet", "stroke-opacity": set.tests.length > 9 ? 0.15 : 0.3});
+    for (const [k, one] of set.tests.entries()) {
+      const own = curves[k], read_ = read(own);
+      if (one !== test) leaves(own.map((v, k) => [one.lrs[k], v]), {class: "quiet", "stroke-opacity": set.tests.length > 9 ? 0.15 : 0.3});
       if (read_.none) continue;
       rates.push(one.lrs[read_.tenths]);
       svg.append(drawn("path", {class: "quiet", d: `M${area.X(rates.at(-1))} ${area.bottom}v-8`}));
     }
     area.line([[x[0], Math.log(10)], [x[1], Math.log(10)]], {class: "quiet", "stroke-dasharray": "2 4"});
-    test.raw.forEach((v, k) => svg.append(drawn("circle", {cx: area.X(test.lrs[k]), cy: area.Y(v), r: 2.2, style: "fill: var(--quiet)"})));
-    area.line(losses.map((v, k) => [test.lrs[k], v]), {class: "one", style: "stroke-width: 3"});
+    test.raw.forEach((v, k) => svg.append(v > high ? drawn("path", {class: "cut", d: `M${area.X(test.lrs[k])} ${area.top - 4}l4 7h-8Z`, style: "fill: var(--under); stroke: var(--quiet); stroke-width: 1.4"})
+      : drawn("circle", {cx: area.X(test.lrs[k]), cy: area.Y(v), r: 2.2, style: "fill: var(--quiet)"})));
+    leaves(losses.map((v, k) => [test.lrs[k], v]), {class: "one", style: "stroke-width: 3"});
     const marked = found.none ? [] : [[found.steepest, "steepest", "four"], [found.tenths, "nine tenths", "three"]].sort(([a], [b]) => a - b);
     for (const [k, [step, name, colour]] of marked.entries()) {
       const [X, Y] = [area.X(test.lrs[step]), area.Y(losses[step])];
       svg.append(drawn("path", {class: colour, "stroke-dasharray": "5 4", d: `M${X} ${Y}V${area.bottom}`}), drawn("circle", {cx: X, cy: Y, r: 5, style: `fill: var(--${colour})`}),
-        drawn("path", {d: `M${X} ${area.bottom + 24}l5 9h-10Z`, style: `fill: var(--${colour}); stroke: none`}), drawn("text", {class: k ? "named" : "r named", x: X + (k ? 9 : -9), y: area.bottom + 34}, name));  // in a row of its own
+        drawn("path", {d: `M${X} ${area.bottom + 24}l5 9h-10Z`, style: `fill: var(--${colour}); stroke: none`}), drawn("text", {class: k ? "named" : "r named", x: k ? Math.min(X + 9, area.right - 44) : X - 9, y: area.bottom + 34}, name));  // in a row of its own
     }
     area.line([[rate, low], [rate, high]], {class: "two"});
     knob.values = again.values = test.lrs;
@@ -63,16 +69,16 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
     const tried = set.trained.filter(one => !one.found), best = tried.reduce((a, b) => mean(b.reached) > mean(a.reached) ? b : a);
     const reached = one => `${mean(one.reached).toFixed(1)} %`, seeds = one => one.reached.length > 1 ? ` (seeds ${Math.min(...one.reached).toFixed(1)} to ${Math.max(...one.reached).toFixed(1)})` : "";
     const ratio = found.none ? 0 : rate / test.lrs[found.tenths], times = v => v < 10 ? v.toFixed(1) : Math.round(v);
-    const words = [`Test accuracy ${reached(nearest)} with a peak of ${nearest.peak}${seeds(nearest)}.`,
-      `That is the recorded peak nearest to your rate of ${three(rate)}. ${nearest.found ? "A range test found this peak. " : ""}The best of the ${tried.length} peaks tried is ${best.peak}, with ${reached(best)}.`,
+    const none = set.tests.length - rates.length, words = [`Test accuracy ${reached(nearest)} with a peak of ${nearest.peak}${seeds(nearest)}.`,
+      `That is the recorded peak nearest to your rate of ${three(rate)}. ${nearest.found ? "A range test found this peak. " : ""}Of the ${tried.length} peaks not found by a range test, the best is ${best.peak}, with ${reached(best)}.`,
       found.none ? `This test suggests no rate: ${found.none}.`
-        : `This test suggests ${three(test.lrs[found.tenths])}${Math.abs(ratio - 1) < 0.01 ? ", which is your rate" : ratio > 1 ? `. Your rate is ${times(ratio)} times as high` : `, ${times(1 / ratio)} times your rate`}. At the suggested rate the loss has done nine tenths of its fall. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
-      rates.length ? `All ${set.tests.length} tests of this network suggest ${three(Math.min(...rates))} to ${three(Math.max(...rates))}${rates.length < set.tests.length ? `; ${set.tests.length - rates.length} of them, nothing` : ""}.` : ""];
-    said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", text)));
-    svg.setAttribute("aria-label", `Training loss against learning rate: the range test ${test.words}. ${words[2]}`);
+        : `This test suggests ${three(test.lrs[found.tenths])}${Math.abs(ratio - 1) < 0.01 ? ", which is your rate" : ratio > 1 ? `. Your rate is ${times(ratio)} times as high` : `, ${times(1 / ratio)} times your rate`}. At the suggested rate the loss has made nine tenths of its fall. The fall is steepest at ${three(test.lrs[found.steepest])}.`,
+      rates.length ? `${none ? `${rates.length} of the` : "All"} ${set.tests.length} tests of this network suggest ${three(Math.min(...rates))} to ${three(Math.max(...rates))}${none ? `; the other ${none > 1 ? `${none} suggest` : "one suggests"} no rate` : ""}.` : ""];
+    said.replaceChildren(...words.filter(Boolean).map((text, k) => make("p", k ? "" : "try-figure", firm(text))));
+    svg.setAttribute("aria-label", `Training loss against learning rate. The range test is ${test.words}. ${words[2]}`);
     below.setAttribute("aria-label", `Test accuracy against the peak of the training. ${words[0]}`);
-    key.textContent = `Dots: the loss of each batch. Blue line: their running average, in which each new loss has weight f; the smaller f, the smoother. Dotted: the loss of a random guess, ln 10. Grey lines: the other tests, with a mark at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found" : ""}. Test shown: ${test.words}. The records: `;
-    key.append(make("code", "", set.command));
+    key.textContent = `Dots: the loss of each batch${highest > high ? `; triangles at the top: losses above ${high.toFixed(1)}, up to ${highest.toFixed(1)}` : ""}. Blue line: their running average, in which each new loss has weight f; the smaller f, the smoother. Dotted: the loss of a random guess, ln 10. Grey lines: the other tests, with a mark at the rate that each suggests. Below: runs of ${set.length}${set.trained.some(one => one.found) ? "; triangles: peaks that a range test found, one seed each" : ""}. The test shown is ${test.words}. ${set.where} `;
+    key.append(make("code", "", set.command), ".");
   }
   function begin(own) {  // with the first test of a network, at its suggestion
     [set, test] = [own, own.tests[0]];
@@ -86,6 +92,8 @@ Book.attempt("range_test", {still: "fig-full-size"}, (box, data, redraw) => {
   const smoothing = slider({name: "Weight f", min: 0, max: shares.length - 1, step: 1, value: 2, words: k => shares[k]}, k => { f = shares[k]; show(); });
   const controls = make("div", "try-row");
   controls.append(smoothing, tests);
+  controls.style.columnGap = "4rem";
+  for (const output of controls.querySelectorAll("output")) output.style.textAlign = "left";  // a value belongs to the slider before it
   begin(set);
   said.setAttribute("aria-live", "polite");
   box.append(choice({name: "Network", options: data.sets.map(own => [own, own.name]), value: set}, own => {

@@ -1,7 +1,7 @@
 // Chapter 06: calibration while one drags the temperature. checks/tries/temperature.py makes the data.
 "use strict";
 Book.attempt("temperature", {still: ""}, (box, data, redraw) => {
-  const {make, drawn, axes, slider} = Book, said = make("p", "try-said"), svg = drawn("svg", {role: "img"}), key = make("p", "try-quiet");
+  const {make, drawn, firm, axes, slider} = Book, said = make("p", "try-said"), svg = drawn("svg", {role: "img"}), key = make("p", "try-quiet");
   const nearest = T => data.temperatures.reduce((best, own, k) => Math.abs(own - T) < Math.abs(data.temperatures[best] - T) ? k : best, 0);
   const lowest = data.rows.reduce((best, row, k) => row.loss < data.rows[best].loss ? k : best, 0), FEW = 20;  // answers: with fewer a bar says little
   let at = nearest(1);
@@ -18,14 +18,14 @@ Book.attempt("temperature", {still: ""}, (box, data, redraw) => {
     });
     const surest = one.sure === 0 ? "No answer is at least 99 % sure." : one.sure === 1 ? `1 answer is at least 99 % sure, and it is ${one.sure_right ? "right" : "wrong"}.`
       : `${one.sure.toLocaleString("en")} answers are at least 99 % sure, and ${(100 * one.sure_right / one.sure).toFixed(1)} % of them are right.`;
-    said.textContent = `Mean loss ${one.loss.toFixed(3)}. Calibration error ${one.error.toFixed(1)} points. ${surest}`;
+    said.textContent = firm(`Mean loss ${one.loss.toFixed(3)}. Calibration error ${one.error.toFixed(1)} points. ${surest}`);
     svg.setAttribute("aria-label", `Reliability diagram at a temperature of ${data.temperatures[at].toFixed(2)}. ${said.textContent}`);
   }
   said.setAttribute("aria-live", "polite");
   key.textContent = `Bars: how often the answers of a bin were right. Stronger colours have more answers, and hollow bars have fewer than ${FEW}, so they say little. Orange: their mean confidence. Dashed line: where bars and orange would meet if the network were calibrated.`;
   svg.style.marginBottom = "1.4rem";  // the name of the axis
   const control = slider({name: "Temperature", min: 0, max: data.temperatures.length - 1, step: 1, value: at, words: k => data.temperatures[k].toFixed(2)}, k => { at = k; show(); });
-  const fitted = make("button", "", `Lowest loss: ${data.temperatures[lowest].toFixed(2)}`), row = make("div", "try-row");
+  const fitted = make("button", "", `Set ${data.temperatures[lowest].toFixed(2)} (lowest loss)`), row = make("div", "try-row");
   fitted.type = "button";
   fitted.addEventListener("click", () => { control.set(at = lowest); show(); });
   row.style.alignItems = "center";
