@@ -128,7 +128,7 @@ def test_the_still_figure_of_the_page_is_drawn_from_the_record():
 def test_the_page_says_of_the_deep_networks_what_the_record_has():
     page, about = train_app.PAGE.read_text(encoding="utf-8"), json.loads(train_app.RECORD.read_text(encoding="utf-8"))
     small, plain, shortcuts = (f"{min(ends):.2f} to {max(ends):.2f}" for ends in (about["ways"]["one cycle to 0.3"]["ends"], *(about["networks"][name]["ends"] for name in ("plain", "shortcuts"))))
-    assert f"ended at {plain}, that of the small network at {small}. With shortcuts the deep network, from the same weights, ended at {shortcuts}." in page
+    for said in (f"ended at {plain}, that of the small network at {small}.", f"With shortcuts the deep network, from the same weights, ended at {shortcuts}."): assert said in page
     for name in train_app.NETWORKS:
         count = sum(p.numel() for p in train_app.network_of(name).parameters())
         assert f"{count / 1000:.0f} thousand" in page
