@@ -315,7 +315,7 @@ def check_webgpu(browser, folder, address, screenshots=None):
     press(browser, "gpu", " ")
     size = sum((folder / "web" / name).stat().st_size for name in ("ort.gpu.js", "ort.gpu.wasm.gz"))
     same(f"loads {size / 1e6:.0f} MB" in browser.run(f"{button('gpu-said')}.textContent.replace('\\u00a0', ' ')"), True, "what it would load")
-    # The first steps: both are timed, the program is the slower one, and a stopwatch beside the page agrees.
+    # The first steps: both are timed, the program is the slower one, about a hundred times. A stopwatch tells them apart, even on a busy machine.
     run, said = try_webgpu(browser)
     figures = re.fullmatch(r"One step took ([\d.]+)\sms on the processor and ([\d.]+)\sms with WebGPU. So the processor trains this network.", said)
     if not figures: raise AssertionError(f"the page says: {said}")
@@ -334,7 +334,7 @@ def check_webgpu(browser, folder, address, screenshots=None):
       }
       return found; })()""", browser.workers[-1])
     for one, other in zip((processor, gpu), timed):
-        if not 0.1 < one / other < 10: raise AssertionError(f"the page says {processor} and {gpu} ms, a stopwatch {timed}")
+        if not 1 / 50 < one / other < 50: raise AssertionError(f"the page says {processor} and {gpu} ms, a stopwatch {timed}")
     if screenshots: keep_pictures(browser, screenshots, "webgpu-slower-")
     check_step(browser, folder, "small", 5, "webgpu", "webgpu")
     # A processor that waits: now WebGPU is the faster one, and trains the same run but for rounding.
