@@ -249,6 +249,24 @@ def with_tries(text):
     return TRY.sub(lambda found: f"```{{=html}}\n{try_box(found[2], found[1])}\n```", text)
 
 
+FOLD = re.compile(r"^#\|\s*fold:\s*(.+?)\s*\n", re.M)
+
+
+def with_folds(notebook):
+    "A code cell that begins with `#| fold: words` goes into a folded box that these words name, with its output."
+    kept = []
+    for cell in notebook["cells"]:
+        found = FOLD.search(text := source_of(cell)) if cell["cell_type"] == "code" else None
+        parts = [cell]
+        if found:
+            before, after = ({"cell_type": "markdown", "id": f"{cell['id']}{end}", "metadata": {}, "source": box}
+                             for end, box in (("open", f"{BOX}\n[{found[1]}]{{.summary}}\n"), ("close", ":::::")))
+            parts = [before, cell | {"source": FOLD.sub("", text)}, after]
+        kept += parts
+    notebook["cells"] = kept
+    return notebook
+
+
 class Solutions:
     "Each section of level 3 beneath the heading Solutions becomes a folded box, with the code and the outputs in it."
     def __init__(self): self.inside = self.open = False
@@ -286,7 +304,7 @@ def reading(notebook, bibliography=None):
 
     def in_caption(line): return f"{line[1]}{json.dumps(linked(json.loads(line[2])), ensure_ascii=False)}"
 
-    for cell in with_signatures(notebook)["cells"]:
+    for cell in with_folds(with_signatures(notebook))["cells"]:
         text = source_of(cell)
         if cell["cell_type"] == "markdown":
             text = prose(linked(prose(prose(text, with_map), with_tries)), lambda part: with_callouts(solutions.text(part)))

@@ -323,6 +323,13 @@ def test_a_chapter_can_be_read_and_loses_no_text(path):
     assert not dropped and title.count("\n>") <= 1, f"move this to a cell of its own: {dropped}"
 
 
+def test_a_cell_that_names_its_fold_stands_in_a_box_of_its_own():
+    made = read(("markdown", "Guess."), ("code", "#| fold: The labels\n#| echo: true\nprint(1)"), ("markdown", "Seen?"), ("code", "fold = 1"))[1:]
+    equal([cell["source"].strip() for cell in made],
+          ["Guess.", "::::: {.book-solution}\n[The labels]{.summary}", "#| echo: true\nprint(1)", ":::::", "Seen?", "fold = 1"])
+    equal(len({cell["id"] for cell in made}), 6)
+
+
 def test_words_that_lead_to_a_figure_to_try_become_its_box():
     words = "On the site of this book you can [drag the *T* < 1](https://a.b/c.html#try-heat) and look."
     found = text_of(("markdown", f"Before.\n\n> **Try it.** {words}\n\nAfter."))
