@@ -128,6 +128,13 @@ series = {
         "How good is one epoch of SGD on the whole ResNet-18, at each peak?",
         _peaks(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, width=64, epochs=1,
                max_lr_epoch=0.25), seeds=(0,)),
+    "peaks-long": Series(
+        "How good is each peak in the 20 epochs of the tutorial, and that of a range test?",
+        _peaks(0.05, 0.1, 0.2, 0.5, 1.0, epochs=20, max_lr_epoch=5, cutout=16, hold_out=20_000,
+               pipeline="albumentations"), seeds=(0, 1)),
+    "tutorial": Series(
+        "How good are the eleven lines of the front page?",
+        {"tutorial": recipes["tutorial"]}, seeds=(0,)),
     "baselines": Series(
         "What do the two runs of the original tutorial give when they are repeated?",
         {name: recipes[name] for name in ("original", "original_sgd")}),
