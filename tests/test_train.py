@@ -20,9 +20,9 @@ from cifar_gradcam.engine.batches import BatchedImages
 from cifar_gradcam.engine.datasets import synthetic_images
 from cifar_gradcam.engine.optimizers import Average, make_optimizer, OPTIMIZERS
 from cifar_gradcam.engine.runs import (
-    COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, load_recipe, Recipe)
+    COLUMNS, FolderIsBusy, History, hold_folder, load_checkpoint, Recipe)
 from cifar_gradcam.gradcam import find_mistakes
-from cifar_gradcam.lab.series import compare_arms, load_series, recorded
+from cifar_gradcam.lab.series import compare_arms, load_series
 from cifar_gradcam.lr_finder import max_lr, range_test
 from cifar_gradcam.mistakes.predictions import predict
 from cifar_gradcam.train import (
@@ -810,18 +810,19 @@ def test_what_chapter_04_says_of_the_schedules():
 
 
 def test_what_chapter_04_says_of_the_first_real_run():
-    folder, baselines = recorded("baselines", "original_sgd-seed0"), load_series("baselines")
-    recipe, first = load_recipe(folder), History.load(folder / "history.csv")
-    equal((recipe.max_lr, recipe.flip, recipe.momentum, recipe.pad), (0.464, "none", None, 2))
+    (real, *_), baselines = load_series("tutorial")["tutorial"], load_series("baselines")
+    equal(real.recipe, Recipe())
+    close(real.range_test.suggestion, 0.0167, eps=5e-5)
+    close(real.history.column("lr")[4], real.range_test.suggestion, eps=1e-5)  # the peak, at epoch 5
+    tested, trained = (np.array(real.history.column(f"{on}_accuracy")) for on in ("test", "train"))
+    equal((np.flatnonzero(np.diff(tested) < 0) + 2).tolist(), [10, 13])
+    assert (tested > trained).all() and 86.5 < trained[-1] < 87.5
+    original = baselines["original_sgd"][0].recipe
+    equal((original.max_lr, original.flip, original.momentum, original.pad), (0.464, "none", None, 2))
+    equal(round(original.max_lr / real.range_test.suggestion), 28)
     ahead = [np.mean([run.accuracy for run in baselines[name]]) - reported
              for name, reported in (("original_sgd", 91.74), ("original", 91.81))]
     assert -0.4 < ahead[0] < 0 < ahead[1] < 0.4
-    equal(baselines["original_sgd"][0].accuracy,
-          json.loads((folder / "metrics.json").read_text())["test_accuracy"])
-    test = np.diff(first.column("test_accuracy"))
-    assert (test[:14] < 0).sum() == 4 and (test[14:] > 0).all()  # jumps, then the last five epochs
-    ahead = np.subtract(first.column("test_accuracy"), first.column("train_accuracy"))
-    assert (ahead[:10] > 0).sum() > 5 and -4.5 < ahead[-1] < -3.5
 
 
 # ---- never wrong without a word

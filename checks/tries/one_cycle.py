@@ -53,6 +53,8 @@ def sets():
         ("SGD", "4 epochs", "ResNet-18 with 8 channels in place of 64", f"{run}schedule-peaks; {run}schedules", {**first, **tuned}),
         ("SGD", "2 epochs", quarter, f"{run}peaks-sgd", load_series("peaks-sgd")),
         ("SGD", "1 epoch", whole, f"{run}peaks-wide", load_series("peaks-wide")),
+        ("SGD", "20 epochs, a quarter of the channels", f"{quarter}, on 30,000 training images", f"{run}peaks-long", load_series("peaks-long")),
+        ("SGD", "20 epochs, the eleven lines", whole, f"{run}tutorial", load_series("tutorial")),
         ("SGD", "20 epochs", whole, f"{run}baselines", {"original": original["original_sgd"]}),
         ("Adam", "2 epochs", quarter, f"{run}peaks-adam", load_series("peaks-adam")),
         ("Adam", "20 epochs", whole, f"{run}baselines", {"original": original["original"]}),
@@ -150,7 +152,7 @@ def check(browser):
     browser.run(steps.format(knob.format("Final rate"), 1, "Home"))
     as_said("SGD", "4 epochs", "cosine")
     choose("straight")
-    for optimizer, length in (("SGD", "2 epochs"), ("SGD", "1 epoch"), ("Adam", "2 epochs"), ("Muon", "20 epochs, half the channels"), ("Muon", "20 epochs, 20,000 images")):
+    for optimizer, length in (("SGD", "2 epochs"), ("SGD", "1 epoch"), ("SGD", "20 epochs, a quarter of the channels"), ("Adam", "2 epochs"), ("Muon", "20 epochs, half the channels"), ("Muon", "20 epochs, 20,000 images")):
         choose(optimizer)
         choose(length)
         for x in (0.2, 0.5, 0.8):

@@ -62,6 +62,8 @@ def _peaks(*rates, **changes):  # a short run at each peak, and at the peak of a
     finds = Recipe(**base | changes)
     return {f"{rate:g}": replace(finds, max_lr=rate) for rate in rates} | {"range-test": finds}
 
+_tutorial = dict(epochs=20, max_lr_epoch=5, cutout=16, pipeline="albumentations", hold_out=20_000)
+
 series = {
     "schedule-peaks": Series(
         "Which peak suits each way to spend the learning rate?",
@@ -130,8 +132,10 @@ series = {
                max_lr_epoch=0.25), seeds=(0,)),
     "peaks-long": Series(
         "How good is each peak in the 20 epochs of the tutorial, and that of a range test?",
-        _peaks(0.05, 0.1, 0.2, 0.5, 1.0, epochs=20, max_lr_epoch=5, cutout=16, hold_out=20_000,
-               pipeline="albumentations"), seeds=(0, 1)),
+        _peaks(0.05, 0.1, 0.2, 0.5, 1.0, **_tutorial), seeds=(0,)),
+    "peak-chosen": Series(
+        "Is the best peak of peaks-long, with other seeds, better than that of a range test?",
+        _peaks(0.2, **_tutorial), seeds=(1, 2, 3)),
     "tutorial": Series(
         "How good are the eleven lines of the front page?",
         {"tutorial": recipes["tutorial"]}, seeds=(0,)),
