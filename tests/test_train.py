@@ -825,6 +825,18 @@ def test_what_chapter_04_says_of_the_first_real_run():
     assert -0.4 < ahead[0] < 0 < ahead[1] < 0.4
 
 
+def test_what_chapter_04_says_of_peaks_in_20_epochs():
+    long, again = ({arm: runs for arm, runs in load_series(name).items()} for name in ("peaks-long", "peak-chosen"))
+    ends = {arm: run.accuracy for arm, (run,) in long.items()}
+    equal(max(ends, key=ends.get), "0.2")
+    assert max(ends.values()) - min(ends.values()) < 1.2
+    for arm, (run,) in long.items():
+        equal(run.recipe, Recipe(width=16, hold_out=20_000, max_lr=None if arm == "range-test" else float(arm)))
+    gains = np.subtract(*([run.accuracy for run in again[arm]] for arm in ("0.2", "range-test")))
+    equal(([run.recipe.seed for run in again["0.2"]], f"{gains.mean():.1f}"), ([1, 2, 3], "0.4"))
+    equal((gains > 0).tolist(), [True, True, False])
+
+
 # ---- never wrong without a word
 
 @pytest.mark.parametrize("average", [None, 0.5])
