@@ -1,7 +1,7 @@
 // Chapter 00: name twelve test images, then see their labels and what the network says. checks/tries/quiz.py makes the data.
 "use strict";
 Book.attempt("quiz", {still: "fig-quiz"}, (box, {classes, pictures, size}) => {
-  const {make, byArrows, web} = Book, sheet = new URL("quiz.webp", web), rounds = pictures.length / size;
+  const {make, byArrows, web} = Book, sheet = new URL("quiz.webp", web);
   const style = make("style", "", `
 .quiz-ask { display: grid; gap: .8rem 1.4rem; grid-template-columns: minmax(0, 1fr); margin-bottom: .9rem; }
 .quiz-ask > i { width: min(100%, 224px); }
@@ -22,7 +22,7 @@ Book.attempt("quiz", {still: "fig-quiz"}, (box, {classes, pictures, size}) => {
   const named = pictures.map(() => -1);  // what the reader called each picture: a class, or −1
   let start = 0, at = 0;
   const inRound = () => pictures.slice(start, start + size), here = () => named.slice(start, start + size), done = () => !here().includes(-1);
-  const agree = (answers, from = start) => answers.filter((answer, k) => answer === pictures[from + k].label).length;
+  const right = (places, answer) => places.filter(k => answer(k) === pictures[k].label).length, mine = k => named[k], its = k => pictures[k].predicted;
 
   const question = make("p", "try-figure"), ask = make("div", "quiz-ask"), large = make("i", "quiz-picture"), buttons = make("div", "quiz-classes");
   const all = make("div", "quiz-all"), said = make("p", "try-said"), more = make("button", "", "Twelve other pictures");
@@ -61,8 +61,8 @@ Book.attempt("quiz", {still: "fig-quiz"}, (box, {classes, pictures, size}) => {
     large.setAttribute("aria-label", `Picture ${at + 1}, enlarged`);
     choices.forEach((button, k) => button.setAttribute("aria-pressed", here()[at] === k));
     tiles.forEach((tile, k) => {
-      const {label, predicted} = inRound()[k], own = here()[k], said = (who, answer) => answer === label ? `${who} ✓` : `${who} ✗ ${classes[answer]}`, words = over
-        ? [classes[label], said("you", own), said("network", predicted)]
+      const {label, predicted} = inRound()[k], own = here()[k], mark = (who, answer) => answer === label ? `${who} ✓` : `${who} ✗ ${classes[answer]}`, words = over
+        ? [classes[label], mark("you", own), mark("network", predicted)]
         : [own < 0 ? `${k + 1}` : classes[own], "", ""];
       put(tile.picture, start + k);
       words.forEach((text, w) => { tile.words[w].textContent = text; tile.words[w].hidden = !text; });
@@ -77,12 +77,12 @@ Book.attempt("quiz", {still: "fig-quiz"}, (box, {classes, pictures, size}) => {
       said.textContent = left === size ? "Choose one of the ten classes." : `${size - left} of ${size} named. You can go back to a picture.`;
       return;
     }
-    const network = inRound().map(one => one.predicted), known = [...pictures.keys()].filter(k => named[k] >= 0);
-    const both = known.length === size ? "" : ` Of all ${known.length} pictures so far, you named ${agree(named, 0)} as their labels do, the network ${agree(known.map(k => pictures[k].predicted), 0)}.`;
-    said.textContent = `You named ${agree(here())} of these ${size} as their labels do, the network of this book ${agree(network)}. It was trained on other images.${both}`;
+    const places = [...pictures.keys()], known = places.filter(k => named[k] >= 0), now = places.slice(start, start + size);
+    const both = known.length === size ? "" : ` Of all ${known.length} pictures so far, you named ${right(known, mine)} as their labels do, the network ${right(known, its)}.`;
+    said.textContent = `You named ${right(now, mine)} of these ${size} as their labels do, the network of this book ${right(now, its)}. It was trained on other images.${both}`;
   }
   more.addEventListener("click", () => {
-    start = (start + size) % (rounds * size);
+    start = (start + size) % pictures.length;
     at = 0;
     named.fill(-1, start, start + size);
     show();
