@@ -1,4 +1,5 @@
 "The notation of a chapter, as the site's filter `checks/reading.py` turns it into Quarto's."
+import ast
 import copy
 import json
 import re
@@ -321,6 +322,32 @@ def test_a_chapter_can_be_read_and_loses_no_text(path):
     title = next("".join(cell["source"]) for cell in nb["cells"] if cell["cell_type"] == "markdown" and "".join(cell["source"]).startswith("# "))
     dropped = [line for line in title.split("\n")[1:] if line.strip() and not line.startswith(">")]
     assert not dropped and title.count("\n>") <= 1, f"move this to a cell of its own: {dropped}"
+
+
+def unsaid(cell):
+    "Words that a cell would print or show as Markdown, whatever it computes, and that its stored outputs lack."
+    data = [output.get("data", {}).get("text/markdown", output.get("text", "")) for output in cell.get("outputs", [])]
+    seen, left = " ".join("".join("".join(text) for text in data).split()), []
+    if not seen: return []
+    for line in ast.parse(re.sub(r"^[%!].*", "", "".join(cell["source"]), flags=re.M)).body:
+        if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Call) and getattr(line.value.func, "id", "") in ("print", "Markdown")): continue
+        pieces = (piece for arg in line.value.args for piece in getattr(arg, "values", [arg]))
+        words = (" ".join(piece.value.split()) for piece in pieces if isinstance(piece, ast.Constant) and isinstance(piece.value, str))
+        left += [text for text in words if text not in seen]
+    return left
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_stored_outputs_say_what_their_cells_say(path):
+    left = [(cell["id"], text) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code" for text in unsaid(cell)]
+    assert not left, f"run these cells again: {left}"
+
+
+def test_an_output_that_its_cell_would_not_give_is_seen():
+    source = ["%matplotlib inline\n", "Markdown(f\"\"\"Depth costs\n", "{x:.1f} points.\"\"\"); print('mean')"]
+    cell = {"source": source, "outputs": [{"data": {"text/markdown": ["Depth costs 2.0\n", "points."]}}, {"text": ["mean 3"]}]}
+    equal(unsaid(cell), [])
+    equal(unsaid(cell | {"outputs": [{"data": {"text/markdown": ["Depth cost 2.0\n", "points."]}}]}), ["Depth costs", "mean"])
 
 
 def test_a_cell_that_names_its_fold_stands_in_a_box_of_its_own():
