@@ -59,7 +59,7 @@ class Recipe:
         "momentum; none: cycled, 0.95 to 0.85 and back", ge=0, lt=1)] = None
     nesterov: Annotated[bool, about("Nesterov's momentum for SGD")] = False
     weight_decay: Annotated[float, about(
-        "weight decay, on weights only, not on batch norm and biases", ge=0)] = 0.0
+        "weight decay, not of batch norm, biases and what Muon updates", ge=0)] = 0.0
     decay_all: Annotated[bool, about("decay batch norm and biases too")] = False
     label_smoothing: Annotated[float, about(
         "fraction of a target spread over all classes", ge=0, le=1)] = 0.0
