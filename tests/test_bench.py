@@ -301,3 +301,4 @@ def test_a_plan_and_a_record_that_are_not_there(tmp_path):
     assert bench_record("abacus") is None
     with pytest.raises(FileNotFoundError, match="out: there is no folder"):
         bench_command(Namespace(out=tmp_path / "no" / "file"))
+    with pytest.raises(ValueError, match="out must be a file, got the folder"): bench_command(Namespace(out=tmp_path))

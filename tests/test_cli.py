@@ -191,7 +191,9 @@ def test_a_wrong_value_is_named_with_its_option(option, value, wanted):
 def test_complaints():
     assert "or a folder of pictures, got 'imagenet'" in complaint("explain", "a", "--data", "imagenet")
     assert "invalid choice: 'CIFAR100'" in complaint("bench", "--data", "CIFAR100")
-    assert "--mistakes: must be at least 1, got 0" in complaint("explain", "a", "--mistakes", "0")
+    for value in ("0", "ten", "1.5"):
+        assert f"--mistakes: must be a whole number of at least 1, got '{value}'" in complaint("explain", "a", "--mistakes", value)
+    for value in ("x" * 5000, "~nobody-of-this-name/x"): assert "argument --data: " in complaint("explain", "a", "--data", value)
     assert "required: COMMAND" in complaint()
     assert "unrecognized arguments: --hole" in complaint("train", "--hole", "12")
     refused(lambda: recipe_of("--resume", "--seed", "1"), contains="leave out seed")
@@ -278,6 +280,8 @@ def test_ctrl_c_before_and_between_epochs():
 def test_a_fault_of_the_program_keeps_its_traceback():
     with mock.patch("cifar_gradcam.engine.recipes.train_run", side_effect=ZeroDivisionError):
         with pytest.raises(ZeroDivisionError): main(["train"])
+    with mock.patch("cifar_gradcam.engine.recipes.train_run", side_effect=torch.OutOfMemoryError("too much")):
+        equal(run("train"), (1, "cifar_gradcam train: too much\n"))  # no fault of the program
 
 
 # Training and explaining
@@ -335,6 +339,7 @@ def test_maps_by_another_method(first):
     fails("--method must be one of gradcam, gradcam++, hirescam, layercam, eigencam, scorecam, ablationcam, shapley, got 'shaply'",
           "explain", first, "--root", "generated", "--method", "shaply")
     fails("--method goes without --image", "explain", first, *"--root generated --method shapley --image 3".split())
+    fails("give either --image or --images", "explain", first, *"--image 3 --images shapley/sea.png".split())
 
 
 def test_pictures_of_ones_own(first):
@@ -433,6 +438,9 @@ def test_networks_of_foreign_weights(first, grain, undrawn, monkeypatch):
     wanted = accuracy(succeeds(*weights_of(state, "--data synthetic")))
     printed = succeeds(*weights_of(state, "--data synthetic --model cli_nets:make"))
     assert accuracy(printed) == wanted and "assumed: mean and std (" in printed and "size (--size)" in printed
+    Path("cli_two.py").write_text("import cli_nets, torch\nclass Two(torch.nn.Module):\n    def __init__(self): super().__init__(); self.net = cli_nets.make()\n"
+                                  "    def forward(self, x): return self.net(x), -self.net(x)\n")
+    fails("foreign.pth: the model must return logits of shape", *weights_of({f"net.{name}": value for name, value in state.items()}, "--data synthetic --model cli_two:Two"))
     twin = MODELS["ResNet20"](width=8).state_dict()
     fails("foreign.pth: the weights fit ResNet20 and PlainNet20", *weights_of(twin, "--data synthetic"))
     succeeds(*weights_of(twin, "--data synthetic --model ResNet20"))

@@ -335,14 +335,14 @@ def test_pictures_in_class_folders_are_counted_as_right_or_wrong(model, tmp_path
     val = tmp_path / "val"
     for name in ("truck/0.png", "truck/more/1.png", "ship/0.png", "horse/2.png"): mosaic(val / name)
     (val / "truck/cut.png").write_bytes(b"\x89PNG")
-    mosaic(val / "ship/1"); (val / "notes.txt").write_text("no picture")  # training reads the first
+    mosaic(val / "ship/1"); (val / "raw.CR2").write_text("unknown to Pillow")  # training reads the first
     report = explain_pictures(model, val, tmp_path / "out")  # truck, whatever it sees
     equal([(row["true_class"], row["class_1"]) for row in report.rows],
           [("horse", "truck"), ("ship", "truck"), ("truck", "truck"), ("truck", "truck")])
     equal((len(report.labelled), [row["true_class"] for row in report.mistakes]), (4, ["horse", "ship"]))
     printed = str(report)
     assert "Accuracy 50.00 %: 2 of 4 pictures in class folders are right." in printed
-    assert f"Left out in {val}: files in class folders with other endings (1)\n" in printed
+    assert f"Left out in {val}: files with other endings (2)\n" in printed
     assert f"{val / 'ship/0.png'}: truck, its folder says ship" in printed
     assert len({row["map"] for row in report.rows}) == 4 and list(report.skipped) == [str(val / "truck/cut.png")]
     with open(tmp_path / "out/pictures.csv", newline="", encoding="utf-8") as file:

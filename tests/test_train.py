@@ -377,11 +377,12 @@ def test_every_form_of_batches_is_trained_on(loader):
 @pytest.mark.parametrize("batch, words, kind", (
     ((pixels[0], truth[0]), "images must have shape (N, C, H, W), got (3, 32, 32)", ValueError),
     ((truth, pixels), "images must have shape (N, C, H, W), got (70,)", ValueError),
+    ((pixels, truth[0]), "labels must be one class for each image, shape (N,), or shares of all classes, (N, K), got shape ()", ValueError),
     ((pixels, truth[:, None]), "or shares of all classes, (N, K), got shape (70, 1)", ValueError),
     ((pixels, truth.float()), "labels must be whole numbers, got float32", TypeError),
     ((pixels.numpy(), truth.numpy()), "got tuple of ndarray, ndarray", TypeError),
     (((pixels, pixels), truth), "got tuple of tuple of", TypeError),
-    (dict(image=pixels, x=pixels + 1, y=truth), "got dict of image: a tensor", TypeError)), ids=range(7))
+    (dict(image=pixels, x=pixels + 1, y=truth), "got dict of image: a tensor", TypeError)), ids=range(8))
 def test_batches_that_are_refused_by_all(batch, words, kind):
     model = small_network()
     for use in (lambda: train_epoch(model, [batch], sgd(), cross_entropy), lambda: range_test(model, [batch]),
@@ -741,10 +742,11 @@ def test_without_a_peak_there_is_one_range_test_and_it_is_kept(tmp_path, separab
     equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["max_lr"], by_sgd)
     whole = loop(Fails(loader, 10), tiny(), run_dir=tmp_path, **ask)  # asks for no second one
     equal((len(cut), len(whole)), (1, 2))
-    (tmp_path / "checkpoint.pt").unlink()
+    (tmp_path / "checkpoint.pt").unlink()  # killed in its first epoch, maybe with another optimizer
     (tmp_path / "range_test.json").write_text('{"suggestion": 0.05}')
     loop(loader, tiny(), run_dir=tmp_path, **ask | dict(EPOCHS=1))
-    equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["max_lr"], 0.05)
+    equal(load_checkpoint(tmp_path / "checkpoint.pt")["setup"]["max_lr"], by_sgd)
+    equal(json.loads((tmp_path / "range_test.json").read_text())["suggestion"], by_sgd)
 
 
 def test_a_whole_run_from_soft_labels_with_its_range_test(separable):
@@ -963,6 +965,7 @@ def test_training_images_are_looked_at_as_test_images_are():
     with pytest.warns(UserWarning, match="were they normalized"): range_test(small_network(), bytes_, num_iter=100)
     with pytest.warns(UserWarning, match="drop_last=True: its last 6 images"):
         evaluate(small_network(), tiny(drop_last=True))
+    equal(evaluate(small_network(), DataLoader(Stream(), 16, drop_last=True)), evaluate(small_network(), [*tiny(16)][:4]))
 
 
 def test_a_range_test_without_a_peak_asks_for_one():
@@ -976,5 +979,7 @@ def test_a_folder_with_a_checkpoint_of_another_network_or_a_damaged_curve(tmp_pa
     refused(lambda: train_test_loop(other, "cpu", tiny(), tiny(), 0.1, 1, seed=0, run_dir=tmp_path / "run"),
             contains="belongs to another network or optimizer")
     for text in ('{"suggestion": "x"}', '{"lrs": [', "[]", "{}"):
-        (tmp_path / "range_test.json").write_text(text)
-        refused(lambda: loop(tiny(), tiny(), EPOCHS=1, run_dir=tmp_path), contains="range_test.json cannot be read")
+        (tmp_path / "run" / "range_test.json").write_text(text)
+        refused(lambda: loop(tiny(), tiny(), EPOCHS=1, run_dir=tmp_path / "run"), contains="range_test.json cannot be read")
+    (tmp_path / "run" / "checkpoint.pt").unlink(); (tmp_path / "run" / "checkpoint.pt").mkdir()
+    with pytest.raises(IsADirectoryError): loop(tiny(), tiny(), EPOCHS=1, run_dir=tmp_path / "run")  # not "delete it"

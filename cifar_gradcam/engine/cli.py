@@ -142,9 +142,9 @@ def _field_value(kind, text):  # kind: Annotated[value, Field(...)]
 
 def positive_int(text: str) -> int:
     "Read an argument that is a count."
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        if (value := int(text)) >= 1: return value
+    raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
 
 def three_numbers(text: str) -> tuple[float, ...]:
     "Read an argument of three numbers, one for each channel, from 0 to 1."
@@ -156,9 +156,10 @@ def three_numbers(text: str) -> tuple[float, ...]:
 
 def data_name(text: str) -> str:
     "Read an argument that names data; see `data_source`."
-    from cifar_gradcam.engine.datasets import data_source, DataError
+    from cifar_gradcam.engine.datasets import data_source
     try: return data_source(text)
-    except (ValueError, DataError) as fault: raise argparse.ArgumentTypeError(str(fault)) from fault
+    except (OSError, RuntimeError, ValueError) as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from fault
 
 # %% ../../nbs/14_command_line.ipynb #g37
 def read_arguments(argv: list[str] | None = None,  # None: the arguments of the process
@@ -229,6 +230,7 @@ def explain_command(args: argparse.Namespace,  # from `read_arguments`
         raise ValueError(f"--method must be one of {', '.join(methods)}, got {method!r}")
     if args.method and args.image is not None:
         raise ValueError("--method goes without --image, whose page has its own maps")
+    if args.images and args.image is not None: raise ValueError("give either --image or --images")
     recipe, model, info, out = _open_run(args, unfinished=True)
     if args.images:
         report = pictures.explain_pictures(model, args.images, out, size=args.size or 32,
@@ -331,7 +333,8 @@ def _open_weights(args):
     weights.load_foreign_weights(model, file, args.weights_key)
     own, size = weights.trained_on(name) or (None, 32)
     with models.plain_network(model) as network, torch.no_grad():
-        n = models.logits_for(network, torch.zeros(1, 3, *[args.size or size] * 2)).shape[1]
+        try: n = models.logits_for(network, torch.zeros(1, 3, *[args.size or size] * 2)).shape[1]
+        except TypeError as fault: raise ValueError(f"{file}: {fault}") from fault
     if name.startswith("torchvision.") and not args.size and (not own or n != len(own.classes)):
         raise ValueError(f"{file} has weights of {name} with {n} classes, and does not say on "
                          "which size they were trained: give --size, for example 32 or 224")
@@ -473,8 +476,10 @@ def _obey(args):
         print(f"cifar_gradcam {args.command}: interrupted", file=sys.stderr)
         return 130
     except Exception as fault:
+        from torch import OutOfMemoryError
         from cifar_gradcam.engine.datasets import DataError
         from cifar_gradcam.train import LossIsNaN
-        if not isinstance(fault, (DataError, OSError, ValueError, LossIsNaN)): raise
+        if not isinstance(fault, (DataError, OSError, OutOfMemoryError, ValueError, LossIsNaN)):
+            raise
         print(f"cifar_gradcam {args.command}: {fault}", file=sys.stderr)
         return 1

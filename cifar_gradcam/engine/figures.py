@@ -12,12 +12,6 @@ from matplotlib.figure import Figure
 # %% ../../nbs/15_figures.ipynb #y07
 INK = "#7c7c7c"  # the grey of axes, lines and text; also in book.mplstyle
 
-# %% ../../nbs/15_figures.ipynb #y16
-_VIOLET, _ORANGE = (134 / 255, 62 / 255, 1.0), (1.0, 122 / 255, 0.0)
-SIGNED = ListedColormap(  # violet below 0, orange above, the stronger the further from 0
-    [(*(_VIOLET if value < 0 else _ORANGE), abs(value)) for value in np.linspace(-1, 1, 257)],
-    "signed")
-
 # %% ../../nbs/15_figures.ipynb #y10
 def book_style() -> None:
     "Draw figures in the book's style: curves as SVG, pictures as PNG at twice the pixels."
@@ -42,3 +36,9 @@ def _as_png(figure):
     if not _has_pictures(figure): return None
     from IPython.core.pylabtools import retina_figure
     return retina_figure(figure, base64=True)
+
+# %% ../../nbs/15_figures.ipynb #y16
+_VIOLET, _ORANGE = (134 / 255, 62 / 255, 1.0), (1.0, 122 / 255, 0.0)
+SIGNED = ListedColormap(  # violet below 0, orange above, the stronger the further from 0
+    [(*(_VIOLET if value < 0 else _ORANGE), abs(value)) for value in np.linspace(-1, 1, 257)],
+    "signed")

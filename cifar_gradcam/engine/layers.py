@@ -45,7 +45,8 @@ def layer_outputs(network: nn.Module,  # in evaluation mode
                   layers,              # submodules of the network
                   gradients: bool = True,  # record gradients from the first layer on
                   ) -> tuple[Tensor, dict]:  # logits; layer -> its output at each call
-    "Keep outputs of layers, in the order in which they finish, safe from changes in place."
+    """Keep outputs of layers, in the order in which they finish, safe from changes in place.
+    Gradients are then on or off, as asked: call this inside `no_grad` or `enable_grad`."""
     kept = {}
     def keep(layer, inputs, out):
         torch.set_grad_enabled(gradients)  # from here on, even in an outer no_grad

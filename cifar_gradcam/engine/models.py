@@ -9,6 +9,7 @@ __all__ = ['WRAPPERS', 'LOGIT_NAMES', 'IMAGE_NAMES', 'LABEL_NAMES', 'SCRIPT', 'u
 # %% ../../nbs/17_models.ipynb #m05
 import contextlib, threading, warnings, weakref
 from collections.abc import Iterator, Mapping
+from operator import length_hint
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +111,7 @@ def images_and_labels(batch,  # whatever a loader gave
                         f"under 'images' and 'labels', got {describe(batch)}; bring each "
                         "batch into that form, for example in the loader's collate_fn")
     images, labels = pair
-    if images.ndim < 2 or not labels.ndim:
+    if images.ndim < 2 or images.ndim < 4 and not labels.ndim:
         raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
     if labels.dtype == torch.bool: labels = labels.long()
     hard_labels(labels)  # refuses what is not a label, before it goes to a GPU
@@ -253,7 +254,8 @@ def answers(model: nn.Module,  # see `plain_network`; comes back as it was
     "Give each batch of a loader with the network's logits for it: float32, shape (N, K)."
     device = dtype_and_device_of(model)[1]
     dtype = select_precision(device, precision)
-    if getattr(loader, "drop_last", False) and (left := len(loader.sampler) % loader.batch_size):
+    if getattr(loader, "drop_last", False) and (
+            left := length_hint(getattr(loader, "sampler", ())) % loader.batch_size):
         warnings.warn(f"the loader has drop_last=True: its last {left} images are left out",
                       stacklevel=3)
     with network_at(model) as network:  # the loader itself computes in float32

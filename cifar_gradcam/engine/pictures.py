@@ -140,7 +140,7 @@ def _find(paths, classes):  # picture -> true class, "" if no folder gives it; w
             left += more
             for file in files:
                 if file.suffix.lower() not in endings:
-                    left["files in class folders with other endings"] += label is not None
+                    left["files with other endings"] += 1
                 elif label is None: found.setdefault(_place(file), (file, ""))
                 else: found[_place(file)] = file, classes[label]
         notes += left_out(path, left)

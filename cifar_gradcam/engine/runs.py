@@ -289,6 +289,7 @@ def load_checkpoint(path: str | Path,  # written by `save_checkpoint`
         state = torch.load(path, map_location="cpu", weights_only=True)
         state["setup"].items()
         return state
+    except (MemoryError, OSError): raise  # the file may be whole
     except Exception as fault:  # torch raises many kinds, depending on the damage
         raise ValueError(f"checkpoint {path} cannot be read; delete it to start anew "
                          f"({type(fault).__name__})") from fault
@@ -325,7 +326,7 @@ class Checkpoints:
         self.path, curve = self.folder / "checkpoint.pt", self.folder / "range_test.json"
         if self.path.exists(): self.state = load_checkpoint(self.path)
         if self.state and run.seed is None: run.seed = self.state["setup"]["seed"]
-        if run.max_lr is None and curve.exists():
+        if self.state and run.max_lr is None and curve.exists():  # of this run
             try: run.max_lr = 0.0 + json.loads(curve.read_text())["suggestion"]
             except (KeyError, TypeError, ValueError) as fault:
                 raise ValueError(f"{curve} cannot be read; delete it to test anew "

@@ -321,7 +321,9 @@ def bench_command(args: Namespace,  # `out`: a file for JSON, or None; and any a
                   ) -> int:         # exit status
     "Measure, print the table, and write the record."
     out = getattr(args, "out", None)
-    if out is not None and not Path(out).parent.is_dir():  # find out now, not in ten minutes
+    if out is not None and Path(out).is_dir():  # find out now, not in ten minutes
+        raise ValueError(f"out must be a file, got the folder {out}")
+    if out is not None and not Path(out).parent.is_dir():
         raise FileNotFoundError(f"out: there is no folder {Path(out).parent}")
     known = {"device", "data", "root", *BenchPlan.__dataclass_fields__}
     chosen = {k: v for k, v in vars(args).items() if k in known and v is not None}
