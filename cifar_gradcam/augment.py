@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from albumentations.pytorch import ToTensorV2
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from .data import (
     check_colours, check_images, CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo)
@@ -113,14 +113,18 @@ class AugmentedImages(Dataset):
 def seed_worker(worker: int,  # its number; torch has seeded this process already
                 ) -> None:
     "Give the pipeline of a DataLoader worker its own random draws."
-    transform = _transform_of(torch.utils.data.get_worker_info().dataset)
-    if transform is not None: seed_transform(transform, torch.initial_seed() % 2**63)
+    for i, transform in enumerate(_transforms_of(torch.utils.data.get_worker_info().dataset)):
+        seed_transform(transform, (torch.initial_seed() + i) % 2**63)
 
-def _transform_of(dataset):
+def _parts_of(dataset):  # the datasets inside of `Subset` and `ConcatDataset`
     while isinstance(dataset, Subset): dataset = dataset.dataset
-    transform = getattr(dataset, "transform", None)
+    if not isinstance(dataset, ConcatDataset): return [dataset]
+    return [part for inner in dataset.datasets for part in _parts_of(inner)]
+
+def _transforms_of(dataset):
+    found = [getattr(part, "transform", None) for part in _parts_of(dataset)]
     # Other transforms, such as torchvision's, draw from torch's own generator.
-    return transform if hasattr(transform, "set_random_state") else None
+    return [transform for transform in found if hasattr(transform, "set_random_state")]
 
 # %% ../nbs/01_augmentations.ipynb #b98
 def seed_epoch(loader,              # from `download_data`, `BatchedImages`, or a list of batches
@@ -137,16 +141,14 @@ def seed_epoch(loader,              # from `download_data`, `BatchedImages`, or 
                         f"set_epoch(seed, epoch), got {type(loader).__name__}: its order "
                         "and its augmentation could not be repeated")
     order, draws = np.random.SeedSequence((seed, epoch)).generate_state(2)
-    if loader.generator is None:
-        loader.generator = torch.Generator()
-        if getattr(loader.sampler, "generator", 0) is None:
-            loader.sampler.generator = loader.generator
+    if loader.generator is None: loader.generator = torch.Generator()
     loader.generator.manual_seed(int(order))
     batches = loader.batch_sampler
-    for sampler in {loader.sampler, batches, getattr(batches, "sampler", None)}:
+    for sampler in (loader.sampler, batches, getattr(batches, "sampler", None)):
+        if getattr(sampler, "generator", 0) is None: sampler.generator = loader.generator
         if hasattr(sampler, "set_epoch"): sampler.set_epoch(epoch)  # has its own seed
-    transform = _transform_of(loader.dataset)
-    if transform is not None: seed_transform(transform, int(draws))
+    for i, transform in enumerate(_transforms_of(loader.dataset)):
+        seed_transform(transform, int(draws) + i)
 
 # %% ../nbs/01_augmentations.ipynb #b09
 def load_datasets(root=None,                  # folder of the data, see `data_root`
@@ -202,9 +204,9 @@ def make_loaders(train_data: Dataset, test_data: Dataset,  # such as `AugmentedI
                  loader_args: dict | None = None,  # over `LOADER_DEFAULTS`
                  ) -> tuple[DataLoader, DataLoader]:  # the second in order and complete
     "Loaders of a training set and a test set, with one set of arguments."
-    args, inner = _loader_arguments(loader_args), test_data
-    while isinstance(inner, Subset): inner = inner.dataset
-    for step in getattr(getattr(inner, "transform", None), "transforms", ()):
+    args = _loader_arguments(loader_args)
+    for step in (step for part in _parts_of(test_data)
+                 for step in getattr(getattr(part, "transform", None), "transforms", ())):
         if any(word in type(step).__name__ for word in ("Random", "Flip", "Dropout")):
             raise ValueError(f"test_data must not be augmented, got {type(step).__name__} in "
                              "its transform: split images off by hold_out(train_data, n), or load "

@@ -81,7 +81,7 @@ def class_names(data,  # a dataset, or a loader of one
                 default=CLASSES,  # for data without names
                 ) -> tuple:
     "Class names in label order; a ValueError if the dataset's order is different."
-    own = info_of(data, ()).classes
+    own = tuple(info_of(data, ()).classes)
     names = tuple(classes or own or default)
     if names == own or sorted(names) != sorted(own): return names
     raise ValueError(f"classes must be in label order, {', '.join(own[:3])} … as the dataset "
@@ -131,7 +131,8 @@ def dataset_labels(dataset: Dataset,  # a `Subset`, has `targets`, or gives pair
     if isinstance(dataset, Subset):
         return dataset_labels(dataset.dataset)[list(dataset.indices)]
     labels = getattr(dataset, "targets", None)
-    if labels is None: labels = [np.asarray(dataset[i][1]) for i in range(len(dataset))]
+    if labels is None or getattr(dataset, "target_transform", None):
+        labels = [np.asarray(dataset[i][1]) for i in range(len(dataset))]
     return hard_labels(np.asarray(labels)).astype(np.int64)
 
 # %% ../nbs/00_data.ipynb #i03

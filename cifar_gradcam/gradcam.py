@@ -440,6 +440,8 @@ def check_drawing(plot_size, n, method, layers, scale, negative):
     if (room := sizes[0] * sizes[1]) < n:
         raise ValueError(f"plot_size {sizes} has room for {room} images, "
                          f"wanted {n}: make it larger, or no_misclf smaller")
+    if method not in (*METHODS, "shapley"):
+        raise ValueError(f"method must be one of {', '.join(METHODS)} or shapley, got {method!r}")
     several = isinstance(layers, (list, tuple)) and len(layers) != 1
     fits = not several and method not in (*GRADIENT_FREE, "shapley")
     if scale is None: scale = "one" if fits else "alone"
@@ -448,8 +450,7 @@ def check_drawing(plot_size, n, method, layers, scale, negative):
     if scale == "one" and not fits:
         raise ValueError("scale 'one' needs one layer and a method with a gradient, got "
                          f"{method!r} and layers {layers!r}")
-    if negative and scale == "alone":
-        raise ValueError("negative parts need scale 'one', got 'alone'")
+    if negative and scale == "alone": raise ValueError("negative needs scale 'one', got 'alone'")
     return sizes[1], scale
 
 def _draw_legend(fig, frames, colours, ends, text):
@@ -481,8 +482,7 @@ def _enlarge(maps, size): return F.interpolate(maps[:, None], size, mode="biline
 def _passes(model, images, targets, against, method, layers, batch_size, mirrored=False):
     # The door of `explain` and `signed_maps`: all checks; then, for each batch (and for its
     # mirror image), what `observe` saw at the layers. The caller works in `network_at` too.
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if batch_size < 1: raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if method not in tuple(METHODS):
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}; "
                          "explain takes shapley too")

@@ -93,7 +93,7 @@ def make_schedule(name: str,   # a member of `SCHEDULES`
     if name == "Constant": scheduler = torchs.ConstantLR(optimizer, factor=1)
     # A tenth after half of the steps and again after three quarters: He et al., sec. 4.2.
     if name == "Step":
-        scheduler = torchs.MultiStepLR(optimizer, [total // 2, 3 * total // 4])
+        scheduler = torchs.MultiStepLR(optimizer, [max(total // 2, 1), max(3 * total // 4, 1)])
     if name == "Cosine": scheduler = torchs.CosineAnnealingLR(optimizer, total)
     scheduler.total_steps = total  # `advance` goes no further than the last one
     return scheduler
@@ -183,7 +183,7 @@ def train_epoch(model: nn.Module,    # on any device; changed in place
         if 0 in images_in: raise ValueError(f"a batch of {label} is empty")
         for i, (images, labels) in enumerate(parts, 1):
             images = images.to(device, kind, non_blocking=True)
-            if not sizes: check_normalised(images)
+            if not sizes and len(images): check_normalised(images)
             logits, loss = train_step(model, images, labels, optimizer, criterion, dtype,
                                       len(labels) / n, i == 1, i == len(parts))
             losses.append(loss); sizes.append(len(labels))
@@ -262,8 +262,8 @@ def one_epoch(run: Run,
         raise LossIsNaN(f"the test loss is NaN or infinite after epoch {epoch + 1}/"
                         f"{run.recipe.epochs}: the learning rate may be too high ({fault})") from fault
     groups = run.optimizer.param_groups
-    lr = max([group["lr"] for group in groups if not group.get("orthogonal")]
-             or [groups[0]["lr"]])
+    lr = float(max([group["lr"] for group in groups if not group.get("orthogonal")]
+                   or [groups[0]["lr"]]))
     row = (epoch + 1, lr, *trained, *tested, time.perf_counter() - start)
     run.history.rows.append(dict(zip(COLUMNS, row)))
     run.tell("after_epoch")
@@ -302,6 +302,7 @@ def decide(run: Run,
         run.max_lr = run.range_test.suggestion
     rates = [float(group["lr"]) for group in run.optimizer.param_groups
              if not group.get("orthogonal")]  # before a schedule moves them
+    if len({*rates}) < 2: rates = float(run.optimizer.defaults["lr"])
     if run.lr_scheduler:
         run.parts["scheduler"] = make_schedule(
             run.lr_scheduler, run.optimizer, run.max_lr, recipe.epochs,
@@ -311,8 +312,7 @@ def decide(run: Run,
     if recipe.compile: run.model.compile()
     run.setup = asdict(recipe) | dict(
         optimizer=type(run.optimizer).__name__,
-        lr=rates if len({*rates}) > 1 else run.optimizer.defaults["lr"],
-        lr_scheduler=run.lr_scheduler, max_lr=run.max_lr, batches=len(loader),
+        lr=rates, lr_scheduler=run.lr_scheduler, max_lr=run.max_lr, batches=len(loader),
         dtype=str(run.dtype), seed=run.seed)
 
 # %% ../nbs/04_onecycle_training.ipynb #e12
@@ -356,9 +356,16 @@ def train_test_loop(model: nn.Module,             # trained in place
     if lr_scheduler not in (*SCHEDULES, None):
         raise ValueError(f"lr_scheduler must be one of {(*SCHEDULES, None)}, "
                          f"got {lr_scheduler!r}")
+    if lr is not None and lr_scheduler:
+        raise ValueError(f"lr must be None beside lr_scheduler {lr_scheduler!r}, whose peak is "
+                         f"max_LR, got {lr}")
+    if max_LR is not None and lr_scheduler is None:
+        raise ValueError("max_LR must be None without a schedule, whose constant rate is lr, "
+                         f"got {max_LR}")
+    *average, kept = usual_hooks(recipe, run_dir)  # what a hook adds in `begin` is restored too
     with contextlib.ExitStack() as contexts:
         run = Run(model, select_device(device), train_loader, test_loader, recipe,
-                  lr_scheduler, seed, [*usual_hooks(recipe, run_dir), *hooks],
+                  lr_scheduler, seed, [*average, *hooks, kept],
                   contexts.enter_context, recipe.max_lr)
         run.tell("prepare")
         if run.device.type == "cpu": run.enter(reuse_memory())

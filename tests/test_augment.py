@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.model_selection import KFold
-from tools import close, differ, equal
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from tools import close, differ, equal, refused
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, RandomSampler, Subset, TensorDataset
 from torchvision.transforms import Compose, RandomHorizontalFlip
 
 from cifar_gradcam.augment import (
@@ -220,8 +220,9 @@ def test_workers_draw_for_themselves():
     assert len({image.sum().item() for image in seeded.flatten(0, 1)}) == 16
     torch.manual_seed(0)
     equal(two_epochs(same, worker_init_fn=seed_worker), seeded)
-    images = two_epochs(Subset(same, range(8)), worker_init_fn=seed_worker)
-    differ(images[0, :4], images[0, 4:])
+    for around in (Subset(same, range(8)), ConcatDataset([Subset(same, range(3)), same])):
+        images = two_epochs(around, worker_init_fn=seed_worker)
+        differ(images[0, :4], images[0, 4:8])
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -278,6 +279,35 @@ def test_sampler_that_counts_epochs_is_told_which_one_it_is(as_batches):
     equal(passes[0], passes[2])
     differ(passes[0], passes[1])
     for seen in passes: equal(sorted(seen), list(range(12)))
+
+
+def test_each_part_of_several_datasets_is_seeded():
+    parts = [AugmentedImages(IMAGES[:8], LABELS[:8], train_transform()) for _ in range(2)]
+    loader = DataLoader(ConcatDataset(parts), 4)
+    def epoch_of(epoch):
+        seed_epoch(loader, 0, epoch)
+        return torch.cat([images for images, _ in loader])
+    first = epoch_of(0)
+    equal(first, epoch_of(0)); differ(first, epoch_of(1)); differ(first[:8], first[8:])  # draws of their own
+    refused(lambda: make_loaders(parts[0], ConcatDataset(parts)), contains="test_data must not be augmented")
+
+
+@pytest.mark.parametrize("made", (
+    lambda data: DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 4, False)),
+    lambda data: DataLoader(data, 4, sampler=RandomSampler(data), generator=torch.Generator())))
+def test_an_order_from_the_global_generator_is_seeded_too(made):
+    loader, orders = made(TensorDataset(torch.arange(12))), []
+    for epoch in (0, 0, 1):
+        seed_epoch(loader, 0, epoch)
+        orders.append(torch.cat([part for part, in loader]).tolist())
+    equal(orders[0], orders[1]); differ(orders[0], orders[2])
+
+
+def test_an_order_may_be_a_list():
+    numbers = TensorDataset(torch.arange(4))
+    for loader in (DataLoader(numbers, batch_sampler=[[3, 1], [0, 2]]), DataLoader(numbers, 2, sampler=[3, 1, 0, 2])):
+        seed_epoch(loader, 0, 0)
+        equal(torch.cat([part for part, in loader]), [3, 1, 0, 2])
 
 
 def test_transforms_with_draws_of_their_own_are_left_alone():

@@ -252,6 +252,17 @@ def test_facts_of_a_spot(h, w, channels):
     assert fig.axes[0].get_title() == "says airplane\nagainst ship"
 
 
+def test_a_cell_that_helps_in_one_game_costs_in_none():
+    class Bright(Spot):
+        def forward(self, x): return torch.stack([torch.zeros(len(x)), 50 + 16 * x.mean((1, 2, 3)), torch.full((len(x),), -5.0)], 1)
+    x = torch.full((3, 32, 32), -2.0)  # darker than the mean colour, with which the answer grows surer
+    x[:, 8:16, 16:24] = -1.0
+    found = facts(Bright(6), x, 1)
+    equal([game["most"] for game in found["games"].values()], [6] * 3)
+    equal([max(game["falls"]) > 0 for game in found["games"].values()], [False, True, True])
+    assert found["costliest"] is None and "costs" not in in_words(found, "abc")
+
+
 def test_facts_say_nothing_if_nothing_changes(images):
     for x in (images[0], torch.zeros(3, 32, 32)):
         found = facts(Constant(), x, 0)

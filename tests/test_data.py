@@ -11,7 +11,7 @@ from torchvision import transforms
 
 from cifar_gradcam.augment import AugmentedImages, plain_transform, train_transform
 from cifar_gradcam.data import (
-    CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo, channel_counts, channel_statistics, check_colours, check_images, dataset_labels,
+    CIFAR10_MEAN, CIFAR10_STD, CLASSES, DatasetInfo, class_names, channel_counts, channel_statistics, check_colours, check_images, dataset_labels,
     denormalize, hard_labels, info_of, picture_grid, show_class_samples, show_image_rgb, show_random_samples)
 from cifar_gradcam.engine.datasets import synthetic_images
 
@@ -91,6 +91,12 @@ def test_labels_of_datasets_and_subsets(stripes, loader, monkeypatch):
     equal(dataset_labels(TensorDataset(images, labels)), labels.numpy())
     shares = torch.tensor([[0.2, 0.8], [0.7, 0.3]])  # without `targets`, and as shares of several classes: the largest
     equal(dataset_labels(TensorDataset(images[:2], shares)), [1, 0])
+
+    class Large(Dataset):  # as torchvision's with a `target_transform`: it gives other labels than its `targets`
+        targets, target_transform = [0, 9], staticmethod(lambda label: int(label > 4))
+        def __len__(self): return 2
+        def __getitem__(self, i): return images[i], self.target_transform(self.targets[i])
+    equal(dataset_labels(Large()), [0, 1])
 
     class Mixed(TensorDataset): targets = shares.numpy()
     equal(dataset_labels(Subset(Mixed(images[:2], shares), [1, 0])), [0, 1])
@@ -281,6 +287,9 @@ def test_names_of_classes_where_they_do_not_fit(stripes):
         with pytest.raises(ValueError, match="classes must name every label: 1 names"): show(stripes, ("a",))
         with pytest.raises(ValueError, match="classes must be in label order, airplane, automobile"): show(stripes, CLASSES[::-1])
     show_random_samples(stripes, [f"Klasse {k}" for k in range(10)])  # a translation
+    listed = Subset(stripes, range(4))
+    listed.info = DatasetInfo(list(CLASSES))  # as torchvision gives them
+    equal(class_names(listed), CLASSES)
     plt.close("all")
 
 

@@ -212,6 +212,9 @@ def test_pictures_and_maps_must_fit_the_record(case):
 def test_no_mistakes_and_limits(case):
     flawless = explore_mistakes(case.model, case.record[case.record.correct], case.dataset)
     equal((len(flawless), data_in(flawless)["heading"]), (0, "No mistakes"))
+    only = explore_mistakes(case.model, case.record[~case.record.correct], case.dataset, **case.how)  # as from `find_mistakes`
+    assert f"in 70 images ({100 * len(case.wrong) / 70:.1f} %)" in only.page
+    explore_mistakes(case.model, case.record, case.dataset, limit=1, **case.how | dict(mean=np.full(3, 0.5), std=np.full(3, 0.2)))
     three = explore_mistakes(case.model, case.record, case.dataset, limit=3, **case.how)
     equal(len(three), 3)
     assert f"the surest of {len(case.wrong):,} in 70 images" in three.page

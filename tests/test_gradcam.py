@@ -652,7 +652,7 @@ def test_the_scale_that_fits():
     refused(lambda: scale("one", False, "gradcam", ["layer3", "layer4"]), exc=ValueError,
             contains="scale 'one' needs one layer and a method with a gradient, got 'gradcam'")
     refused(lambda: scale("both", False), contains="'alone' or None, got 'both'")
-    refused(lambda: scale("alone", True), contains="negative parts need scale 'one'")
+    refused(lambda: scale("alone", True), contains="negative needs scale 'one'")
     equal(check_drawing([4, 5], 20, "gradcam", None, None, False), (5, "one"))
 
 def test_other_methods_and_layers_and_images_alone(narrow, few):
@@ -691,6 +691,7 @@ def test_fewer_mistakes_than_asked_for_or_none(narrow, few, capsys):
 def test_drawings_that_are_refused(narrow, few, text, how):
     loader = DataLoader(TensorDataset(few.images, torch.from_numpy(few.labels)))
     refused(lambda: plot_misclassified(narrow, loader, **how), contains=text, exc=ValueError)
+    if "method" in how: refused(lambda: plot_misclassified(narrow, [], **how), contains=text, exc=ValueError)  # before the search
 
 def test_more_drawings_that_are_refused(narrow, few):
     empty = TensorDataset(torch.zeros(0, 3, 32, 32), torch.zeros(0).long())

@@ -239,6 +239,7 @@ def test_the_best_control():
     equal(best_control(MADE_UP), "centred Gaussian")
     equal(best_control(MADE_UP, "deletion blur"), "random pixels")
     refused(lambda: best_control({"maps": {}}), contains="record holds no controls")
+    refused(lambda: best_control(MADE_UP, "raod"), contains="measure must be one of ")
 
 
 def test_scores_refuse_unknown_names():
@@ -261,6 +262,7 @@ def test_holm_against_his_rule_step_by_step():
 def test_p_values_against_scipy():
     gains = np.random.default_rng(1).normal(0.1, 1, 30)
     close(p_value(gains), stats.ttest_1samp(gains, 0).pvalue, eps=1e-12)
+    equal(p_value(gains[:1]), 1.0)
     equal([p_value(np.full(5, v)) for v in (0.5, 0.0)], [0.0, 1.0])
 
 

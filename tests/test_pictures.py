@@ -143,6 +143,8 @@ def test_bars_have_the_mean_colour_and_the_window_is_the_picture(size, edges):
     close(square[:, inside].T, torch.tensor([[2.0, -2, -2]]).expand(int(inside.sum()), 3))
     equal(to_network(picture, 48, (0.5,), (0.5,)).shape, (1, 1, 48, 48))
     refused(lambda: to_network(picture, mean=(0.5, 0.5), std=(0.5, 0.5)), contains="got 2 and 2")
+    refused(lambda: to_network(picture, mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7)), contains="divide numbers for pixels up to 255 by 255")
+    refused(lambda: to_network(picture, mean=(0.5,), std=(0.0,)), contains="std must be three numbers above 0")
 
 
 def test_laid_over_as_overlay_does_it_to_eight_bits():

@@ -82,6 +82,8 @@ def test_parts_of_a_record(record):
     equal(len(record[:0]), 0)
     refused(lambda: record[len(record)], exc=IndexError)
     equal((record.seen, record[:5].seen), (len(record), len(record)))
+    with_images = replace(record[:4], images=images[:4])
+    equal(with_images[::-1].images, images[:4].flip(0))
     surest = record[:50].most_confident()
     equal(sorted(surest.indices), np.arange(50))
     assert (np.diff(surest.confidence) <= 0).all()

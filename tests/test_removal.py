@@ -74,8 +74,8 @@ def test_removed_pixels_are_counted_as_a_percentile_counts(maps):
         for first in ("most", "least"):
             equal((~removed_pixels(order, share, first)).flatten(1).sum(1).tolist(), [kept] * 20)
     assert not (removed_pixels(order, 40) & removed_pixels(order, 40, "least")).any()
-    for share in (0, 100):
-        refused(lambda share=share: removed_pixels(order, share), contains="between 0 and 100")
+    for share in (0, 100, 0.2, 12.5):  # 0.2 is no share of 100
+        refused(lambda share=share: removed_pixels(order, share), contains="whole number between 0 and 100")
     refused(lambda: removed_pixels(order, 20, "all"), contains="first must be 'most' or 'least'")
 
 
@@ -99,6 +99,14 @@ def test_imputed_pixels_are_means_of_their_neighbours(images, maps):
     assert wrong.abs().max() < 1e-3
     tall = banded(32, images)
     close(neighbour_sum(images[:2], tall, tall), around(images[:2]), eps=1e-5)
+
+
+def test_what_was_removed_may_be_missing(images):
+    removed = torch.zeros(2, 32, 32, dtype=torch.bool); removed[:, 4:9, 4:9] = True
+    holes = images[:2].clone(); holes[0, :, 5, 5] = torch.nan
+    equal(impute(holes, removed, noise=0), impute(images[:2], removed, noise=0))
+    holes[0, :, 0, 0] = torch.nan
+    refused(lambda: impute(holes, removed), contains="images must be finite where they are not removed")
 
 
 def test_imputation_refuses(images, maps):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 from tools import close, equal, refused
+from torch import nn
 
 from cifar_gradcam.gradcam import explain
 from cifar_gradcam.mistakes.sanity import (
@@ -77,6 +78,31 @@ def test_the_network_forgets_from_the_top(network):
     equal([k for k in same["conv1"] if "num_batches" not in k], [])
     assert torch.equal(dict(randomized(trained, 3))["conv1"].conv1.weight,
                        states["conv1"]["conv1.weight"])
+
+
+def test_a_wrapped_network_forgets_as_it_does_alone(network):
+    equal([name for name, _ in randomized(nn.DataParallel(network))], STAGES)
+    for (_, alone), (_, wrapped) in zip(randomized(network, 3), randomized(nn.DataParallel(network), 3)): same = alone, wrapped
+    for one, other in zip(*(part.parameters() for part in same)): assert torch.equal(one, other)
+
+
+def test_weights_that_would_stay_are_refused():
+    class Scaled(nn.Module):
+        def __init__(self): super().__init__(); self.scale = nn.Parameter(torch.ones(3, 1, 1))
+        def forward(self, x): return self.scale * x
+    for model in (nn.Sequential(Scaled(), nn.Flatten(), nn.Linear(3072, 10)), Scaled()):
+        refused(lambda model=model: list(randomized(model)), contains="got Scaled without reset_parameters")
+    attention = nn.Sequential(nn.MultiheadAttention(4, 2))
+    before = attention[0].in_proj_weight.clone()
+    *_, (_, forgotten) = randomized(attention)
+    assert not torch.equal(forgotten[0].in_proj_weight, before)
+
+
+def test_the_random_state_is_left_alone(network):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    for _ in randomized(network): pass
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_sanity_check(network, images):

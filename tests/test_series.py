@@ -259,6 +259,22 @@ def test_parts_of_a_record_that_contradict_each_other(records, file, change, wan
     load_record(records / "crop-seed1")
 
 
+def test_what_few_images_and_few_updates_allow(records):
+    crop = records / "crop-seed0"
+    config, history, metrics = crop / "config.json", crop / "history.csv", crop / "metrics.json"
+    accuracy = json.loads(metrics.read_text())["test_accuracy"]
+    change_json(config, data="real")
+    other = [accuracy + points if accuracy + points <= 100 else accuracy - points for points in (12.5, 25)]  # 10 and 20 of 80 images
+    change_json(metrics, test_accuracy_with_flip=other[0])
+    load_record(crop)
+    change_json(metrics, test_accuracy_with_flip=other[1])
+    with pytest.raises(ValueError, match="test_accuracy_with_flip"): load_record(crop)
+    change_json(metrics, test_accuracy_with_flip=accuracy)
+    change_json(config, accumulate=4)  # one update an epoch: no schedule gets to its end
+    change_row(history, 1, lr=0.04)
+    load_record(crop)
+
+
 def unpacked(name, run, to):
     with zipfile.ZipFile(lab.shipped_records(name).root.filename) as packed:
         packed.extractall(to, [entry for entry in packed.namelist() if entry.startswith(f"{run}/")])

@@ -145,6 +145,8 @@ def test_the_other_schedules_against_numbers_written_down():
             optimizer.step(); advance(scheduler)
         return np.array(seen)
     equal(rates_of("Constant"), np.tile([0.2, 0.03], (40, 1)))
+    once = sgd(); make_schedule("Step", once, max_lr=0.2, epochs=1, steps_per_epoch=1)
+    equal(once.param_groups[0]["lr"], 0.2)  # its only step
     close(rates_of("Step"), np.outer([1] * 20 + [0.1] * 10 + [0.01] * 10, [0.2, 0.03]), eps=1e-12)
     close(rates_of("Cosine"),
           np.outer((1 + np.cos(np.pi * np.arange(40) / 40)) / 2, [0.2, 0.03]), eps=1e-12)
@@ -578,7 +580,8 @@ def test_what_the_loop_refuses():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_with_every_schedule(name):
     for schedule in (*SCHEDULES, None):
-        result = loop(tiny(), tiny(), max_LR=0.01, EPOCHS=1, optimizer=name, lr_scheduler=schedule)
+        rate = dict(max_LR=0.01) if schedule else dict(lr=0.01)
+        result = loop(tiny(), tiny(), EPOCHS=1, optimizer=name, lr_scheduler=schedule, **rate)
         assert np.isfinite(result.rows[0]["test_loss"]) and result.rows[0]["lr"] > 0
 
 
@@ -595,7 +598,13 @@ def test_optimizer_objects_and_what_arguments_override():
     # the recipe counts where no argument is given, and the argument where one is
     result = loop(tiny(), tiny(), 0.02, recipe=Recipe(epochs=2, max_lr=0.5))
     equal(len(result), 2); close(result.rows[-1]["lr"], 0.02 / 10_000, eps=1e-12)
+    model = small_network()
+    mine = torch.optim.Adam(model.parameters(), lr=torch.tensor(0.003))  # a tensor, which a schedule changes in place
+    rates = train_test_loop(model, "cpu", tiny(), tiny(), 0.02, 2, optimizer=mine).column("lr")
+    close(rates[-1], 0.02 / 10_000, eps=1e-9); assert rates[0] > 0.001 and {*map(type, rates)} == {float}
     result = loop(tiny(), tiny(), lr_scheduler=None, EPOCHS=1, lr=0.003)
+    refused(lambda: loop(tiny(), tiny(), EPOCHS=1, lr=0.003), contains="lr must be None beside lr_scheduler 'OneCycle'")
+    refused(lambda: loop(tiny(), tiny(), 0.1, EPOCHS=1, lr_scheduler=None), contains="max_LR must be None without a schedule")
     equal(result.rows[0]["lr"], 0.003)
 
 
@@ -641,6 +650,23 @@ def test_a_hook_may_put_something_into_the_checkpoint_and_in_the_tested_models_p
     cut = loop(Fails(tiny(), 4), tiny(), run_dir=tmp_path, hooks=[watch], **plain)
     equal(len(cut), 1)
     equal([type(moment[2]) for moment in watch.moments if moment[0] == "interrupted"], [KeyboardInterrupt])
+
+
+def test_a_part_that_a_hook_adds_is_restored_too(tmp_path):
+    class Mean:
+        def __init__(self): self.seen = []
+        def begin(self, run): run.parts["mean"] = self.mean = Average(run.model, 0.9)
+        def after_step(self, run): self.mean.update_parameters(run.model)
+        def end(self, run): self.seen.append(self.mean.n_averaged.item())
+    plain, whole, cut, again = dict(max_LR=0.1, seed=0, recipe=exact), Mean(), Mean(), Mean()
+    loop(tiny(), tiny(), EPOCHS=2, hooks=[whole], **plain)
+    loop(Fails(tiny(), 4), tiny(), EPOCHS=2, run_dir=tmp_path, hooks=[cut], **plain)
+    loop(tiny(), tiny(), EPOCHS=2, run_dir=tmp_path, hooks=[again], **plain)
+    equal(again.seen, whole.seen)
+    for one, other in zip(whole.mean.parameters(), again.mean.parameters()): assert torch.equal(one, other)
+    equal(len(loop(Fails(tiny(), 1), tiny(), EPOCHS=2, hooks=[Mean()], **plain)), 0)  # Ctrl-C in the first epoch
+    refused(lambda: loop(tiny(), tiny(), EPOCHS=3, run_dir=tmp_path / "other", hooks=[Mean()], **plain) if loop(
+        Fails(tiny(), 4), tiny(), EPOCHS=3, run_dir=tmp_path / "other", **plain) else None, contains="belongs to another network or optimizer")
 
 
 # ---- runs that are interrupted
@@ -862,7 +888,7 @@ def test_a_test_loss_that_is_nan_ends_the_run_and_the_whole_epochs_stay(tmp_path
 def test_the_test_loss_of_a_criterion_that_gives_nan():
     def broken(logits, labels): return logits.mean() * float("inf" if not logits.requires_grad else 1)
     refused(lambda: evaluate(small_network(), tiny(), broken), contains="the loss is", exc=ValueError)
-    refused(lambda: loop(tiny(), tiny(), 0.1, 2, criterion=broken, lr_scheduler=None), exc=LossIsNaN,
+    refused(lambda: loop(tiny(), tiny(), EPOCHS=2, lr=0.1, criterion=broken, lr_scheduler=None), exc=LossIsNaN,
             contains="the test loss is NaN or infinite after epoch 1/2")
 
 

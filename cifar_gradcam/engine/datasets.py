@@ -485,7 +485,7 @@ def load_images(root=None,                  # see `data_root`; ignored for a fol
     measured = DatasetInfo()
     if "CIFAR100" in source: measured = _measured(parts[0].classes, parts[0].data)
     if info and info.classes == (): info = info._replace(classes=measured.classes)
-    if info is not None and info.classes != measured.classes:
+    if info is not None and tuple(info.classes) != measured.classes:
         raise DataError(f"source {source!r} has other classes than the network, which "
                         f"knows {len(info.classes)}: {', '.join(info.classes[:10])}")
     return tuple(Images(part.data[:limit], part.targets[:limit], info or measured)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import nn, Tensor
 
-from ..data import CIFAR10_MEAN, CIFAR10_STD, CLASSES
+from ..data import check_colours, CIFAR10_MEAN, CIFAR10_STD, CLASSES
 from .datasets import (
     class_folders, class_name, is_map, left_out, listed_maps, MAP_MARK, picture_endings,
     picture_window, plain_name, read_picture, shrink_picture, unwarned, visible_files)
@@ -35,6 +35,7 @@ def to_network(picture: Image.Image,  # RGB
     if len(mean) != len(std) or len(mean) not in (1, 3):
         raise ValueError("mean and std must be 3 numbers each, or 1 for a network of grey "
                          f"pictures, got {len(mean)} and {len(std)}")
+    check_colours([*mean] * (3 // len(mean)), [*std] * (3 // len(std)))
     if len(mean) == 1: picture = picture.convert("L")
     small = np.atleast_3d(shrink_picture(picture, size)) / np.float32(255)
     normalized = (small - np.float32(mean)) / np.float32(std)

@@ -157,8 +157,7 @@ def measure(model: nn.Module,  # trained, on any device
     record = known_record(out, settings, "measurement")
     def save():
         if out is not None: write_whole(out, (json.dumps(record) + "\n").encode())
-    reuse_memory()
-    with tuned(model):
+    with reuse_memory(), tuned(model):
         record = record or _new_record(model, dataset, settings)
         chosen = [dataset[i] for i in record["indices"] if i < len(dataset)]
         x = torch.stack([torch.as_tensor(image) for image, _ in chosen])
@@ -226,7 +225,7 @@ def best_control(record: dict, measure: str = "road",
     names = [n for kind in CONTROLS if (n := map_name(kind, (), target)) in record["maps"]]
     if not names: raise ValueError("record holds no controls")
     return max(names, key=lambda name: (
-        MEASURES[measure] * image_scores(record, name, measure).mean()))
+        image_scores(record, name, measure).mean() * MEASURES[measure]))
 
 def holm(p_values,         # one for each comparison
          ) -> np.ndarray:  # corrected for their number, in the same order, at most 1
@@ -239,8 +238,8 @@ def holm(p_values,         # one for each comparison
 def p_value(differences,  # one an image, shape (N,)
             ) -> float:   # two-sided, of the paired t-test that their mean is 0
     "The chance of a mean this far from 0 if there is no difference."
-    n, mean = len(differences), differences.mean()
-    spread = differences.std(ddof=1) / n**0.5 if n > 1 else 0.0
+    if (n := len(differences)) < 2: return 1.0  # one image decides nothing
+    mean, spread = differences.mean(), differences.std(ddof=1) / n**0.5
     if spread == 0: return float(mean == 0)
     return float(2 * stats.t.sf(abs(mean) / spread, n - 1))
 

@@ -176,7 +176,8 @@ def explore_mistakes(model: nn.Module,     # that made the record
     wrong = record[~record.correct]
     shown, info = wrong.most_confident()[:limit], info_of(dataset)
     images = images_of(shown, dataset)
-    pictures = 255 * denormalize(images, mean or info.mean, std or info.std)
+    pictures = 255 * denormalize(images, info.mean if mean is None else mean,
+                                 info.std if std is None else std)
     pictures = np.rint(pictures).astype(np.uint8)
     if not len(wrong):
         return build_explorer(pictures, [np.zeros(pictures.shape[:3])] * 2, shown,
@@ -186,5 +187,6 @@ def explore_mistakes(model: nn.Module,     # that made the record
     heats = [explain(model, images, chosen, against=other, **how).numpy()
              for chosen, other in pairs]
     of = f"the surest of {len(wrong):,} " if len(shown) < len(wrong) else ""
-    summary = f"{of}in {len(record):,} images ({100 * len(wrong) / len(record):.1f} %)"
+    n = record.seen if len(wrong) == len(record) else len(record)  # of `find_mistakes`
+    summary = f"{of}in {n:,} images ({100 * len(wrong) / n:.1f} %)"
     return build_explorer(pictures, heats, shown, summary, notes, facts, whose)

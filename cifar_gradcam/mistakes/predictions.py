@@ -73,7 +73,7 @@ class Predictions:
 
     def __getitem__(self, rows) -> "Predictions":
         "Some of the images: `record[3]`, `record[:20]`, `record[~record.correct]`."
-        rows = np.atleast_1d(np.arange(len(self))[rows])
+        rows = np.atleast_1d(np.arange(len(self))[rows]).copy()  # for torch: no view
         images = None if self.images is None else self.images[rows]
         return replace(self, indices=self.indices[rows], labels=self.labels[rows],
                        logits=self.logits[rows], images=images)

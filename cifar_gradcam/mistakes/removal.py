@@ -63,6 +63,8 @@ def impute(images: Tensor,        # shape (N, C, H, W), on any device
         raise TypeError(f"removed must be bool, got {removed.dtype}")
     if removed.flatten(1).all(1).any():
         raise ValueError("removed must leave at least one pixel of each image")
+    if not images.movedim(1, -1)[~removed].isfinite().all():
+        raise ValueError("images must be finite where they are not removed, got NaN or infinity")
     return _fill(images, removed, noise * _grain(images, seed), tolerance)
 
 def _grain(images, seed):  # standard normal, the same on every device
@@ -73,7 +75,7 @@ def _fill(images, removed, grain, tolerance=1e-4, limit=2000):
     # every image and colour is a system of its own, solved in step with the others
     tall, wide = (banded(n, images) for n in images.shape[2:])
     hole = removed.to(images)[:, None]
-    known = images * (1 - hole)
+    known = images.masked_fill(removed[:, None], 0)
     weights = neighbour_sum(torch.ones_like(images[:1, :1]), tall, wide)  # < 1 at the border
     def dot(a, b): return (a * b).sum((2, 3), keepdim=True)
     x, residual = torch.zeros_like(images), hole * neighbour_sum(known, tall, wide)
@@ -96,8 +98,8 @@ def removed_pixels(order: Tensor,      # from `removal_order`
                    first: str = "most",  # "most" or "least" relevant pixels
                    ) -> Tensor:        # bool, same shape
     "The pixels that are gone when a share has been removed."
-    if not 0 < share < 100:
-        raise ValueError(f"share must be between 0 and 100 %, got {share}")
+    if not 0 < share < 100 or share != int(share):
+        raise ValueError(f"share must be a whole number between 0 and 100 %, got {share}")
     if first not in ("most", "least"):
         raise ValueError(f"first must be 'most' or 'least', got {first!r}")
     n = order[0].numel()

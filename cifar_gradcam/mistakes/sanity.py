@@ -14,6 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..engine.models import unwrap
 from ..gradcam import DEFAULT_METHOD, explain
 
 # %% ../../nbs/08b_sanity_checks.ipynb #m50
@@ -21,7 +22,8 @@ def randomized(model: nn.Module,  # left as it is
                seed: int = 0,     # of the new weights
                ) -> Iterator:     # ("trained", model), then each stage; one object
     "A copy of the model that loses what it has learned, block by block from the top."
-    copied = copy.deepcopy(model).eval()
+    copied = copy.deepcopy(unwrap(model)).eval()
+    if [*copied.parameters(recurse=False)]: _refuse(copied)
     yield "trained", copied
     stages = []
     for name, part in copied.named_children():
@@ -30,12 +32,18 @@ def randomized(model: nn.Module,  # left as it is
                          for inner, block in part.named_children()]
     for step, (name, stage) in enumerate(reversed(stages)):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + step)
+            torch.default_generator.manual_seed(seed + step)
             stage.cpu()  # so that every device gets the same weights
             for layer in stage.modules():
-                if hasattr(layer, "reset_parameters"): layer.reset_parameters()
+                draw = getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))
+                if draw: draw()
+                elif [*layer.parameters(recurse=False)]: _refuse(layer)
         stage.to(next(model.parameters()).device)
         yield name, copied
+
+def _refuse(layer):
+    raise ValueError("model must be made of layers that can draw their weights anew, "
+                     f"got {type(layer).__name__} without reset_parameters")
 
 # %% ../../nbs/08b_sanity_checks.ipynb #m53
 def rank_correlation(a: Tensor, b: Tensor,  # maps, shape (N, H, W)

@@ -17,12 +17,17 @@ const drawn = (tag, attributes, text = "") => {  // a part of a drawing
 const megabytes = bytes => `${Math.round(bytes / 1e6)}\u00a0MB`;
 const firm = text => text.replace(/(\d) (?=(?:%|MB|ms|points?|seconds?)(?!\w))/g, "$1\u00a0");  // a number and its unit stay on one line
 const bytesOf = hex => new Uint8Array(hex.match(/../g).map(pair => parseInt(pair, 16)));
-async function parts(name) {  // of a page: the JSON file about them, in which `missing` says why there are none
+async function parts(name) {  // of a page: the JSON file about them, in which `missing` says why there are none, or `lost` that they did not arrive
   try {
     const found = await fetch(new URL(name, web));
     return found.ok ? await found.json() : {missing: "needs `make docs`"};
-  } catch { return {missing: "needs a server: run `python -m http.server` in the folder of the site"}; }
+  } catch {
+    const missing = "needs a server: run `python -m http.server` in the folder of the site";
+    return {missing, lost: location.protocol !== "file:"};
+  }
 }
+const absent = (what, {missing, lost}) => lost ? `${what} could not be loaded. Check your connection, and load this page again.`
+  : `${what} is not in this copy of the site: it ${missing}.`;
 async function bytes(name, version, more) {  // of a file, unpacked if it is packed by gzip; `more` hears the length of each part as it arrives
   const answer = await fetch(new URL(`${name}?${version}`, web)), parts = [];
   if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
@@ -60,7 +65,8 @@ function stage(svg) {
   area.addEventListener("click", event => {
     if (event.target.closest(".try-handle")) return;
     const [x, y] = at(event), far = knob => Math.hypot(knob.offsetLeft + 22 - x, knob.offsetTop + 22 - y);
-    const nearest = knobs.filter(knob => !knob.hidden).reduce((best, knob) => far(knob) < far(best) ? knob : best);
+    const [nearest] = knobs.filter(knob => !knob.hidden).sort((a, b) => far(a) - far(b));
+    if (!nearest) return;
     nearest.to(x, y);
     nearest.focus({preventScroll: true});
   });
@@ -71,7 +77,7 @@ function stage(svg) {
     const to = (x, y) => go(knob.values.reduce((best, v, k) => Math.abs(place(v) - (up ? y : x)) < Math.abs(place(knob.values[best]) - (up ? y : x)) ? k : best, 0));
     const said = {role: "slider", tabindex: 0, "aria-label": name, "aria-orientation": up ? "vertical" : "horizontal", "aria-valuemin": 0};
     for (const [attribute, value] of Object.entries(said)) knob.setAttribute(attribute, value);
-    knob.addEventListener("keydown", event => { if (event.key in steps) { event.preventDefault(); go(now + steps[event.key]); } });
+    knob.addEventListener("keydown", event => { if (event.key in steps && !held(event)) { event.preventDefault(); go(now + steps[event.key]); } });
     knob.addEventListener("pointerdown", event => { knob.setPointerCapture(event.pointerId); knob.focus({preventScroll: true}); });
     knob.addEventListener("pointermove", event => { if (knob.hasPointerCapture(event.pointerId)) to(...at(event)); });
     knobs.push(knob);
@@ -133,14 +139,15 @@ function pictures({name, sheet, options, value}, chosen) {
   });
   return group;
 }
-// Elements in rows of `columns` are one stop of the Tab key; the arrow keys move among them.
-function byArrows(elements, columns) {
+const held = event => event.altKey || event.ctrlKey || event.metaKey;  // such keys are the browser's
+// Elements in rows are one stop of the Tab key; the arrow keys move among them.
+function byArrows(elements) {
   elements.forEach((element, k) => {
     element.tabIndex = k ? -1 : 0;
     element.addEventListener("focus", () => elements.forEach(one => { one.tabIndex = one === element ? 0 : -1; }));
     element.addEventListener("keydown", event => {
-      const column = k % columns, step = {ArrowLeft: column ? -1 : 0, ArrowRight: column < columns - 1 ? 1 : 0, ArrowUp: -columns, ArrowDown: columns}[event.key];
-      if (step === undefined) return;
+      const columns = elements.filter(one => one.offsetTop === elements[0].offsetTop).length, column = k % columns, step = {ArrowLeft: column ? -1 : 0, ArrowRight: column < columns - 1 ? 1 : 0, ArrowUp: -columns, ArrowDown: columns}[event.key];
+      if (step === undefined || held(event)) return;
       event.preventDefault();
       elements[k + step]?.focus({preventScroll: true});
     });
@@ -164,13 +171,16 @@ function attempt(name, {still = ""} = {}, build) {
   if (!box) return;
   const work = make("div", "try-work"), begin = async () => {
     const data = await parts(`try-${name}.json`);
-    if (data.missing) { box.append(make("p", "try-quiet", `What one could try here is not in this copy of the site: it ${data.missing}.`)); return; }
+    if (data.missing) { box.append(make("p", "try-quiet", absent("What one could try here", data))); return; }
     box.append(work);
-    await build(work, data, draw => {
+    try { await build(work, data, draw => {
       let width = 0;
       new ResizeObserver(() => { if (work.clientWidth && work.clientWidth !== width) { width = work.clientWidth; draw(); } }).observe(work);
       draw();
-    });
+    }); } catch (fault) {
+      work.replaceChildren(make("p", "try-quiet", `What one could try here could not be shown (${fault.message}). Load this page again.`));
+      throw fault;
+    }
     if (figure) {  // links to it lead here
       figure.classList.add("try-still");
       for (const link of document.querySelectorAll(`a[href="#${still}"]`)) link.setAttribute("href", `#${box.id}`);
@@ -179,5 +189,5 @@ function attempt(name, {still = ""} = {}, build) {
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, firm, megabytes, bytesOf, parts, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
+return {web, make, drawn, firm, megabytes, bytesOf, parts, absent, held, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
 })();

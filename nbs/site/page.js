@@ -54,7 +54,8 @@ const speak = (link, number) => {
 };
 
 const unfold = () => {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  let target = null;
+  try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch {}  // such as #%
   if (!target?.closest("details")) return;
   for (let box = target.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
   target.scrollIntoView();  // what was folded above it has moved it

@@ -39,6 +39,7 @@ function follow() {
   ["start", "peak", "end", "place"].forEach((part, k) => change(part, numbers[k]));
   seed = +(found[5] ?? 0);
   choose(found[6] ?? "small");
+  buttons();
   say(`This link contains a curve: ${words(curve)}${network === "small" ? "" : `, for the network “${NAMES[network]}”`}. Press Train.`);
 }
 
@@ -58,7 +59,8 @@ function ask(task, words, hear = null) {  // one task at a time; `hear` is told 
   return new Promise((resolve, reject) => { asked = {resolve, reject, hear}; worker.postMessage({task, ...words}); });
 }
 const sum = sizes => Object.values(sizes).reduce((a, b) => a + b);
-async function load() {  // what is not here yet: at the first press, and at the first of a deep network
+let again = "";  // a browser never asks again for a module that it could not load, unless its address is another
+async function load(network) {  // what is not here yet: at the first press, and at the first of a deep network
   const {sizes, graph} = app.networks[network];
   if (taken.has(graph)) return;
   say("Loading …");
@@ -66,7 +68,7 @@ async function load() {  // what is not here yet: at the first press, and at the
   const own = name => Book.bytes(name, app.version, more);
   if (!pictures) {
     const [wasm, images] = await Promise.all([Book.bytes("ort.wasm.gz", app.runtime, more), own("images.webp")]);
-    pictures = await ask("open", {about: app, address: new URL(`ort.js?${app.runtime}`, base).href, wasm, images});
+    pictures = await ask("open", {about: app, address: new URL(`ort.js?${app.runtime}${again}`, base).href, wasm, images});
   }
   await ask("take", {graph, files: await Promise.all(Object.keys(sizes).map(own))});
   taken.add(graph);
@@ -75,7 +77,7 @@ async function load() {  // what is not here yet: at the first press, and at the
 
 // ---- WebGPU, where the browser has it and one asks for it. A step is timed on both, and the faster one trains.
 const verdicts = new Map();  // by graph: whether WebGPU trains it, and why
-const verdict = () => at("gpu").checked && verdicts.get(app.networks[network].graph);
+const verdict = (own = network) => at("gpu").checked && verdicts.get(app.networks[own].graph);
 async function offer() {
   at("webgpu").hidden = !await navigator.gpu?.requestAdapter().catch(() => null);
   showVerdict();
@@ -84,7 +86,7 @@ function showVerdict() {
   const load = taken.has("gpu") ? "The next run" : `The next run loads ${megabytes(sum(app.gpu))} more. It`;
   at("gpu-said").textContent = firm(!at("gpu").checked ? "" : verdict()?.why ?? `${load} measures how long one step takes on the processor (CPU) and with WebGPU. The faster one then trains.`);
 }
-async function compare() {
+async function compare(network) {
   const name = Object.keys(app.gpu).find(name => name.endsWith("wasm.gz")), {graph} = app.networks[network], ms = time => `${+time.toPrecision(2)} ms`;
   const decide = (gpu, why) => { verdicts.set(graph, {gpu, why: `${why} ${gpu ? "WebGPU" : "the processor"} trains this network.`}); showVerdict(); };
   try {
@@ -93,35 +95,40 @@ async function compare() {
     const wasm = taken.has("gpu") ? null : await Book.bytes(name, app.runtime, n => { at("progress").value += n / app.gpu[name]; });
     if (halted) return;
     say("Measuring how long a step takes on the processor and with WebGPU …");
-    const found = await ask("compare", {network, address: new URL(`ort.gpu.js?${app.runtime}`, base).href, wasm});
+    const found = await ask("compare", {network, address: new URL(`ort.gpu.js?${app.runtime}${again}`, base).href, wasm});
     taken.add("gpu");
     if (!found) return;
     const {processor, gpu, agree} = found;
     if (agree) decide(gpu < processor, `One step took ${ms(processor)} on the processor and ${ms(gpu)} with WebGPU. So`);
     else decide(false, "One step gave numbers that differ by more than rounding explains. So");
-  } catch (fault) { decide(false, `WebGPU did not work (${fault.message}). So`); }
+  } catch (fault) {
+    again += "&again";
+    decide(false, `WebGPU did not work (${fault.message}). So`);
+  }
 }
 
 // ---- Runs
 const runs = [];
 let busy = false, halted = false, running = null, seed = 0, made = 0, range = null, watched = 0;
 const mean = values => values.reduce((a, b) => a + b, 0) / values.length;
-async function work(task) {  // one at a time
+async function work(task) {  // one at a time, with the network that is chosen now
   if (busy) { say("A run is under way. Stop it first."); return; }
+  const own = network;
   busy = true;
   halted = false;
   at("progress").value = 0;
   at("progress").hidden = false;
   buttons();
   try {
-    await load();
-    if (at("gpu").checked && !verdict() && !halted) await compare();
+    await load(own);
+    if (at("gpu").checked && !verdict(own) && !halted) await compare(own);
   } catch (fault) {
+    again += "&again";
     say(`The files could not be loaded (${fault.message}). Check your connection and try again.`, true);
     task = null;
   }
   if (task && halted) { say("Stopped."); task = null; }
-  try { if (task) await task(); } catch (fault) { say(`Something went wrong: ${fault.message}`, true); }
+  try { if (task) await task(own); } catch (fault) { say(`Something went wrong: ${fault.message}`, true); }
   running = null;
   busy = false;
   at("progress").hidden = true;
@@ -140,13 +147,13 @@ function redraw() {  // at most once a frame
   if (!due) requestAnimationFrame(() => { due = false; showRuns(); showPlace(); if (range) showRange(); });
   due = true;
 }
-function lose(fault, steps) {  // WebGPU failed in the middle of a run, and the processor goes on
+function lose(network, fault, steps) {  // WebGPU failed in the middle of a run, and the processor goes on
   verdicts.set(app.networks[network].graph, {gpu: false, why: `WebGPU failed (${fault}). So the processor trains this network.`});
   showVerdict();
   return `with WebGPU for ${steps} steps, then on the processor, because WebGPU failed`;
 }
-async function train() {
-  const steps = perEpoch() * app.epochs, run = {number: ++made, network, seed, shape: {...curve}, losses: [], smooth: [], tests: [], end: "", by: verdict()?.gpu ? "with WebGPU" : ""};
+async function train(network) {
+  const steps = perEpoch() * app.epochs, run = {number: ++made, network, seed, shape: {...curve}, losses: [], smooth: [], tests: [], end: "", by: verdict(network)?.gpu ? "with WebGPU" : ""};
   while (runs.length > 3) runs.shift();
   run.colour = [0, 1, 2, 3].find(c => runs.every(other => other.colour !== c));
   runs.push(run);
@@ -155,7 +162,7 @@ async function train() {
   say(`Run ${run.number}, seed ${seed}: training …`);
   const started = performance.now(), rates = Array.from({length: steps}, (_, k) => rateAt(run.shape, k / perEpoch()));
   await ask("train", {network, seed, rates, tested: true, gpu: !!run.by}, ({loss, test, lost}) => {
-    if (lost) run.by = lose(lost, run.losses.length);
+    if (lost) run.by = lose(network, lost, run.losses.length);
     else if (test) {
       run.tests.push(test);
       if (run.losses.length) say(`Run ${run.number}, epoch ${run.tests.length - 1} of ${app.epochs}: loss ${run.smooth.at(-1).toFixed(2)}, test accuracy ${test.accuracy.toFixed(1)} %`);
@@ -213,15 +220,15 @@ function suggest(rates, losses, skip = 10) {
   if (!(curve[lowest] < 0.99 * curve[0]) || lowest === curve.length - 1) return null;
   return rates[skip + curve.findIndex(loss => loss <= curve[0] - 0.9 * (curve[0] - curve[lowest]))];
 }
-async function find() {
-  const own = range = {rates: [], losses: [], suggestion: null, done: false, by: verdict()?.gpu ? "with WebGPU" : ""};
+async function find(network) {
+  const own = range = {rates: [], losses: [], suggestion: null, done: false, by: verdict(network)?.gpu ? "with WebGPU" : ""};
   at("ranged").hidden = false;
   at("advice").textContent = "";
   say("Range test: the rate climbs …");
   const rates = Array.from({length: SPAN.steps}, (_, k) => SPAN.from * (SPAN.to / SPAN.from) ** (k / (SPAN.steps - 1)));
   await ask("train", {network, seed, rates, tested: false, gpu: !!own.by}, ({loss, lost}) => {
     const k = own.losses.length;
-    if (lost) own.by = lose(lost, k);
+    if (lost) own.by = lose(network, lost, k);
     if (own.done || lost) return;
     own.rates.push(rates[k]);
     own.losses.push(k ? 0.05 * loss + 0.95 * own.losses[k - 1] : loss);
@@ -264,7 +271,7 @@ function showCurve() {
   svg.setAttribute("aria-label", `The learning rate over six epochs: ${words(curve)}`);
   for (const part of ["start", "peak", "end", "place"]) {
     const input = at(part), value = part === "place" ? curve.place : slider(curve[part]), text = part === "place" ? `${curve.place}` : short(curve[part]);
-    if (document.activeElement !== input || Math.abs(input.value - value) > 0.5) input.value = value;
+    if (document.activeElement !== input || Math.abs(input.value - value) > 1.5) input.value = value;
     input.setAttribute("aria-valuetext", text);
     input.nextElementSibling.textContent = text;
   }
@@ -301,7 +308,7 @@ function showRuns() {
   });
   for (const run of runs) loss.line(run.smooth.map((v, i) => [(i + 1) / perEpoch(), v]), {class: `run th-run${run.colour}`, "stroke-dasharray": DASHES[run.colour]});
   at("loss").setAttribute("aria-label", `Training loss over six epochs, mean of ${app.smooth} steps. `
-    + (runs.map(run => `Run ${run.number} ends at ${run.smooth.at(-1)?.toFixed(2)}.`).join(" ") || "No run yet."));
+    + (runs.filter(run => run.smooth.length).map(run => `Run ${run.number} ends at ${run.smooth.at(-1).toFixed(2)}.`).join(" ") || "No run yet."));
   at("greys").textContent = deep ? "Show the three networks, each recorded with one cycle to 0.3, in grey" : "Show the recorded runs of chapter 04 in grey";
   const spans = (part, places) => grey.map(one => `${NAMES[one.name] ?? one.name}: ${Math.min(...one[part]).toFixed(places)} to ${Math.max(...one[part]).toFixed(places)}`).join("; ");
   at("measured").textContent = deep ? `Recorded with one cycle to 0.3, three seeds each, loss of the last 20 steps: ${spans("ends", 2)}.` : "";
@@ -419,7 +426,7 @@ function listen() {
 async function main() {
   app = await Book.parts("train.json");
   document.querySelector("#th-still .th-script").hidden = true;
-  if (app.missing) { say(`Training is not in this copy of the site: it ${app.missing}. Where it is, you press Train and watch the loss fall in your browser, and the map of a test image change after each epoch. The drawing shows three such runs.`); return; }
+  if (app.missing) { say(Book.absent("Training", app) + (app.lost ? "" : " Where it is, you press Train and watch the loss fall in your browser, and the map of a test image change after each epoch. The drawing shows three such runs.")); return; }
   colours = Book.bytesOf(app.colours);
   at("app").classList.add("th-on");
   at("work").hidden = at("results").hidden = false;

@@ -96,10 +96,11 @@ Book.attempt("bets", {}, (box, data, redraw) => {
     if (shown) ask(after());
     else { bets.push([at.name, ...ends.map(k => values[k])]); keep(); shown = true; }
     show();
+    if (go.disabled) (shown ? forget : knobs[0]).focus();  // a button that is disabled keeps no focus
   });
   skip.addEventListener("click", () => { ask(after()); show(); });
   forget.addEventListener("click", () => { bets = []; keep(); ask(data.questions[0]); show(); knobs[0].focus(); });
-  for (const one of [guide, said]) one.setAttribute("aria-live", "polite");
+  for (const one of [question, guide, said]) one.setAttribute("aria-live", "polite");
   buttons.append(go, skip);
   buttons.style.margin = ".6rem 0";
   guide.style.margin = "0 0 1rem";

@@ -47,7 +47,7 @@ Book.attempt("cells", {}, async (box, data) => {
     return button;
   });
   board.append(canvas, ...buttons);
-  byArrows(buttons, 4);
+  byArrows(buttons);
   // Who drags over several cells does to all of them what the first one needs.
   let from = -1, dragged = false;
   board.addEventListener("pointerdown", event => { [from, dragged] = [buttons.indexOf(event.target.closest("button")), false]; });
@@ -108,6 +108,7 @@ Book.attempt("cells", {}, async (box, data) => {
   function put(next, walking = null) { [covered, walk] = [next, walking]; draw(); }
 
   function draw() {
+    if (!table) return;  // it has not arrived yet
     const {answers, few} = table, now = answers[covered], n = sizeOf(covered), k = few.get(covered), reached = now === goal;
     canvas.width = canvas.height = 32;
     const pen = canvas.getContext("2d");
@@ -163,7 +164,8 @@ Book.attempt("cells", {}, async (box, data) => {
   async function pick(place) {
     wanted = place;
     const chosen = data.pictures.find(one => one[0] === place), about = await Book.parts(`cells-${place}.json`);
-    if (about.missing) { said.textContent = `The table of this picture cannot be shown: this copy of the site ${about.missing}.`; return; }
+    if (wanted !== place) return;  // another was picked meanwhile
+    if (about.missing) { said.textContent = Book.absent("This picture", about); return; }
     const packed = Uint8Array.from(atob(about.answers), c => c.charCodeAt());
     const bytes = new Uint8Array(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
     if (wanted !== place) return;  // another was picked meanwhile

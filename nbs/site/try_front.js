@@ -198,7 +198,7 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     return button;
   });
   cells.append(...buttons);
-  byArrows(buttons, 4);
+  byArrows(buttons);
   uncover.type = "button";
   uncover.addEventListener("click", () => { put(0); buttons.find(one => one.tabIndex === 0).focus({preventScroll: true}); });
 
@@ -231,17 +231,20 @@ Book.attempt("front", {still: "fig-front"}, (box, data) => {
     put(0);
   }
   const loaded = {[data.pictures[0][0]]: data.first};
+  let shownPlace = data.pictures[0][0];
   async function open(place) {
     wanted = place;
     const found = loaded[place] || await parts(`front-${place}.json`);
     if (wanted !== place) return;
-    if (found.missing) told.textContent = `This picture is not in this copy of the site: it ${found.missing}.`;
-    else show(loaded[place] = found);
+    if (!found.missing) { show(loaded[shownPlace = place] = found); return; }
+    told.textContent = Book.absent("This picture", found);
+    picker.querySelector(`[value="${shownPlace}"]`).checked = true;  // the picture that still stands there
   }
   const board = make("div", "front-board"), square = make("div", "front-square"), more = make("div", "front-more"), left = make("div"), right = make("div"), frame = make("div", "front-square");
   square.append(picture, cells);
-  more.append(pictures({name: "Another picture", sheet: new URL("front.webp", web), value: data.pictures[0][0],
-    options: data.pictures.map(([place, predicted, right]) => [place, `${upper(an(data.classes[right]))}, called ${an(data.classes[predicted])}`])}, open), uncover);
+  const picker = pictures({name: "Another picture", sheet: new URL("front.webp", web), value: data.pictures[0][0],
+    options: data.pictures.map(([place, predicted, right]) => [place, `${upper(an(data.classes[right]))}, called ${an(data.classes[predicted])}`])}, open);
+  more.append(picker, uncover);
   board.append(square, more);
   left.append(head, board, bars, told);
   frame.append(map);

@@ -52,8 +52,8 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     return layers.map((stage, l) => { const button = tile(all, "", "", () => { [method, layer] = [m, l]; }); button.called(`${name}, ${stage}`); return button; });
   });
   all.append(make("span", "", "Each of these small maps has a scale of its own."));
-  byArrows(tiles, layers.length);
-  byArrows(kinds, 3);
+  byArrows(tiles);
+  byArrows(kinds);
 
   // Each place of the layer is a square of pixels; on the scale of the three classes, or on one of its own.
   function paint(target, m, k, l, alone = false) {
@@ -62,6 +62,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
   }
   const goals = () => [classes[own.predicted], classes[own.true], `${classes[own.predicted]} − ${classes[own.true]}`];
   function draw() {
+    if (!own) return;  // it has not arrived yet
     const names = goals(), article = /^a/.test(names[0]) ? "an" : "a", [cell, half, sum] = found.about[method][kind][layer], side = Math.sqrt(found.maps[method][kind][layer].length / 2);
     mistake.textContent = `${/^a/.test(names[1]) ? "An" : "A"} ${names[1]} that the network calls ${article} ${names[0]}`;
     paint(canvas, method, kind, layer);
@@ -101,7 +102,7 @@ Book.attempt("layers", {still: "fig-methods"}, async (box, data) => {
     wanted = place;
     const about = await Book.parts(`layers-${place}.json`);
     if (wanted !== place) return;  // another was picked meanwhile
-    if (about.missing) { said.textContent = `The maps of this picture cannot be shown: this copy of the site ${about.missing}.`; return; }
+    if (about.missing) { said.textContent = Book.absent("This picture", about); return; }
     [own, found] = [data.pictures.find(one => one.place === place), about];
     const rgb = bytesOf(about.pixels);
     found.picture = new Uint8Array(4 * SIDE * SIDE).map((_, i) => i % 4 < 3 ? rgb[3 * (i >> 2) + i % 4] : 255);

@@ -48,8 +48,8 @@ Book.attempt("quiz", {still: "fig-quiz"}, (box, {classes, pictures, size}) => {
     all.append(tile);
     return Object.assign(tile, {picture, words});
   });
-  byArrows(tiles, size);
-  byArrows(choices, 1);
+  byArrows(tiles);
+  byArrows(choices);
 
   function show() {
     const over = done();

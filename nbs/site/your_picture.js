@@ -52,7 +52,7 @@ function softmax(logits) {
 
 // ---- Pictures
 // Upright, as EXIF says. The colours as they are stored, as Python reads them.
-const read = blob => createImageBitmap(blob, {imageOrientation: "from-image", colorSpaceConversion: "none"});
+const read = blob => createImageBitmap(blob, {colorSpaceConversion: "none"});
 
 function sheet(width, height) {  // a canvas to read from, white
   const canvas = make("canvas");
@@ -117,11 +117,11 @@ function canvasIsTrue() {
 }
 
 // ---- The network, loaded with the first picture of one's own
-let app = null, network = null, queue = Promise.resolve();
+let app = null, network = null, queue = Promise.resolve(), tries = 0;  // a browser never asks again for a module that it could not load, unless its address is another
 async function open() {
   const bar = at("progress"), all = Object.values(app.sizes).reduce((a, b) => a + b), more = n => { bar.value += n / all; };
   bar.value = 0;
-  const [ort, wasm, model] = await Promise.all([import(new URL(`ort.js?${app.runtime}`, base)),
+  const [ort, wasm, model] = await Promise.all([import(new URL(`ort.js?${app.runtime}${"&again".repeat(tries++)}`, base)),
     Book.bytes("ort.wasm.gz", app.runtime, more), Book.bytes("model.onnx.gz", app.version, more)]);
   ort.env.wasm.numThreads = 1;  // more threads would need headers that few servers send
   ort.env.wasm.wasmBinary = wasm;
@@ -148,7 +148,8 @@ async function choose(bringing, name, {tile = null, own = null} = {}) {  // a pr
   }
   let bitmap;
   try { bitmap = await read(await bringing); } catch {
-    refuse(`${name} could not be opened as a picture.`, "Please choose a JPEG, PNG, WebP, GIF, AVIF or BMP file.");
+    if (own) refuse(`${name} could not be loaded.`, "Check your connection, and choose it again.");
+    else refuse(`${name} could not be opened as a picture.`, "Please choose a JPEG, PNG, WebP, GIF, AVIF or BMP file.");
     return;
   }
   if (mine !== latest) return;  // another one was chosen since
@@ -352,7 +353,7 @@ function about() {  // the size of the network, and what smaller weights cost, i
 }
 async function main() {
   app = await Book.parts("app.json");
-  if (app.missing) { say(`The network is not in this copy of the site: it ${app.missing}.`); return; }
+  if (app.missing) { say(Book.absent("The network", app)); return; }
   colours = Book.bytesOf(app.colours);
   const steps = [0, 64, 128, 192, 255].map(k => `rgb(${colours.slice(3 * k, 3 * k + 3).join()})`);
   at("scale").style.background = `linear-gradient(to right, ${steps.join()})`;
