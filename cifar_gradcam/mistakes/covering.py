@@ -200,8 +200,8 @@ def facts(model: nn.Module,  # see `plain_network`; comes back as it was
     return said | {
         "true": int(true), "predicted": first, "other": other, "grid": grid,
         "confidence": whole.softmax(0)[first].item(), "margin": margin, "games": games,
-        "costliest": most.pop() if len(most) == 1 and all(
-            max(game["falls"]) > LEAST for game in games.values()) else None,
+        "costliest": most.pop() if len(most) == 1 and worth.max() > LEAST and all(
+            max(game["falls"]) > 0 for game in games.values()) else None,
         "cover": cover, "keeps": first_that(heads, first, kept=True)}
 
 # %% ../../nbs/08a_covering.ipynb #ca31
