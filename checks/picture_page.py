@@ -259,7 +259,7 @@ def check_first_answer(browser, address):
 
 def check_kept(browser, address, pictures):
     "What is given before the network is there is shown, kept over a failure, and explained; of several, the last. The size is said before."
-    browser.call("Network.setBlockedURLs", urls=["*model.onnx*"])
+    browser.call("Network.setBlockedURLs", urls=["*/ort.js*"])  # a module, which a browser asks for only once
     open_page(browser, address)
     size = sum(browser.run("fetch('web/app.json').then(found => found.json()).then(app => Object.values(app.sizes))"))
     same(browser.run("document.querySelector('#yp-size').innerText"), f"The first picture of your own loads the network, {round(size / 1e6)}\u00a0MB.", "the size")

@@ -116,6 +116,9 @@ def check_curve(browser):
         after = curve(browser)[part]
         same((after > found[part], after < found[part]), (more, not more), f"{part} by keyboard")
         same(browser.run(f"{button(part)}.getAttribute('aria-valuetext')"), browser.run(f"{button(part)}.nextElementSibling.textContent"), "its value in words")
+    for part, key, last in (("peak", "ArrowRight", 3), ("end", "ArrowLeft", 0)):
+        for _ in range(205): press(browser, part, key)
+        same(curve(browser)[part], last, f"{part}: the key held down reaches the end")
     same([url for url in browser.requested if "/ort." in url or ".onnx" in url or "images.webp" in url], [], "loaded before it was asked for")
     browser.click(f"[...{button('ways')}.querySelectorAll('button')].at(-1)")
     same(curve(browser), {"start": 0.003, "peak": 0.3, "end": 0, "place": 1.5}, "one cycle again")
@@ -123,10 +126,11 @@ def check_curve(browser):
 
 def check_failure(browser):
     "What does not come, and comes at the second try."
-    browser.call("Network.setBlockedURLs", urls=["*step.onnx*"])
-    browser.click(button("train"))
-    browser.until(f"{SAID}.startsWith('The files could not be loaded')")
-    done(browser)
+    for lost in ("*/ort.js*", "*step.onnx*"):  # a module, which a browser asks for once, and a file
+        browser.call("Network.setBlockedURLs", urls=[lost])
+        browser.click(button("train"))
+        browser.until(f"{SAID}.startsWith('The files could not be loaded')")
+        done(browser)
     browser.call("Network.setBlockedURLs", urls=[])
     browser.logged.clear()  # the browser's own word about that
 

@@ -53,7 +53,7 @@ def check_one(browser, address, name, module, screenshots=None):
     browser.size(1440, 900)
     browser.call("Network.setBlockedURLs", urls=[f"*try-{name}.json*"])
     open_page(browser, address, name)
-    browser.until(f"{box}.textContent.includes('not in this copy')")
+    browser.until(f"{box}.textContent.includes('could not be loaded')")
     if still: same(browser.run(f"document.querySelector('#{still}').checkVisibility()"), True, "without data the still figure stays")
     browser.call("Network.setBlockedURLs", urls=[])
     browser.logged.clear()  # the browser's own word about that

@@ -98,7 +98,9 @@ def check(browser):
     same(interval(), (-1, -1), "by keyboard; the ends do not pass each other")
     same(browser.run(border), "solid", "now the button looks like one")
     bet(QUESTIONS[0])
-    browser.click(go)
+    browser.run(go + ".focus()")
+    browser.press("Enter")
+    same(browser.run(f"document.activeElement === {ends[0]}"), True, "the next question: the focus is on the end that is needed now")
     browser.click(skip)
     x, y = browser.run(f"(() => {{ const r = {ends[1]}.getBoundingClientRect(); return [r.x + 22, r.y + 22]; }})()")
     for kind, moved in (("mousePressed", 0), ("mouseMoved", 20), ("mouseMoved", 60), ("mouseReleased", 60)):

@@ -158,7 +158,7 @@ def check(browser):
     browser.size(1440, 900)
     browser.call("Network.setBlockedURLs", urls=[f"*layers-{places[5]}.json*"])
     browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[5]")
-    browser.until(f"{SAID}.startsWith('This picture is not in this copy of the site: it needs ')")
+    browser.until(f"{SAID}.startsWith('This picture could not be loaded. Check your connection')")
     browser.call("Network.setBlockedURLs", urls=[])
     browser.click(f"{BOX}.querySelectorAll('.try-pictures input')[0]")
     browser.until(f"{CLASS.format(0)}.textContent === '✗ {CLASSES[record.predicted[378]]}'")

@@ -64,6 +64,10 @@ def check(browser):
             same(browser.run(f"[{BOX}.querySelector('.try-figure').textContent, {MORE}.hidden]"), [f"What is picture {k + 1}?", True], f"{label}: asked")
             browser.click(f"{CHOICES}[{answers[k]}]")
             same(browser.run(f"{BOX}.querySelector('.try-figure').textContent"), f"What is picture {then + 1}?", f"{label}: the next one without a name")
+        browser.run(f"{CHOICES}[0].focus()")
+        for key, then in (("ArrowRight", 1), ("ArrowDown", 3), ("ArrowLeft", 2)):  # two columns
+            browser.press(key)
+            same(browser.run(f"[...{CHOICES}].indexOf(document.activeElement)"), then, f"{label}: {key}")
         same(browser.run(SAID), f"3 of {SIZE} named. You can go back to a picture.", f"{label}: counted")
         for k in range(3, SIZE):
             same(browser.run(BOX + ".querySelector('.try-figure').textContent"), f"What is picture {k + 1}?", f"{label}: asked by itself")
