@@ -863,6 +863,10 @@ def test_what_chapter_04_says_of_peaks_in_20_epochs():
     gains = np.subtract(*([run.accuracy for run in again[arm]] for arm in ("0.2", "range-test")))
     equal(([run.recipe.seed for run in again["0.2"]], f"{gains.mean():.1f}"), ([1, 2, 3], "0.4"))
     equal((gains > 0).tolist(), [True, True, False])
+    full = {arm: run for arm, (run,) in load_series("peaks-full").items()}
+    for arm, run in full.items(): equal(run.recipe, Recipe(hold_out=20_000, max_lr=None if arm == "range-test" else 0.2))
+    equal(f"{full['0.2'].accuracy - full['range-test'].accuracy:+.1f}", "+0.2")
+    assert 11 < 0.2 / full["range-test"].range_test.suggestion < 13
 
 
 # ---- never wrong without a word

@@ -136,6 +136,9 @@ series = {
     "peak-chosen": Series(
         "Is the best peak of peaks-long, with other seeds, better than that of a range test?",
         _peaks(0.2, **_tutorial), seeds=(1, 2, 3)),
+    "peaks-full": Series(
+        "Is the peak 0.2 better than a range test's on the whole ResNet-18, in 20 epochs?",
+        _peaks(0.2, **_tutorial | dict(width=64)), seeds=(0,)),
     "tutorial": Series(
         "How good are the eleven lines of the front page?",
         {"tutorial": recipes["tutorial"]}, seeds=(0,)),
