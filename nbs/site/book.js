@@ -189,5 +189,5 @@ function attempt(name, {still = ""} = {}, build) {
   };
   new IntersectionObserver((seen, watcher) => { if (seen.some(one => one.isIntersecting)) { watcher.disconnect(); begin(); } }, {rootMargin: "800px"}).observe(box);
 }
-return {web, make, drawn, firm, megabytes, bytesOf, parts, absent, held, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
+return {web, make, drawn, firm, megabytes, bytesOf, parts, absent, bytes, axes, percents, mark, slider, choice, stage, pictures, byArrows, overlay, attempt};
 })();
