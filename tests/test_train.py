@@ -838,7 +838,8 @@ def test_what_chapter_04_says_of_the_schedules():
 
 
 def test_what_chapter_04_says_of_the_first_real_run():
-    (real, *_), baselines = load_series("tutorial")["tutorial"], load_series("baselines")
+    lines, baselines = load_series("tutorial")["tutorial"], load_series("baselines")
+    real = lines[0]
     equal(real.recipe, Recipe())
     close(real.range_test.suggestion, 0.0167, eps=5e-5)
     close(real.history.column("lr")[4], real.range_test.suggestion, eps=1e-5)  # the peak, at epoch 5
@@ -848,6 +849,9 @@ def test_what_chapter_04_says_of_the_first_real_run():
     original = baselines["original_sgd"][0].recipe
     equal((original.max_lr, original.flip, original.momentum, original.pad), (0.464, "none", None, 2))
     equal(round(original.max_lr / real.range_test.suggestion), 28)
+    for run in lines: assert 25 < original.max_lr / run.range_test.suggestion < 35
+    behind = compare_arms(lines, baselines["original_sgd"][:len(lines)])
+    equal((f"{behind.mean:.1f}", behind.high < 0), ("-0.5", True))
     ahead = [np.mean([run.accuracy for run in baselines[name]]) - reported
              for name, reported in (("original_sgd", 91.74), ("original", 91.81))]
     assert -0.4 < ahead[0] < 0 < ahead[1] < 0.4
