@@ -141,7 +141,7 @@ series = {
         _peaks(0.2, **_tutorial | dict(width=64)), seeds=(0,)),
     "tutorial": Series(
         "How good are the eleven lines of the front page?",
-        {"tutorial": recipes["tutorial"]}, seeds=(0, 1)),
+        {"tutorial": recipes["tutorial"]}),
     "baselines": Series(
         "What do the two runs of the original tutorial give when they are repeated?",
         {name: recipes[name] for name in ("original", "original_sgd")}),
