@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cifar_gradcam.mistakes.removal import (
-    all_logits, banded, BASELINES, blank_images, bootstrap_interval, class_probability,
+    _fill, all_logits, banded, BASELINES, blank_images, bootstrap_interval, class_probability,
     control_maps, CONTROLS, impute, insertion_deletion, neighbour_sum, probability_of,
     removal_order, removed_pixels, ROAD_SHARES, road_scores, step_counts)
 
@@ -99,6 +99,13 @@ def test_imputed_pixels_are_means_of_their_neighbours(images, maps):
     assert wrong.abs().max() < 1e-3
     tall = banded(32, images)
     close(neighbour_sum(images[:2], tall, tall), around(images[:2]), eps=1e-5)
+
+
+def test_which_pixels_are_removed_may_be_told_on_another_device_than_the_images():
+    "A mask of the processor for images elsewhere: only the first number read of them stops it here."
+    images, removed = torch.zeros(2, 3, 8, 8, device="meta"), torch.zeros(2, 8, 8, dtype=torch.bool)
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+        _fill(images, removed, torch.zeros_like(images))
 
 
 def test_what_was_removed_may_be_missing(images):

@@ -75,7 +75,7 @@ def _fill(images, removed, grain, tolerance=1e-4, limit=2000):
     # every image and colour is a system of its own, solved in step with the others
     tall, wide = (banded(n, images) for n in images.shape[2:])
     hole = removed.to(images)[:, None]
-    known = images.masked_fill(removed[:, None], 0)
+    known = images.masked_fill(hole.bool(), 0)
     weights = neighbour_sum(torch.ones_like(images[:1, :1]), tall, wide)  # < 1 at the border
     def dot(a, b): return (a * b).sum((2, 3), keepdim=True)
     x, residual = torch.zeros_like(images), hole * neighbour_sum(known, tall, wide)
